@@ -1,0 +1,4 @@
+//! Vocabulary that every layer shares. Nothing here does I/O or reads a clock.
+#![forbid(unsafe_code)]
+
+pub mod error;

@@ -1,0 +1,2 @@
+//! The `neurohttp` program.
+fn main() {}
