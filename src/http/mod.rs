@@ -34,4 +34,4 @@ mod fields;
 mod request;
 mod response;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
