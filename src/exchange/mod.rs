@@ -66,7 +66,13 @@ pub struct Exchange {
 impl Exchange {
     /// An exchange that answers to `ticket` of `owner`.
     pub fn new(request: Arc<Request>, owner: Arc<dyn Owner>, ticket: Ticket) -> Exchange {
-        Exchange { request, response: Response::default(), pending: Pending::Nothing, owner, ticket }
+        Exchange {
+            request,
+            response: Response::default(),
+            pending: Pending::Nothing,
+            owner,
+            ticket,
+        }
     }
 
     /// The place it answers to.

@@ -90,11 +90,7 @@ impl StreamQueue {
     ///
     /// # Errors
     /// As [`StreamQueue::write`].
-    pub fn write_with(
-        &self,
-        len: usize,
-        fill: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), ErrorKind> {
+    pub fn write_with(&self, len: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), ErrorKind> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(ErrorKind::Closed);
