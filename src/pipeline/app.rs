@@ -6,6 +6,7 @@ use crate::ai::router::Router;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware};
 use crate::pipeline::auth::Guard;
+use crate::pipeline::complete::{self, Provider};
 use crate::route::Table;
 
 /// A route of the host program.
@@ -67,6 +68,10 @@ pub struct App {
     pub guard: Arc<Guard>,
     /// From a model's name to its providers.
     pub router: Arc<Router>,
+    /// What stands behind the router's targets, in the same order.
+    pub providers: Arc<[Provider]>,
+    /// When the configuration was taken up, Unix seconds: the age of its models.
+    pub created: i64,
     /// The running server.
     pub status: Arc<dyn Status>,
 }
@@ -94,7 +99,9 @@ impl App {
                 write_ms: u64::from(config.timeouts.write),
             },
             guard: Arc::new(Guard::new(config)),
-            router: Arc::new(super::complete::router(config)?),
+            router: Arc::new(complete::router(config)?),
+            providers: complete::providers(config),
+            created: status.unix_seconds(),
             status,
         })
     }

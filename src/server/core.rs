@@ -61,11 +61,7 @@ impl Core {
             app: Mutex::new(None),
             workers,
             listeners: OnceLock::new(),
-            pool: Pool::new(
-                threads as usize,
-                config.server.blocking_queue as usize,
-                dispatch,
-            ),
+            pool: Pool::new(threads as usize, config.server.blocking_queue as usize, dispatch),
             connections_max: u64::from(config.server.max_connections),
             drain_ms: u64::from(config.timeouts.drain),
             ai_bytes: AtomicU64::new(0),

@@ -14,7 +14,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use crate::base::error::{Error, ErrorKind};
-use crate::config::Log;
+use crate::config::{Log, LogFormat, LogLevel};
 use crate::http::date;
 use crate::sys::clock;
 
@@ -52,8 +52,14 @@ pub(super) fn dispatch(log: &Log, host: Option<Arc<dyn LogSink>>) -> Result<Disp
             Sink::File(Mutex::new(file))
         }
     };
-    let level = log.level.parse().unwrap_or(Level::INFO);
-    Ok(Dispatch::new(Lines { level, json: log.format == "json", sink }))
+    let level = match log.level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    };
+    Ok(Dispatch::new(Lines { level, json: log.format == LogFormat::Json, sink }))
 }
 
 impl Subscriber for Lines {
@@ -187,7 +193,7 @@ mod tests {
     #[test]
     fn events_reach_the_host_and_hostile_bytes_are_escaped() {
         let kept = Arc::new(Kept(Mutex::new(Vec::new())));
-        let log = Log { level: "info".into(), ..Log::default() };
+        let log = Log::default();
         let dispatch = dispatch(&log, Some(Arc::clone(&kept) as Arc<dyn LogSink>)).unwrap();
         tracing::dispatcher::with_default(&dispatch, || {
             tracing::warn!(peer = "a\nb", "line\r\nforged");

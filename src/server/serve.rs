@@ -45,8 +45,7 @@ impl Worker {
             conn.peer_ended = true;
             let gone = conn.active.as_ref().is_some_and(|active| {
                 matches!(active.phase, Phase::Answering | Phase::Streaming)
-                    && (active.hangs_on_client
-                        || pipeline::half_close_means_gone(&active.matched))
+                    && (active.hangs_on_client || pipeline::half_close_means_gone(&active.matched))
             });
             if gone {
                 self.close_gone(key);
@@ -310,8 +309,7 @@ impl Worker {
         active.serial = self.next_serial();
         active.head_began = false;
         active.is_ai = false;
-        let mut exchange =
-            self.borrow_exchange(Ticket { place: key.0, serial: active.serial });
+        let mut exchange = self.borrow_exchange(Ticket { place: key.0, serial: active.serial });
         let Some(request) = Arc::get_mut(&mut exchange.request) else { return };
         request.fill(bytes, &mut active.head, &mut active.target, peer, number);
         active.head.reset();
@@ -327,7 +325,7 @@ impl Worker {
         let plan = match plan {
             Ok(plan) if body == Body::None => {
                 debug_assert!(plan.bytes_max > 0 || !plan.is_ai);
-                self.run(key, fd, active);
+                self.answer_request(key, fd, active);
                 return;
             }
             Ok(plan) => plan,
@@ -410,7 +408,7 @@ impl Worker {
         {
             request.terminate_body();
         }
-        self.run(key, fd, active);
+        self.answer_request(key, fd, active);
     }
 
     /// Charges an AI body of this size to the budget; false when it does not fit.
@@ -442,7 +440,7 @@ impl Worker {
     }
 
     /// Takes a complete request through the pipeline.
-    fn run(&mut self, key: Key, fd: RawFd, active: &mut Active) {
+    fn answer_request(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(exchange) = &mut active.exchange else { return };
         let app = Rc::clone(&self.app);
         let matched = &active.matched;
@@ -933,8 +931,7 @@ impl Worker {
             self.close(key);
             return;
         }
-        let wants_close =
-            active.close_after && active.phase == Phase::Head && active.unsent() == 0;
+        let wants_close = active.close_after && active.phase == Phase::Head && active.unsent() == 0;
         let Some(conn) = self.conns.get_mut(key) else {
             self.abandon(&mut active);
             self.give_back(active);

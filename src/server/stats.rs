@@ -42,7 +42,9 @@ impl WorkerStats {
     /// Counts an answer by the class of its status.
     pub(super) fn answered(&self, status: u16) {
         self.responses.add(1);
-        if let Some(class) = usize::from(status / 100).checked_sub(1).and_then(|c| self.status.get(c)) {
+        if let Some(class) =
+            usize::from(status / 100).checked_sub(1).and_then(|c| self.status.get(c))
+        {
             class.add(1);
         }
     }

@@ -504,6 +504,7 @@ impl Worker {
     /// A number for a request id that no other request of any worker gets.
     pub(super) fn next_id(&mut self) -> u128 {
         self.id_count += 1;
-        u128::from(self.id_seed) << 64 | u128::from(self.id_count.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        u128::from(self.id_seed) << 64
+            | u128::from(self.id_count.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 }
