@@ -39,6 +39,15 @@ pub fn imf_fixdate(unix_seconds: i64) -> [u8; 29] {
     text
 }
 
+/// `1994-11-06T08:49:37Z` (RFC 3339). Times outside the years 0000 to 9999 are clamped.
+pub fn rfc3339(unix_seconds: i64) -> String {
+    let seconds = unix_seconds.clamp(FIRST, LAST);
+    let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
+    let second = seconds.rem_euclid(86_400);
+    let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
+}
+
 fn put_two(text: &mut [u8; 29], at: usize, value: i64) {
     text[at] = b'0' + (value / 10 % 10) as u8;
     text[at + 1] = b'0' + (value % 10) as u8;
