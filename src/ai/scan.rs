@@ -32,6 +32,8 @@ pub struct Scan {
     pub model_range: Option<Range<usize>>,
     /// `stream`; absent and null are false.
     pub stream: bool,
+    /// Where the value of `stream` stands, null included.
+    pub stream_range: Option<Range<usize>>,
     /// Where the value of `stream_options` stands.
     pub stream_options_range: Option<Range<usize>>,
     /// `stream_options.include_usage`; absent and null are false.
@@ -69,6 +71,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.model = Some(text(&node, "model")?);
         scan.model_range = Some(range);
     }
+    scan.stream_range = stream.clone();
     if let Some((_, node)) = value(body, stream)? {
         scan.stream = node
             .boolean()
@@ -195,6 +198,25 @@ pub fn patch(body: &[u8], scan: &Scan, patch: &Patch<'_>) -> Vec<u8> {
     }
     out.extend_from_slice(body.get(from..).unwrap_or(&[]));
     out
+}
+
+/// The body with `stream` set to this; all other bytes stay as they are. `scan` must be of the same
+/// body.
+pub fn set_stream(body: &[u8], scan: &Scan, stream: bool) -> Vec<u8> {
+    let value: &[u8] = if stream { b"true" } else { b"false" };
+    if let Some(range) = &scan.stream_range {
+        return crate::json::replace(body, range.clone(), value);
+    }
+    if !stream {
+        return body.to_vec();
+    }
+    let front = body.iter().position(|&b| b == b'{').map_or(0, |at| at + 1);
+    let mut member = b"\"stream\":true".to_vec();
+    let rest = body.get(front..).unwrap_or(&[]);
+    if rest.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|&b| b != b'}') {
+        member.push(b',');
+    }
+    crate::json::replace(body, front..front, &member)
 }
 
 /// `stream_options` with `include_usage` true, its other members kept.

@@ -1,5 +1,6 @@
 //! What the workers of one server share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub(super) struct Core {
     pub(super) pool: Pool,
     connections_max: u64,
     pub(super) drain_ms: u64,
+    /// How to speak TLS with the providers that want it, by their id.
+    tls: OnceLock<HashMap<u64, Arc<rustls::ClientConfig>>>,
     ai_bytes: AtomicU64,
     ended: Mutex<usize>,
     all_ended: Condvar,
@@ -64,6 +67,7 @@ impl Core {
             pool: Pool::new(threads as usize, config.server.blocking_queue as usize, dispatch),
             connections_max: u64::from(config.server.max_connections),
             drain_ms: u64::from(config.timeouts.drain),
+            tls: OnceLock::new(),
             ai_bytes: AtomicU64::new(0),
             ended: Mutex::new(0),
             all_ended: Condvar::new(),
@@ -120,8 +124,13 @@ impl Core {
         result
     }
 
-    pub(super) fn set_first(&self, app: App) {
+    pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {
         *self.app.lock() = Some(Arc::new(app));
+        drop(self.tls.set(tls));
+    }
+
+    pub(super) fn tls_of(&self, provider: u64) -> Option<&Arc<rustls::ClientConfig>> {
+        self.tls.get()?.get(&provider)
     }
 
     pub(super) fn listeners(&self) -> &[Listener] {
@@ -245,6 +254,13 @@ impl Status for Core {
             "streams": sum(|s| s.streams.get()),
             "cancelled": sum(|s| s.cancelled.get()),
             "timeouts": sum(|s| s.timeouts.get()),
+            "calls": {
+                "started": sum(|s| s.calls.get()),
+                "failed": sum(|s| s.call_failures.get()),
+                "cancelled": sum(|s| s.calls_cancelled.get()),
+                "prompt_tokens": sum(|s| s.prompt_tokens.get()),
+                "completion_tokens": sum(|s| s.completion_tokens.get()),
+            },
             "connections": { "active": self.connections(), "accepted": sum(|s| s.accepted.get()) },
             "bytes": {
                 "received": sum(|s| s.bytes_received.get()),

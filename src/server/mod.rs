@@ -3,16 +3,24 @@
 //! States go one way: new → running → draining → stopped. Nothing here is global: any number of
 //! servers live in one process.
 
+mod call;
 mod conn;
 mod core;
+mod deadline;
+mod host;
 mod listener;
 mod log;
 mod mailbox;
 mod pool;
+mod resolve;
 mod serve;
 mod stats;
+mod tls;
+mod transport;
+mod upstream;
 mod worker;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{Builder, JoinHandle, ThreadId};
@@ -77,7 +85,16 @@ impl Server {
         let status = Arc::clone(&core) as Arc<dyn Status>;
         let app = App::new(&config, !setup.no_builtins, status)
             .map_err(|message| Error::new(ErrorKind::Config, message))?;
-        core.set_first(app);
+        let mut configs = HashMap::new();
+        for provider in app.providers.iter().filter(|provider| provider.base.is_tls) {
+            let config =
+                tracing::dispatcher::with_default(&dispatch, || tls::client_config(provider));
+            let config = config.map_err(|message| {
+                Error::new(ErrorKind::Config, format!("provider {}: {message}", provider.name))
+            })?;
+            configs.insert(provider.id, config);
+        }
+        core.set_first(app, configs);
         Ok(Server {
             core,
             config,
