@@ -88,24 +88,51 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
 }
 
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES * 0x80;
+
+/// Eight bytes from `from` on, the first one lowest; `None` near the end.
+#[inline(always)]
+fn word_at(bytes: &[u8], from: usize) -> Option<u64> {
+    let word = bytes.get(from..)?.first_chunk::<8>()?;
+    Some(u64::from_le_bytes(*word))
+}
+
+/// The high bit of each byte that equals `byte`. A borrow may raise bits above the lowest hit,
+/// never below it: the lowest one is exact.
+#[inline(always)]
+fn hits(word: u64, byte: u8) -> u64 {
+    let zero_where_equal = word ^ (ONES * byte as u64);
+    zero_where_equal.wrapping_sub(ONES) & !zero_where_equal & HIGHS
+}
+
+/// The index of the first `byte` at or after `from`, or the length. For distances of a few bytes,
+/// where the call of a vector search costs more than it gains.
+#[inline(always)]
+pub(super) fn find_near(bytes: &[u8], from: usize, byte: u8) -> usize {
+    let mut index = from;
+    while let Some(word) = word_at(bytes, index) {
+        let hits = hits(word, byte);
+        if hits != 0 {
+            return index + (hits.trailing_zeros() / 8) as usize;
+        }
+        index += 8;
+    }
+    while bytes.get(index).is_some_and(|&other| other != byte) {
+        index += 1;
+    }
+    index
+}
+
 /// The index of the first byte at or after `from` that may not stand in a field value, or the
-/// length.
-///
-/// Eight bytes at a time: a byte below 0x20 or equal to 0x7f raises its own high bit. A borrow may
-/// raise bits above the lowest hit, never below it, so the lowest one is exact; a hit that is a
+/// length. A byte below 0x20 raises its own high bit when 0x20 is taken from it; a hit that is a
 /// tab is stepped over.
 #[inline(always)]
 pub(super) fn end_of_value(bytes: &[u8], from: usize) -> usize {
-    const ONES: u64 = u64::MAX / 255;
     let mut index = from;
-    loop {
-        let Some(word) = bytes.get(index..).and_then(|rest| rest.first_chunk::<8>()) else {
-            return end_of(bytes, index, VALUE);
-        };
-        let word = u64::from_le_bytes(*word);
-        let delete = word ^ (ONES * 0x7f);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let hits = (control | (delete.wrapping_sub(ONES) & !delete)) & (ONES * 0x80);
+    while let Some(word) = word_at(bytes, index) {
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let hits = control | hits(word, 0x7f);
         if hits == 0 {
             index += 8;
             continue;
@@ -116,6 +143,34 @@ pub(super) fn end_of_value(bytes: &[u8], from: usize) -> usize {
         }
         index += 1;
     }
+    end_of(bytes, index, VALUE)
+}
+
+/// Whether `text` equals `lower`, which holds lower-case letters, digits and hyphens only, in any
+/// case of letters. Of each letter the bit 0x20 is ignored, of no other byte: a carriage return
+/// with that bit would be a hyphen.
+#[inline(always)]
+pub(super) fn equals_lower(text: &[u8], lower: &[u8]) -> bool {
+    #[inline(always)]
+    fn same(text: u64, lower: u64) -> bool {
+        text | (lower >> 1 & (ONES * 0x20)) == lower
+    }
+    if text.len() != lower.len() {
+        return false;
+    }
+    let (mut texts, mut lowers) = (text, lower);
+    while let (Some((text, text_rest)), Some((lower, lower_rest))) =
+        (texts.split_first_chunk::<8>(), lowers.split_first_chunk::<8>())
+    {
+        if !same(u64::from_le_bytes(*text), u64::from_le_bytes(*lower)) {
+            return false;
+        }
+        (texts, lowers) = (text_rest, lower_rest);
+    }
+    if let (Some(text), Some(lower)) = (text.last_chunk::<8>(), lower.last_chunk::<8>()) {
+        return same(u64::from_le_bytes(*text), u64::from_le_bytes(*lower));
+    }
+    texts.iter().zip(lowers).all(|(&text, &lower)| same(u64::from(text), u64::from(lower)))
 }
 
 /// `bytes` without the spaces and tabs at both ends.
@@ -155,18 +210,10 @@ mod tests {
             let value = byte == 9 || byte == 0x20 || printable || byte >= 0x80;
             assert_eq!(is(byte, VALUE), value, "value {byte:#x}");
             assert_eq!(is(byte, QUOTED), value && byte != b'"' && byte != b'\\');
-            assert_eq!(
-                is(byte, TARGET),
-                printable && !b"\"#<>".contains(&byte),
-                "{byte:#x}"
-            );
+            assert_eq!(is(byte, TARGET), printable && !b"\"#<>".contains(&byte), "{byte:#x}");
             assert!(!is(byte, PATH) || is(byte, TARGET));
             let unsafe_in_path = b"\"#<>?[]{}|\\^`".contains(&byte);
-            assert_eq!(
-                is(byte, PATH),
-                printable && !unsafe_in_path,
-                "path {byte:#x}"
-            );
+            assert_eq!(is(byte, PATH), printable && !unsafe_in_path, "path {byte:#x}");
             assert!(!is(byte, REG_NAME) || is(byte, PATH));
         }
     }
@@ -181,11 +228,7 @@ mod tests {
                     bytes[at] = byte;
                     bytes[length / 2] ^= 0x80;
                     let expected = end_of(&bytes, 0, VALUE);
-                    assert_eq!(
-                        end_of_value(&bytes, 0),
-                        expected,
-                        "{byte:#x} at {at}/{length}"
-                    );
+                    assert_eq!(end_of_value(&bytes, 0), expected, "{byte:#x} at {at}/{length}");
                 }
             }
         }
@@ -193,15 +236,43 @@ mod tests {
         assert_eq!(end_of_value(b"abc", 7), 7);
     }
 
+    /// A wrong hit would cut a name in the wrong place.
+    #[test]
+    fn near_search_finds_the_first() {
+        for length in 0..30 {
+            for at in 0..=length {
+                let mut bytes = vec![b':' ^ 1; length];
+                bytes.extend_from_slice(b";:;:");
+                bytes[at] = b':';
+                assert_eq!(find_near(&bytes, 0, b':'), at);
+                assert_eq!(find_near(&bytes[..at], 0, b':'), at);
+            }
+        }
+        assert_eq!(find_near(b"ab", 5, b':'), 5);
+    }
+
+    /// Folding more than letters would let `Content\rLength` pass for a framing field.
+    #[test]
+    fn folds_letters_only() {
+        for name in ["te", "date", "trailer", "keep-alive", "x-api-key9", "transfer-encoding"] {
+            for at in 0..name.len() {
+                for byte in 0..=255u8 {
+                    let mut text = name.to_uppercase().into_bytes();
+                    text[at] = byte;
+                    let expected = text.eq_ignore_ascii_case(name.as_bytes());
+                    assert_eq!(equals_lower(&text, name.as_bytes()), expected, "{text:?}");
+                }
+            }
+            assert!(!equals_lower(&name.as_bytes()[1..], name.as_bytes()));
+        }
+    }
+
     /// Blank-only values come out empty.
     #[test]
     fn trims_blanks_only() {
-        for (input, expected) in [
-            (&b" \ta b\t "[..], &b"a b"[..]),
-            (b" \t ", b""),
-            (b"", b""),
-            (b"\x0bx", b"\x0bx"),
-        ] {
+        for (input, expected) in
+            [(&b" \ta b\t "[..], &b"a b"[..]), (b" \t ", b""), (b"", b""), (b"\x0bx", b"\x0bx")]
+        {
             assert_eq!(trim(input), expected);
         }
     }

@@ -120,10 +120,7 @@ mod tests {
     #[test]
     fn statuses_are_those_of_the_contract() {
         for error in HeadError::ALL {
-            assert!(
-                [400, 414, 431, 501, 502, 505].contains(&error.status()),
-                "{error:?}"
-            );
+            assert!([400, 414, 431, 501, 502, 505].contains(&error.status()), "{error:?}");
             let message = error.to_string();
             assert!(!message.is_empty() && !message.ends_with('.'));
         }

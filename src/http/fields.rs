@@ -44,6 +44,8 @@ pub(super) struct Scan {
     pub(super) section: usize,
     /// The name of the field whose value is being read.
     name: Span,
+    /// Which one that is.
+    known: Known,
 }
 
 /// What Transfer-Encoding says.
@@ -190,10 +192,7 @@ fn coding(value: &[u8]) -> Result<Coding, HeadError> {
         return Ok(Coding::Chunked);
     }
     let mut codings = value.rsplit(|&byte| byte == b',').map(chars::trim);
-    if !codings
-        .next()
-        .is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"))
-    {
+    if !codings.next().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked")) {
         return Err(HeadError::BadTransferEncoding);
     }
     for coding in codings {
@@ -229,16 +228,11 @@ pub(super) fn parse<const REQUEST: bool>(
     let mut position = scan.position;
     let mut mark = scan.mark;
     let mut name = scan.name;
+    let mut known = scan.known;
 
     macro_rules! partial {
         () => {{
-            *scan = Scan {
-                phase,
-                position,
-                mark,
-                section: scan.section,
-                name,
-            };
+            *scan = Scan { phase, position, mark, section: scan.section, name, known };
             return Ok(Progress::Partial);
         }};
     }
@@ -266,13 +260,19 @@ pub(super) fn parse<const REQUEST: bool>(
         }
 
         if phase == Phase::Name {
-            position = chars::end_of(window, position, chars::TOKEN);
-            match window.get(position) {
-                None => partial!(),
-                Some(b':') if position > mark => {}
-                Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
-            }
+            let from = position;
+            position = chars::find_near(window, from, b':');
             name = Span::new(mark, position);
+            known = Known::from_name(name.of(window));
+            // A known name is a token. Any other one is looked at byte by byte, and so is one that
+            // is not whole, to refuse it at its first wrong byte.
+            if known == Known::Other || position == window.len() {
+                match window.get(chars::end_of(window, from, chars::TOKEN)) {
+                    None => partial!(),
+                    Some(b':') if position > mark => {}
+                    Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
+                }
+            }
             position += 1;
             phase = Phase::Blanks;
         }
@@ -304,7 +304,6 @@ pub(super) fn parse<const REQUEST: bool>(
             end -= 1;
         }
         let value = Span::new(mark, end);
-        let known = Known::from_name(name.of(window));
         fields.push(Field { name, value, known });
         facts.note::<REQUEST>(known, value.of(window), value)?;
         position += 2;

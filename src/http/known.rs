@@ -5,6 +5,8 @@
 //! time without collisions, then one comparison.
 #![forbid(unsafe_code)]
 
+use super::chars;
+
 /// Declares [`Known`] and its table of lower-case names from one list.
 macro_rules! known {
     ($($name:ident $text:literal)*) => {
@@ -103,10 +105,7 @@ static TABLE: [Known; SLOTS] = {
     while index < NAMES.len() {
         let name = NAMES[index].as_bytes();
         let slot = slot_of(name.len(), name[0], name[name.len() - 1]);
-        assert!(
-            matches!(table[slot], Known::Other),
-            "two known names share a slot"
-        );
+        assert!(matches!(table[slot], Known::Other), "two known names share a slot");
         table[slot] = VARIANTS[index];
         index += 1;
     }
@@ -121,11 +120,7 @@ impl Known {
             return Known::Other;
         };
         let known = TABLE[slot_of(name.len(), first, last) % SLOTS];
-        if name.eq_ignore_ascii_case(known.name().as_bytes()) {
-            known
-        } else {
-            Known::Other
-        }
+        if name.eq_ignore_ascii_case(known.name().as_bytes()) { known } else { Known::Other }
     }
 
     /// Its name in lower case; empty for [`Known::Other`].
