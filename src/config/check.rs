@@ -69,6 +69,9 @@ pub(crate) fn kind_name(text: &str) -> Result<(), &'static str> {
 /// The address where a provider's API begins; empty: the kind's own.
 pub(crate) fn base_url(text: &str) -> Result<(), &'static str> {
     const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://… without user, query or fragment";
+    if text.is_empty() {
+        return Ok(());
+    }
     let Some(rest) = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))

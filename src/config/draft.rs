@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::node::{At, Entry, Node, Value};
 use super::parts::{self, Form, Part, Tables};
 use super::schema::KeySpec;
+use super::settings::Provider;
 use super::values::{assign, nearest, shown};
 use super::{Config, ConfigError};
 
@@ -18,13 +19,25 @@ use super::{Config, ConfigError};
 const TABLES_MAX: usize = 10_000;
 
 /// What has been read so far.
-#[derive(Default)]
 pub(crate) struct Draft {
     pub config: Config,
     /// `[plugin.NAME]`, still as values.
     pub plugins: BTreeMap<String, Vec<Entry>>,
     /// Where each table, key and list element was last set, by its path.
     pub marks: BTreeMap<String, At>,
+    /// Which of its kind a named table is, by its path: a search would be quadratic.
+    indexes: BTreeMap<String, usize>,
+}
+
+impl Default for Draft {
+    fn default() -> Draft {
+        Draft {
+            config: Config::without_providers(),
+            plugins: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+        }
+    }
 }
 
 impl Draft {
@@ -70,6 +83,14 @@ impl Draft {
         };
         self.open_table(part, name, &name_node, &entry.at)?;
         self.set_in_table(part, name, entry)
+    }
+
+    /// Appends a provider that stands in no file.
+    pub fn add_provider(&mut self, provider: Provider, at: At) {
+        let path = format!("provider.{}", provider.name);
+        self.marks.insert(path.clone(), at);
+        self.indexes.insert(path, self.config.provider.len());
+        self.config.provider.push(provider);
     }
 
     /// Sets one key of a plugin's table.
@@ -194,12 +215,13 @@ impl Draft {
         name_node: &Node,
         at: &At,
     ) -> Result<(), ConfigError> {
+        let path = format!("{part}.{name}");
+        if self.indexes.contains_key(&path) {
+            return Ok(());
+        }
         let Some(tables) = self.tables(part) else {
             return Ok(());
         };
-        if index_of(tables, name).is_some() {
-            return Ok(());
-        }
         if tables.len() >= TABLES_MAX {
             return Err(too_many(part, at));
         }
@@ -213,19 +235,21 @@ impl Draft {
             };
             assign(section, &format!("[[{part}]]"), &entry)?;
         }
-        self.marks.insert(format!("{part}.{name}"), at.clone());
-        self.mark(&format!("{part}.{name}.name"), name_node);
+        self.mark(&format!("{path}.name"), name_node);
+        self.marks.insert(path.clone(), at.clone());
+        self.indexes.insert(path, index);
         Ok(())
     }
 
     fn set_in_table(&mut self, part: &str, name: &str, entry: &Entry) -> Result<(), ConfigError> {
-        if let Some(tables) = self.tables(part)
-            && let Some(index) = index_of(tables, name)
+        let path = format!("{part}.{name}");
+        if let Some(index) = self.indexes.get(&path).copied()
+            && let Some(tables) = self.tables(part)
             && let Some(section) = tables.get(index)
         {
             assign(section, &format!("[[{part}]]"), entry)?;
         }
-        self.mark(&format!("{part}.{name}.{}", entry.key), &entry.node);
+        self.mark(&format!("{path}.{}", entry.key), &entry.node);
         Ok(())
     }
 
@@ -246,10 +270,6 @@ impl Draft {
             _ => {}
         }
     }
-}
-
-fn index_of(tables: &dyn Tables, name: &str) -> Option<usize> {
-    (0..tables.len()).find(|&index| tables.name(index) == name)
 }
 
 fn table<'a>(key: &str, node: &'a Node, expected: &str) -> Result<&'a [Entry], ConfigError> {

@@ -25,7 +25,7 @@ pub struct Sources<'a> {
     pub search: bool,
     /// C's `config_text`: TOML over the file.
     pub text: Option<&'a str>,
-    /// The environment; empty: ignore it.
+    /// The environment, as far as it is text; empty: ignore it.
     pub environment: Vec<(String, String)>,
     /// Assignments of `--set` and `nh_server_set`, as `section.key` and value, in their order.
     pub sets: Vec<(String, String)>,
@@ -46,10 +46,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
         files::check_size(TEXT_NAME, text.len())?;
         draft.apply_document(&parse_document(TEXT_NAME, text)?)?;
     }
-    if draft.config.provider.is_empty() {
-        providers::add_from_environment(&mut draft, &environment)?;
-    }
-    apply_environment(&mut draft, &sources.environment)?;
+    apply_variables(&mut draft, &sources.environment, &environment)?;
     if let Some(listen) = &sources.listen {
         apply_set(&mut draft, "server.listen", listen)?;
     }
@@ -81,9 +78,24 @@ pub fn load_legacy_start(
         dir,
         by_name.get("AIONIC_ENV").map(String::as_str),
     )?;
-    providers::add_from_environment(&mut draft, &by_name)?;
-    apply_environment(&mut draft, environment)?;
+    apply_variables(&mut draft, environment, &by_name)?;
     finish(draft, &by_name)
+}
+
+/// The layer of the environment: providers for the keys in it, when none is configured, and the
+/// variables that set keys, of these providers too.
+fn apply_variables(
+    draft: &mut Draft,
+    environment: &[(String, String)],
+    by_name: &BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    let are_configured = !draft.config.provider.is_empty();
+    if !are_configured {
+        providers::add_from_environment(draft, by_name)?;
+    }
+    apply_environment(draft, environment)?;
+    draft.config.providers_from_env = !are_configured && !draft.config.provider.is_empty();
+    Ok(())
 }
 
 fn apply_file(
@@ -212,6 +224,7 @@ fn finish(mut draft: Draft, environment: &BTreeMap<String, String>) -> Result<Co
         mut config,
         plugins,
         marks,
+        ..
     } = draft;
     let scope = Scope {
         environment,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::kinds::{self, Dialect, KINDS, available};
+use super::kinds::{self, KINDS, available};
 use super::node::At;
 use super::schema::Scope;
 use super::secret::Secret;
@@ -46,16 +46,14 @@ pub(crate) fn add_from_environment(
             }
             None => String::new(),
         };
-        let path = format!("provider.{}", kind.name);
-        draft.marks.insert(path, At::named(variable));
-        draft.config.provider.push(Provider {
+        let provider = Provider {
             name: kind.name.to_owned(),
             kind: kind.name.to_owned(),
             base_url,
             api_key: Some(Secret::from_variable(variable, key)),
             ..Provider::default()
-        });
-        draft.config.providers_from_env = true;
+        };
+        draft.add_provider(provider, At::named(variable));
     }
     Ok(())
 }
@@ -113,12 +111,16 @@ pub(crate) fn complete(draft: &mut Draft) -> Result<(), ConfigError> {
         .iter()
         .any(|provider| provider.name == ECHO)
     {
-        draft.config.provider.push(Provider {
-            name: ECHO.to_owned(),
-            kind: ECHO.to_owned(),
-            ..Provider::default()
-        });
+        draft.config.provider.push(echo());
     }
-    debug_assert!(kinds::find(ECHO).is_some_and(|kind| kind.dialect == Dialect::Echo));
     Ok(())
+}
+
+/// The provider that answers inside the process.
+pub(crate) fn echo() -> Provider {
+    Provider {
+        name: ECHO.to_owned(),
+        kind: ECHO.to_owned(),
+        ..Provider::default()
+    }
 }
