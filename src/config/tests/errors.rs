@@ -6,23 +6,13 @@ use super::*;
 #[test]
 fn errors_name_line_and_column() {
     fn check(text: &str, expected: &str) {
-        assert_eq!(
-            error(from_text(text)),
-            format!("config_text:{expected}"),
-            "{text}"
-        );
+        assert_eq!(error(from_text(text)), format!("config_text:{expected}"), "{text}");
     }
     // Grammar.
     check("[server", "1:8: unclosed table, expected `]`");
-    check(
-        "[server]\nworkers = ",
-        "2:11: string values must be quoted, expected literal string",
-    );
+    check("[server]\nworkers = ", "2:11: string values must be quoted, expected literal string");
     check("[server]\nworkers = 1\nworkers = 2\n", "3:1: duplicate key");
-    check(
-        "[server]\nlisten = \"a",
-        "2:12: invalid basic string, expected `\"`",
-    );
+    check("[server]\nlisten = \"a", "2:12: invalid basic string, expected `\"`");
     // Names.
     check("[sever]\n", "1:2: unknown table `sever`, expected `server`");
     check(
@@ -30,10 +20,7 @@ fn errors_name_line_and_column() {
         "1:1: unknown table `port`, expected one of server, limits, timeouts, tls, auth, key, \
          admin, provider, model, retry, cache, firewall, optimizer, plugins, plugin, log",
     );
-    check(
-        "[server]\nworker = 1\n",
-        "2:1: unknown key `worker` in [server], expected `workers`",
-    );
+    check("[server]\nworker = 1\n", "2:1: unknown key `worker` in [server], expected `workers`");
     check(
         "[retry]\nx.y = 1\n",
         "2:1: unknown key `x` in [retry], expected one of attempts, backoff",
@@ -44,72 +31,36 @@ fn errors_name_line_and_column() {
          connect_timeout, first_token_timeout, idle_timeout, total_timeout, max_connections, \
          proxy, ca_file",
     );
-    check(
-        "[log]\n\"le\\nvel\" = 1\n",
-        "2:1: unknown key `le\\nvel` in [log], expected `level`",
-    );
+    check("[log]\n\"le\\nvel\" = 1\n", "2:1: unknown key `le\\nvel` in [log], expected `level`");
     // Types.
     check(
         "[server]\n  workers = \"four\"\n",
         "2:13: `workers` is a string, expected an integer from 0 to 1024",
     );
-    check(
-        "[server]\nreuse_port = 1\n",
-        "2:14: `reuse_port` is an integer, expected true or false",
-    );
-    check(
-        "[log]\nfile = true\n",
-        "2:8: `file` is true or false, expected a string",
-    );
-    check(
-        "[auth]\nkeys = \"k\"\n",
-        "2:8: `keys` is a string, expected a list",
-    );
-    check(
-        "[auth]\nkeys = [\"k\", 5]\n",
-        "2:14: `keys` is an integer, expected a string",
-    );
+    check("[server]\nreuse_port = 1\n", "2:14: `reuse_port` is an integer, expected true or false");
+    check("[log]\nfile = true\n", "2:8: `file` is true or false, expected a string");
+    check("[auth]\nkeys = \"k\"\n", "2:8: `keys` is a string, expected a list");
+    check("[auth]\nkeys = [\"k\", 5]\n", "2:14: `keys` is an integer, expected a string");
     check(
         "[cache]\nttl = 1.5\n",
         "2:7: `ttl` is a fraction, expected an integer from 1 to 31536000",
     );
-    check(
-        "server = 1\n",
-        "1:10: `server` is an integer, expected a table [server]",
-    );
-    check(
-        "[[server]]\n",
-        "1:1: `server` is a list, expected a table [server]",
-    );
-    check(
-        "[provider]\n",
-        "1:1: `provider` is a table, expected tables [[provider]]",
-    );
-    check(
-        "provider = [1]\n",
-        "1:13: `provider` is an integer, expected a table [[provider]]",
-    );
-    check(
-        "[plugin]\nlimiter = 1\n",
-        "2:11: `limiter` is an integer, expected a table",
-    );
+    check("server = 1\n", "1:10: `server` is an integer, expected a table [server]");
+    check("[[server]]\n", "1:1: `server` is a list, expected a table [server]");
+    check("[provider]\n", "1:1: `provider` is a table, expected tables [[provider]]");
+    check("provider = [1]\n", "1:13: `provider` is an integer, expected a table [[provider]]");
+    check("[plugin]\nlimiter = 1\n", "2:11: `limiter` is an integer, expected a table");
     // Values.
     check(
         "[server]\nworkers = 1025\n",
         "2:11: `workers` is 1025, expected an integer from 0 to 1024",
     );
-    check(
-        "[server]\nbacklog = -1\n",
-        "2:11: `backlog` is -1, expected an integer from 1 to 65535",
-    );
+    check("[server]\nbacklog = -1\n", "2:11: `backlog` is -1, expected an integer from 1 to 65535");
     check(
         "[limits]\nbody = 99999999999999999999\n",
         "2:8: the integer is too large, expected at most 64 bits",
     );
-    check(
-        "[server]\nlisten = []\n",
-        "2:10: `listen` has 0 addresses, expected 1 to 64",
-    );
+    check("[server]\nlisten = []\n", "2:10: `listen` has 0 addresses, expected 1 to 64");
     check(
         "[server]\nlisten = [\"127.0.0.1:80\", \"nginx.org:80\"]\n",
         "2:27: \"nginx.org\" is not an address, expected one such as 127.0.0.1:8080, [::1]:8080, \
@@ -133,10 +84,7 @@ fn errors_name_line_and_column() {
         "3:9: `level` is an integer, expected one of \
         error, warn, info, debug, trace",
     );
-    check(
-        "plugin = { \"ü\" = 1 }\n",
-        "1:18: `ü` is an integer, expected a table",
-    );
+    check("plugin = { \"ü\" = 1 }\n", "1:18: `ü` is an integer, expected a table");
     check(
         "\u{feff}workers = 1\n",
         "1:1: unknown table `workers`, expected one of server, limits, \
@@ -151,16 +99,9 @@ fn tables_must_fit_together() {
     const OPENAI: &str = "[[provider]]\nname = \"openai\"\napi_key = \"k\"\n";
     fn check(text: &str, expected: &str) {
         let text = format!("{OPENAI}{text}");
-        assert_eq!(
-            error(from_text(&text)),
-            format!("config_text:{expected}"),
-            "{text}"
-        );
+        assert_eq!(error(from_text(&text)), format!("config_text:{expected}"), "{text}");
     }
-    check(
-        "[[provider]]\nkind = \"groq\"\n",
-        "4:1: [[provider]] has no `name`, expected one",
-    );
+    check("[[provider]]\nkind = \"groq\"\n", "4:1: [[provider]] has no `name`, expected one");
     check(
         "[[provider]]\nname = \"openai\"\n",
         "5:8: two [[provider]] are named \"openai\", expected each name once",
@@ -172,10 +113,7 @@ fn tables_must_fit_together() {
     );
     check(
         "[[provider]]\nname = \"mine\"\n",
-        &format!(
-            "4:1: provider \"mine\" has no `kind`, expected {}",
-            kinds::expected()
-        ),
+        &format!("4:1: provider \"mine\" has no `kind`, expected {}", kinds::expected()),
     );
     check(
         "[[provider]]\nname = \"mine\"\nkind = \"opnai\"\n",
@@ -220,12 +158,8 @@ fn tables_must_fit_together() {
         "6:12: `strategy` is \"random\", expected one of priority, weighted, round_robin, \
          least_latency, least_busy, hash",
     );
-    for (hash_on, wrong) in [
-        ("header:", true),
-        ("header:a b", true),
-        ("ip", true),
-        ("user", false),
-    ] {
+    for (hash_on, wrong) in [("header:", true), ("header:a b", true), ("ip", true), ("user", false)]
+    {
         let text = format!("[[model]]\nname = \"fast\"\nhash_on = \"{hash_on}\"\n");
         if wrong {
             check(
@@ -257,10 +191,7 @@ fn tables_must_fit_together() {
         "7:11: model \"*\" is the default and a target of it has no `model`, expected every target \
          to name one",
     );
-    check(
-        "[[key]]\nname = \"team\"\n",
-        "4:1: [[key]] \"team\" has no `key`, expected one",
-    );
+    check("[[key]]\nname = \"team\"\n", "4:1: [[key]] \"team\" has no `key`, expected one");
     check(
         "[auth]\nkeys = [\"a\", \"\"]\n",
         "5:14: `keys` holds an empty key, expected one of at \
@@ -278,10 +209,7 @@ fn tables_must_fit_together() {
         "[admin]\nkey = \"env:NONE\"\n",
         "5:7: `admin.key` reads the variable NONE, which is not set, expected a value",
     );
-    check(
-        "[admin]\nkey = \"env:\"\n",
-        "5:7: `key` names no variable, expected \"env:NAME\"",
-    );
+    check("[admin]\nkey = \"env:\"\n", "5:7: `key` names no variable, expected \"env:NAME\"");
     check(
         "[auth]\nkeys = [\"a\\nb\"]\n",
         "5:9: `auth.keys[0]` holds a control character, expected text that fits in a header",
@@ -301,21 +229,9 @@ fn pending_keys_are_refused_or_noted() {
         );
     }
     refused("[[tls]]\ncert = \"a\"\nkey = \"b\"\n", "1:1", "tls[0]");
-    refused(
-        "[firewall]\ndeny = [\"10.0.0.0/8\"]\n",
-        "2:8",
-        "firewall.deny",
-    );
-    refused(
-        "[firewall]\nrequests_per_minute = 60\n",
-        "2:23",
-        "firewall.requests_per_minute",
-    );
-    refused(
-        "[limits]\nconnections_per_address = 4\n",
-        "2:27",
-        "limits.connections_per_address",
-    );
+    refused("[firewall]\ndeny = [\"10.0.0.0/8\"]\n", "2:8", "firewall.deny");
+    refused("[firewall]\nrequests_per_minute = 60\n", "2:23", "firewall.requests_per_minute");
+    refused("[limits]\nconnections_per_address = 4\n", "2:27", "limits.connections_per_address");
     refused(
         "[[key]]\nname = \"a\"\nkey = \"k\"\ntokens_per_minute = 9\n",
         "4:21",
@@ -323,9 +239,7 @@ fn pending_keys_are_refused_or_noted() {
     );
     refused("[plugins]\nload = [\"limiter\"]\n", "2:8", "plugins.load");
     assert_eq!(
-        error(from_text(
-            "[server]\nlisten = [\"127.0.0.1:0\", \"tls://127.0.0.1:0\"]\n"
-        )),
+        error(from_text("[server]\nlisten = [\"127.0.0.1:0\", \"tls://127.0.0.1:0\"]\n")),
         "config_text:2:26: listeners with tls:// are not available in this version, expected \
          ADDRESS:PORT or unix:/PATH"
     );
@@ -340,10 +254,7 @@ fn pending_keys_are_refused_or_noted() {
         ]
     );
     // The default says nothing, and neither does what is switched off.
-    assert_eq!(
-        notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"),
-        [""; 0]
-    );
+    assert_eq!(notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"), [""; 0]);
     assert_eq!(
         notes("[plugin.limiter]\nrate = 5\n"),
         ["config_text:1:9: `plugin.limiter` has no effect in this version"]

@@ -6,11 +6,7 @@ use super::*;
 #[test]
 fn the_environment_brings_providers() {
     let names = |config: &Config| -> Vec<String> {
-        config
-            .provider
-            .iter()
-            .map(|it| format!("{} {}", it.name, it.base_url))
-            .collect()
+        config.provider.iter().map(|it| format!("{} {}", it.name, it.base_url)).collect()
     };
     let config = with_environment("", &[]).unwrap();
     assert_eq!(names(&config), ["echo "]);
@@ -30,25 +26,15 @@ fn the_environment_brings_providers() {
     .unwrap();
     assert_eq!(
         names(&config),
-        [
-            "openai http://127.0.0.1:9/v1",
-            "groq https://api.groq.com/openai/v1",
-            "echo "
-        ]
+        ["openai http://127.0.0.1:9/v1", "groq https://api.groq.com/openai/v1", "echo "]
     );
     assert!(config.providers_from_env);
-    assert_eq!(
-        config.provider[0].api_key.as_ref().map(Secret::expose),
-        Some("ok")
-    );
+    assert_eq!(config.provider[0].api_key.as_ref().map(Secret::expose), Some("ok"));
     assert_eq!(config.provider[1].idle_timeout, 7);
 
     // A provider that variables alone describe came from the environment too.
     let config = with_environment("", &[("NEUROHTTP_PROVIDER__OPENAI__API_KEY", "k")]).unwrap();
-    assert_eq!(
-        names(&config),
-        ["openai https://api.openai.com/v1", "echo "]
-    );
+    assert_eq!(names(&config), ["openai https://api.openai.com/v1", "echo "]);
     assert!(config.providers_from_env);
 
     let text = "[[provider]]\nname = \"echo\"\nkind = \"vllm\"\n\
@@ -60,10 +46,7 @@ fn the_environment_brings_providers() {
     assert_eq!(config.default_model(), "m");
 
     assert_eq!(
-        error(with_environment(
-            "",
-            &[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", "x")]
-        )),
+        error(with_environment("", &[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", "x")])),
         "OPENAI_BASE_URL: is not usable, expected http://HOST[:PORT][/PATH] or https://… without \
          user, query or fragment"
     );
@@ -75,10 +58,8 @@ fn dialects_that_are_missing_are_said() {
     use kinds::{KINDS, available};
     for kind in KINDS.iter().filter(|kind| !available(kind.dialect)) {
         let text = format!("[[provider]]\nname = \"p\"\nkind = \"{}\"\n", kind.name);
-        let expected = format!(
-            "config_text:3:8: kind \"{}\" is not available in this build",
-            kind.name
-        );
+        let expected =
+            format!("config_text:3:8: kind \"{}\" is not available in this build", kind.name);
         assert!(error(from_text(&text)).starts_with(&expected), "{text}");
         for variable in kind.key_variables {
             let config = with_environment("", &[(variable, "k")]).unwrap();
@@ -117,22 +98,10 @@ fn exposure_needs_a_guard() {
     check(OPEN, &key, refused);
     check(OPEN, &[], "no error");
     check("", &key, "no error");
-    check(
-        "[server]\nlisten = [\"unix:/run/nh\", \"[::1]:1\"]\n",
-        &key,
-        "no error",
-    );
+    check("[server]\nlisten = [\"unix:/run/nh\", \"[::1]:1\"]\n", &key, "no error");
     check(&format!("{OPEN}[auth]\nopen = true\n"), &key, "no error");
     check(&format!("{OPEN}[auth]\nkeys = [\"k\"]\n"), &key, "no error");
-    check(
-        &format!("{OPEN}[[key]]\nname = \"a\"\nkey = \"k\"\n"),
-        &key,
-        "no error",
-    );
+    check(&format!("{OPEN}[[key]]\nname = \"a\"\nkey = \"k\"\n"), &key, "no error");
     assert!(from_text(OPEN).unwrap().is_guarded_only());
-    assert!(
-        !from_text("[auth]\nopen = true\n")
-            .unwrap()
-            .is_guarded_only()
-    );
+    assert!(!from_text("[auth]\nopen = true\n").unwrap().is_guarded_only());
 }

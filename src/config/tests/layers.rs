@@ -47,14 +47,8 @@ fn later_layers_win() {
     assert_eq!(config.timeouts.header, 1004);
     assert_eq!(config.timeouts.body, 1005);
     assert_eq!(config.timeouts.idle, 1006);
-    assert_eq!(
-        config.server.listen,
-        [Listen::parse("127.0.0.1:5").unwrap()]
-    );
-    assert_eq!(
-        config.files,
-        [file.clone(), directory.0.join("x.prod.toml")]
-    );
+    assert_eq!(config.server.listen, [Listen::parse("127.0.0.1:5").unwrap()]);
+    assert_eq!(config.files, [file.clone(), directory.0.join("x.prod.toml")]);
     let providers: Vec<(&str, &str, u32)> = config
         .provider
         .iter()
@@ -87,10 +81,7 @@ fn later_layers_win() {
     );
     let path = directory.write("y.toml", "\n  [server]\n  workers = 'x'\n");
     assert_eq!(
-        error(load(&Sources {
-            file: Some(path.clone()),
-            ..Sources::default()
-        })),
+        error(load(&Sources { file: Some(path.clone()), ..Sources::default() })),
         format!(
             "{}:3:13: `workers` is a string, expected an integer from 0 to 1024",
             path.display()
@@ -103,10 +94,7 @@ fn later_layers_win() {
 fn files_are_bounded_and_named() {
     let directory = Directory::new("files");
     let from = |path: &std::path::Path| {
-        error(load(&Sources {
-            file: Some(path.to_owned()),
-            ..Sources::default()
-        }))
+        error(load(&Sources { file: Some(path.to_owned()), ..Sources::default() }))
     };
     assert_eq!(
         from(&directory.0.join("none.toml")),
@@ -129,10 +117,7 @@ fn files_are_bounded_and_named() {
     let path = directory.write("binary.toml", b"[log]\n# \xc3\xa4 \xff\n");
     assert_eq!(
         from(&path),
-        format!(
-            "{}:2:5: a byte that is not text, expected UTF-8",
-            path.display()
-        )
+        format!("{}:2:5: a byte that is not text, expected UTF-8", path.display())
     );
     assert!(from(&directory.0).contains("expected a configuration file"));
 
@@ -146,10 +131,7 @@ fn files_are_bounded_and_named() {
     };
     assert_eq!(
         named("dev").unwrap().notes,
-        [format!(
-            "NEUROHTTP_ENV is set, but there is no {}",
-            directory.path("base.dev.toml")
-        )]
+        [format!("NEUROHTTP_ENV is set, but there is no {}", directory.path("base.dev.toml"))]
     );
     assert_eq!(
         error(named("../x")),

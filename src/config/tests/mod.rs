@@ -15,33 +15,19 @@ use super::*;
 
 /// Text of a document under the built-in defaults, without environment.
 fn from_text(text: &str) -> Result<Config, ConfigError> {
-    load(&Sources {
-        text: Some(text),
-        ..Sources::default()
-    })
+    load(&Sources { text: Some(text), ..Sources::default() })
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    load(&Sources {
-        text: Some(text),
-        environment: pairs(environment),
-        ..Sources::default()
-    })
+    load(&Sources { text: Some(text), environment: pairs(environment), ..Sources::default() })
 }
 
 fn with_sets(text: &str, sets: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    load(&Sources {
-        text: Some(text),
-        sets: pairs(sets),
-        ..Sources::default()
-    })
+    load(&Sources { text: Some(text), sets: pairs(sets), ..Sources::default() })
 }
 
 /// The error as it is printed.

@@ -21,14 +21,8 @@ fn old_files_become_settings() {
     };
     let config = sources(&path, &[]).unwrap();
     assert!(config.legacy && config.auth.open);
-    assert_eq!(
-        config.server.listen,
-        [Listen::parse("0.0.0.0:9090").unwrap()]
-    );
-    assert_eq!(
-        (config.server.workers, config.server.max_connections),
-        (2, 55)
-    );
+    assert_eq!(config.server.listen, [Listen::parse("0.0.0.0:9090").unwrap()]);
+    assert_eq!((config.server.workers, config.server.max_connections), (2, 55));
     assert_eq!((config.timeouts.header, config.timeouts.body), (5000, 5000));
     assert_eq!((config.cache.max_entries, config.cache.ttl), (7, 8));
     assert!(config.cache.enable && !config.firewall.enable && !config.optimizer.enable);
@@ -37,11 +31,7 @@ fn old_files_become_settings() {
     assert_eq!(config.files, std::slice::from_ref(&path));
 
     // An old server counts as open, so a credential does not keep it from starting.
-    let config = sources(
-        &directory.write("empty.conf", ""),
-        &[("OPENAI_API_KEY", "k")],
-    )
-    .unwrap();
+    let config = sources(&directory.write("empty.conf", ""), &[("OPENAI_API_KEY", "k")]).unwrap();
     assert_eq!(config.provider[0].name, "openai");
     assert_eq!(config.exposure_check(), Ok(()));
     assert_eq!(config.timeouts, Timeouts::default());
@@ -50,19 +40,13 @@ fn old_files_become_settings() {
         &directory.0.join("empty.conf"),
         &[("OPENAI_API_KEY", "k"), ("NEUROHTTP_AUTH__OPEN", "false")],
     );
-    let refused = guarded
-        .unwrap()
-        .exposure_check()
-        .map(|()| Config::default());
+    let refused = guarded.unwrap().exposure_check().map(|()| Config::default());
     assert!(error(refused).starts_with(&directory.path("empty.conf")));
 
     let path = directory.write("port.conf", "# x\nport =  70000\n");
     assert_eq!(
         error(sources(&path, &[])),
-        format!(
-            "{}:2:9: `port` is 70000, expected 0 to 65535",
-            path.display()
-        )
+        format!("{}:2:9: `port` is 70000, expected 0 to 65535", path.display())
     );
     let path = directory.write("odd.conf", b"thread_count = -4\ncache_size = 0\n# \xff\n");
     let config = sources(&path, &[]).unwrap();
@@ -79,18 +63,11 @@ fn old_files_are_layered() {
         error(load_legacy_default(&directory.0, None))
             .starts_with(&directory.path("config/aionic.conf"))
     );
-    directory.write(
-        "config/aionic.conf",
-        "port = 1\nthread_count = 1\napi_key = a\n",
-    );
+    directory.write("config/aionic.conf", "port = 1\nthread_count = 1\napi_key = a\n");
     directory.write("config/prod.conf", "port = 2\napi_key = b\n");
     let read = |name: Option<&str>| {
         let config = load_legacy_default(&directory.0, name).unwrap();
-        (
-            config.server.listen[0].to_string(),
-            config.server.workers,
-            config.auth.keys.len(),
-        )
+        (config.server.listen[0].to_string(), config.server.workers, config.auth.keys.len())
     };
     assert_eq!(read(None), ("0.0.0.0:1".to_owned(), 1, 1));
     assert_eq!(read(Some("prod")), ("0.0.0.0:2".to_owned(), 1, 2));
@@ -103,11 +80,8 @@ fn old_files_are_layered() {
         error(load_legacy_default(&directory.0, Some("../x"))),
         "AIONIC_ENV: is not part of a file's name, expected letters, digits, `_`, `-` and `.`"
     );
-    let environment = pairs(&[
-        ("AIONIC_ENV", "prod"),
-        ("GROQ_API_KEY", "k"),
-        ("NEUROHTTP_SERVER__WORKERS", "5"),
-    ]);
+    let environment =
+        pairs(&[("AIONIC_ENV", "prod"), ("GROQ_API_KEY", "k"), ("NEUROHTTP_SERVER__WORKERS", "5")]);
     let config = load_legacy_start(&directory.0, &environment).unwrap();
     assert_eq!(config.server.workers, 5);
     assert_eq!(config.auth.keys.len(), 1);

@@ -23,14 +23,8 @@ fn the_printed_form_loads_again_and_shows_no_secret() {
     let printed = config.to_toml_masked();
     assert!(!printed.contains("SECRET-"), "{printed}");
     assert!(!format!("{config:?} {:?} {:?}", config.provider, config.auth).contains("SECRET-"));
-    assert!(
-        printed.contains("keys = [\"***\", \"env:KEY_2\"]\n"),
-        "{printed}"
-    );
-    assert!(
-        printed.contains("proxy = \"http://***@proxy:1\"\n"),
-        "{printed}"
-    );
+    assert!(printed.contains("keys = [\"***\", \"env:KEY_2\"]\n"), "{printed}");
+    assert!(printed.contains("proxy = \"http://***@proxy:1\"\n"), "{printed}");
     assert!(
         printed.contains(
             "[plugin.\"odd name\"]\napi_key = \"***\"\nlist = [1, 2.5, true, 1979-05-27]\n\
@@ -47,12 +41,7 @@ fn the_printed_form_loads_again_and_shows_no_secret() {
     assert_eq!(again.model, config.model);
     assert_eq!(again.server, config.server);
     assert_eq!(again.firewall, config.firewall);
-    assert!(
-        again
-            .notes
-            .iter()
-            .any(|note| note.contains("`auth.keys` is the mask"))
-    );
+    assert!(again.notes.iter().any(|note| note.contains("`auth.keys` is the mask")));
 
     let defaults = from_text("").unwrap();
     let again = from_text(&defaults.to_toml_masked()).unwrap();
@@ -88,15 +77,15 @@ fn the_sample_names_every_key() {
     let mut draft = draft::Draft::default();
     draft.apply_document(&document).unwrap();
     providers::complete(&mut draft).unwrap();
-    let environment: BTreeMap<String, String> = [("OPENAI_API_KEY", "a"), ("TEAM_A_KEY", "b")]
-        .map(|(n, v)| (n.into(), v.into()))
-        .into();
-    let scope = schema::Scope {
-        environment: &environment,
-        marks: &draft.marks,
-    };
+    let environment: BTreeMap<String, String> =
+        [("OPENAI_API_KEY", "a"), ("TEAM_A_KEY", "b")].map(|(n, v)| (n.into(), v.into())).into();
+    let scope = schema::Scope { environment: &environment, marks: &draft.marks };
     validate::check(&mut draft.config, &scope).unwrap();
 
+    let words: Vec<&str> = text.split([' ', '\n', '.', ',']).collect();
+    for kind in kinds::KINDS {
+        assert!(words.contains(&kind.name), "kind {} is not in the sample", kind.name);
+    }
     for (part, form) in PARTS {
         let entry = document.iter().find(|entry| entry.key == *part);
         let entry = entry.unwrap_or_else(|| panic!("[{part}] is not in the sample"));
@@ -176,10 +165,7 @@ fn mangled_samples_fail_cleanly_or_load_again() {
             Err(error) => {
                 refused += 1;
                 let line = error.to_string();
-                assert!(
-                    line.starts_with("config_text:") && !line.contains('\n'),
-                    "{line}"
-                );
+                assert!(line.starts_with("config_text:") && !line.contains('\n'), "{line}");
             }
             Ok(config) => {
                 loaded += 1;

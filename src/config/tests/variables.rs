@@ -16,10 +16,7 @@ fn variables_set_keys() {
         ("NEUROHTTP_LOG__FILE", "42"),
         ("neurohttp_log__level", "\"debug\""),
         ("NEUROHTTP_FIREWALL__ALLOW", "[\"10.0.0.0/8\"]"),
-        (
-            "NEUROHTTP_PROVIDER__MY_OWN_AI__BASE_URL",
-            "http://127.0.0.1:1",
-        ),
+        ("NEUROHTTP_PROVIDER__MY_OWN_AI__BASE_URL", "http://127.0.0.1:1"),
         ("NEUROHTTP_MODEL__FAST__ALIASES", "\"x,y\",\"z\""),
         ("NEUROHTTP_MODEL__FAST__DEFAULT", "true"),
         ("NEUROHTTP_PLUGIN__RATE_LIMIT__PER_MINUTE", "2"),
@@ -30,12 +27,7 @@ fn variables_set_keys() {
         ("SERVER__LISTEN", "x"),
         ("ÄÖÜ__X", "x"),
     ]);
-    let listen: Vec<String> = config
-        .server
-        .listen
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["[::1]:80", "127.0.0.1:81"]);
     assert!(config.server.reuse_port);
     assert_eq!(config.auth.keys, [Secret::new("a"), Secret::new("b c")]);
@@ -57,10 +49,7 @@ fn variables_set_keys() {
     ]);
     assert_eq!(config.provider[1].name, "new");
     assert_eq!(config.provider[1].base_url, "http://127.0.0.1:8000/v1");
-    assert_eq!(
-        (config.key[0].name.as_str(), config.key[0].key.expose()),
-        ("team_a", "k1")
-    );
+    assert_eq!((config.key[0].name.as_str(), config.key[0].key.expose()), ("team_a", "k1"));
     assert_eq!(config.key[0].models, ["Fast"]);
 }
 
@@ -75,16 +64,8 @@ fn wrong_variables_are_named() {
             format!("{variable}: {expected}")
         );
     }
-    check(
-        "NEUROHTTP_SEVER__LISTEN",
-        "x",
-        "unknown table `sever`, expected `server`",
-    );
-    check(
-        "NEUROHTTP_SERVER__WORKER",
-        "1",
-        "unknown key `worker` in `server`, expected `workers`",
-    );
+    check("NEUROHTTP_SEVER__LISTEN", "x", "unknown table `sever`, expected `server`");
+    check("NEUROHTTP_SERVER__WORKER", "1", "unknown key `worker` in `server`, expected `workers`");
     check(
         "NEUROHTTP_SERVER__WORKERS__X",
         "1",
@@ -102,16 +83,8 @@ fn wrong_variables_are_named() {
         "[\"a\", b]",
         "not a list, expected TOML or texts between commas",
     );
-    check(
-        "NEUROHTTP_AUTH__KEYS",
-        "[\"a\"",
-        "not a list, expected TOML or texts between commas",
-    );
-    check(
-        "NEUROHTTP_AUTH__KEYS",
-        "[a, b]",
-        "not a list, expected TOML or texts between commas",
-    );
+    check("NEUROHTTP_AUTH__KEYS", "[\"a\"", "not a list, expected TOML or texts between commas");
+    check("NEUROHTTP_AUTH__KEYS", "[a, b]", "not a list, expected TOML or texts between commas");
     check(
         "NEUROHTTP_TLS__0__CERT",
         "x",
@@ -137,10 +110,7 @@ fn wrong_variables_are_named() {
     check(
         "NEUROHTTP_PROVIDER__C__BASE_URL",
         "http://h",
-        &format!(
-            "provider \"c\" has no `kind`, expected {}",
-            kinds::expected()
-        ),
+        &format!("provider \"c\" has no `kind`, expected {}", kinds::expected()),
     );
     check(
         "NEUROHTTP_PROVIDER__C__NAME",
@@ -148,57 +118,19 @@ fn wrong_variables_are_named() {
         "a table's `name` cannot be changed, expected another \
         key",
     );
-    check(
-        "NEUROHTTP_PLUGIN__X",
-        "x",
-        "names no key, expected NEUROHTTP_PLUGIN__NAME__KEY",
-    );
+    check("NEUROHTTP_PLUGIN__X", "x", "names no key, expected NEUROHTTP_PLUGIN__NAME__KEY");
 
     fn set(path: &str, value: &str, expected: &str) {
-        assert_eq!(
-            error(with_sets("", &[(path, value)])),
-            format!("{path}: {expected}")
-        );
+        assert_eq!(error(with_sets("", &[(path, value)])), format!("{path}: {expected}"));
     }
-    set(
-        "server",
-        "x",
-        "names no key, expected SECTION.KEY or TABLE.NAME.KEY",
-    );
-    set(
-        "sever.listen",
-        "x",
-        "unknown table `sever`, expected `server`",
-    );
-    set(
-        "server.worker",
-        "1",
-        "unknown key `worker` in `server`, expected `workers`",
-    );
-    set(
-        "server.a.workers",
-        "1",
-        "unknown key `a.workers` in `server`, expected `workers`",
-    );
-    set(
-        "provider.kind",
-        "x",
-        "names no table, expected provider.NAME.KEY",
-    );
-    set(
-        "tls.0.cert",
-        "x",
-        "[[tls]] has no names to set one by, expected it in a file",
-    );
-    set(
-        "auth.open",
-        "yes",
-        "`open` is a string, expected true or false",
-    );
-    let config = with_sets(
-        "",
-        &[("provider.my.ai.kind", "vllm"), ("plugin.p.list", "[1, 2]")],
-    );
+    set("server", "x", "names no key, expected SECTION.KEY or TABLE.NAME.KEY");
+    set("sever.listen", "x", "unknown table `sever`, expected `server`");
+    set("server.worker", "1", "unknown key `worker` in `server`, expected `workers`");
+    set("server.a.workers", "1", "unknown key `a.workers` in `server`, expected `workers`");
+    set("provider.kind", "x", "names no table, expected provider.NAME.KEY");
+    set("tls.0.cert", "x", "[[tls]] has no names to set one by, expected it in a file");
+    set("auth.open", "yes", "`open` is a string, expected true or false");
+    let config = with_sets("", &[("provider.my.ai.kind", "vllm"), ("plugin.p.list", "[1, 2]")]);
     let config = config.unwrap();
     assert_eq!(config.provider[0].name, "my.ai");
     assert_eq!(config.plugin["p"], "list = [1, 2]\n");
