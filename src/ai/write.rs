@@ -1,38 +1,11 @@
 //! JSON and server-sent events written by plain pushes.
 #![forbid(unsafe_code)]
 
+use crate::json;
+
 /// Appends `text` as a JSON string with its quotes.
 pub fn string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    escape(out, text);
-    out.push(b'"');
-}
-
-/// Appends `text` escaped for the inside of a JSON string.
-pub fn escape(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bytes = text.as_bytes();
-    let mut from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(bytes.get(from..at).unwrap_or(&[]));
-        from = at + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX.get(usize::from(byte >> 4)).copied().unwrap_or(b'0'));
-                out.push(HEX.get(usize::from(byte & 15)).copied().unwrap_or(b'0'));
-            }
-        }
-    }
-    out.extend_from_slice(bytes.get(from..).unwrap_or(&[]));
+    json::escape_into(out, text);
 }
 
 /// Appends a whole number in decimal.
