@@ -1,6 +1,9 @@
 //! JSON and server-sent events written by plain pushes.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
+use crate::ai::tree;
 use crate::json;
 
 /// Appends `text` as a JSON string with its quotes.
@@ -179,6 +182,30 @@ impl<'o> Array<'o> {
     }
 }
 
+/// Arguments of a tool call as a JSON object. Models write some that are none, above all when the
+/// token limit cut them: such text is kept as the one member `_invalid_json`.
+pub fn object_text(json: &str) -> Cow<'_, str> {
+    match tree::parse_str(json) {
+        Ok(node) if node.is_object() => Cow::Borrowed(json),
+        _ if json.trim().is_empty() => Cow::Borrowed("{}"),
+        _ => {
+            let mut out = Vec::new();
+            object(&mut out, |o| {
+                o.string("_invalid_json", json);
+            });
+            Cow::Owned(String::from_utf8(out).unwrap_or_default())
+        }
+    }
+}
+
+/// Appends JSON text as one line: line ends can only stand between its tokens.
+pub fn one_line(out: &mut Vec<u8>, json: &str) {
+    out.extend(
+        json.bytes()
+            .map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }),
+    );
+}
+
 /// Appends `object` as a JSON object.
 pub fn object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
     let mut object = Object::begin(out);
@@ -219,6 +246,19 @@ mod tests {
             let mut out = Vec::new();
             number(&mut out, value);
             assert_eq!(out, value.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn arguments_are_always_an_object() {
+        for (json, expected) in [
+            ("{\"a\": 1.0}", "{\"a\": 1.0}"),
+            ("", "{}"),
+            (" ", "{}"),
+            ("{\"a\":", "{\"_invalid_json\":\"{\\\"a\\\":\"}"),
+            ("[1]", "{\"_invalid_json\":\"[1]\"}"),
+        ] {
+            assert_eq!(object_text(json), expected);
         }
     }
 
