@@ -2,12 +2,12 @@
 //! top-level members, found without building a tree, and the bytes to patch.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::ai::tree::{self, Node};
 use crate::ai::write;
 use crate::base::error::Failure;
+use crate::json::{self, JsonError};
 
 /// The members that are acted on. The order is that of the constants below.
 const WANTED: [&str; 10] = [
@@ -53,7 +53,7 @@ pub struct Scan {
 /// Scans a body. Not JSON, not an object, a member we act on twice or of the wrong type: 400.
 pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
     let mut found: [Option<Range<usize>>; WANTED.len()] = Default::default();
-    members(body, &WANTED, &mut found)?;
+    json::members(body, &WANTED, &mut found).map_err(refusal)?;
     let [
         model,
         stream,
@@ -261,69 +261,27 @@ fn wrong(param: &'static str, expected: &str, node: &Node<'_>) -> Failure {
     .code("invalid_type")
 }
 
+fn refusal(error: JsonError) -> Failure {
+    match error {
+        JsonError::Syntax { .. } => invalid(&error.to_string()),
+        JsonError::NotAnObject => {
+            Failure::new(400, "The body must be a JSON object.").code("invalid_type")
+        }
+        JsonError::Duplicate { index } => {
+            let name = WANTED.get(index).copied().unwrap_or_default();
+            Failure::new(400, format!("The member '{name}' stands there twice."))
+                .param(name)
+                .code("duplicate_member")
+        }
+    }
+}
+
 fn invalid(what: &str) -> Failure {
     Failure::new(
         400,
         format!("The body of the request is not valid JSON: {what}."),
     )
     .code("invalid_json")
-}
-
-/// Finds top-level members without building a tree.
-fn members(
-    body: &[u8],
-    wanted: &[&str],
-    found: &mut [Option<Range<usize>>],
-) -> Result<(), Failure> {
-    use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-    use serde_json::value::RawValue;
-
-    struct Members<'m> {
-        start: usize,
-        wanted: &'m [&'m str],
-        found: &'m mut [Option<Range<usize>>],
-        twice: Option<usize>,
-    }
-    impl<'de> Visitor<'de> for &mut Members<'_> {
-        type Value = ();
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a JSON object")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                let Some(index) = self.wanted.iter().position(|w| *w == name) else {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                };
-                let raw = map.next_value::<&'de RawValue>()?.get();
-                let at = raw.as_ptr() as usize - self.start;
-                if let Some(slot) = self.found.get_mut(index)
-                    && slot.replace(at..at + raw.len()).is_some()
-                {
-                    self.twice = Some(index);
-                }
-            }
-            Ok(())
-        }
-    }
-    let mut state = Members {
-        start: body.as_ptr() as usize,
-        wanted,
-        found,
-        twice: None,
-    };
-    let mut json = serde_json::Deserializer::from_slice(body);
-    json.deserialize_map(&mut state)
-        .and_then(|()| json.end())
-        .map_err(|e| invalid(&format!("line {} column {}", e.line(), e.column())))?;
-    if let Some(name) = state.twice.and_then(|index| wanted.get(index)) {
-        return Err(
-            Failure::new(400, format!("The member '{name}' stands there twice."))
-                .param(name.to_string())
-                .code("duplicate_member"),
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -364,7 +322,7 @@ mod tests {
                 "invalid_type",
             ),
             ("{\"max_tokens\":1.5}", Some("max_tokens"), "invalid_type"),
-            ("[]", None, "invalid_json"),
+            ("[]", None, "invalid_type"),
             ("{", None, "invalid_json"),
             ("{} x", None, "invalid_json"),
             ("", None, "invalid_json"),

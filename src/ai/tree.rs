@@ -9,8 +9,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Deepest nesting of arrays and objects.
-pub const DEPTH_MAX: usize = 128;
+use crate::json;
+
+/// Deepest nesting of arrays and objects, the same as without a tree.
+pub const DEPTH_MAX: usize = json::DEPTH_MAX as usize;
 /// Most values in one tree; about 16 MiB of nodes.
 pub const NODES_MAX: usize = 1 << 18;
 

@@ -82,6 +82,14 @@ impl Codec for OpenAi {
             .collect()
     }
 
+    fn forwarded_headers(&self) -> &'static [(&'static str, Option<&'static str>)] {
+        &[
+            ("openai-beta", None),
+            ("openai-organization", None),
+            ("openai-project", None),
+        ]
+    }
+
     fn native_path(&self, dialect: Dialect, target: &TargetInfo<'_>) -> Option<String> {
         let path = match dialect {
             Dialect::OpenAiChat => "/chat/completions",

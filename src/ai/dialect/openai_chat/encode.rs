@@ -290,7 +290,7 @@ impl StreamEncoder for Encoder {
             Delta::Logprobs(json) => {
                 out.extend_from_slice(&self.prefix);
                 out.extend_from_slice(b"{\"index\":0,\"delta\":{},\"logprobs\":");
-                out.extend_from_slice(json.as_bytes());
+                write::one_line(out, json);
                 out.extend_from_slice(b",\"finish_reason\":null}");
                 out.extend_from_slice(self.suffix);
             }

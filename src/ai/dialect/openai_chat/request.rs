@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::super::read;
+use super::super::{read, signature};
 use crate::ai::chat::{
     Message, Part, Reasoning, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
 };
@@ -15,14 +15,13 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
     let root = read::body(body)?;
     let mut request = Request::default();
     let mut messages = None;
-    let mut max_tokens = None;
+    let mut newer_limit = None;
     let mut allowed = None;
     for (name, node) in root.members() {
         if node.is_null() {
             continue;
         }
         match name.as_ref() {
-            "model" => request.model = Some(read::text(node, format_args!("model"))?.to_owned()),
             "messages" => messages = Some(read::items(node, format_args!("messages"))?),
             "tools" => request.tools = tools(node)?,
             "functions" if request.tools.is_empty() => request.tools = functions(node)?,
@@ -35,35 +34,9 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
                 let param = format_args!("parallel_tool_calls");
                 request.parallel_tool_calls = Some(read::boolean(node, param)?);
             }
-            // The newer name wins: clients that send both mean it for newer models.
             "max_completion_tokens" => {
                 let param = format_args!("max_completion_tokens");
-                request.max_tokens = Some(read::unsigned_from(node, param, 1)?);
-            }
-            "max_tokens" => {
-                max_tokens = Some(read::unsigned_from(node, format_args!("max_tokens"), 1)?);
-            }
-            "temperature" => {
-                request.temperature = Some(read::number_within(node, "temperature", 0.0, 2.0)?);
-            }
-            "top_p" => request.top_p = Some(read::number_within(node, "top_p", 0.0, 1.0)?),
-            "frequency_penalty" => {
-                let value = read::number_within(node, "frequency_penalty", -2.0, 2.0)?;
-                request.frequency_penalty = Some(value);
-            }
-            "presence_penalty" => {
-                let value = read::number_within(node, "presence_penalty", -2.0, 2.0)?;
-                request.presence_penalty = Some(value);
-            }
-            "stop" => request.stop = read::texts(node, "stop")?,
-            "seed" => request.seed = Some(read::number(node, format_args!("seed"))?),
-            "stream" => request.stream = read::boolean(node, format_args!("stream"))?,
-            "stream_options" => {
-                let options = read::object(node, format_args!("stream_options"))?;
-                if let Some(include) = options.get("include_usage") {
-                    let param = format_args!("stream_options.include_usage");
-                    request.include_usage = read::boolean(include, param)?;
-                }
+                newer_limit = Some(read::unsigned_from(node, param, 1)?);
             }
             "response_format" => request.response_format = response_format(node)?,
             "reasoning_effort" => {
@@ -78,18 +51,17 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
                 }
                 reasoning.budget_tokens = node.unsigned_of("max_tokens");
             }
-            "user" => request.user = Some(read::text(node, format_args!("user"))?.to_owned()),
             "logprobs" => request.logprobs = read::boolean(node, format_args!("logprobs"))?,
             "top_logprobs" => {
                 let param = format_args!("top_logprobs");
                 request.top_logprobs = Some(read::unsigned_from(node, param, 0)?);
             }
             "n" => request.n = Some(read::unsigned_from(node, format_args!("n"), 1)?),
-            "top_k" if node.unsigned().is_some() => request.top_k = node.unsigned(),
-            _ => request.extra.push((name.to_string(), node.raw.to_owned())),
+            _ => parameter(name, node, &mut request)?,
         }
     }
-    request.max_tokens = request.max_tokens.or(max_tokens);
+    // Clients that send both names mean the newer one.
+    request.max_tokens = newer_limit.or(request.max_tokens);
     if let Some(allowed) = allowed {
         request.tools.retain(|tool| match tool {
             Tool::Function { name, .. } => allowed.contains(name),
@@ -108,6 +80,46 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
         request.messages.push(message(node, index)?);
     }
     Ok(request)
+}
+
+/// Reads a member that chat and plain completions share. Unknown ones are kept in `extra`.
+pub(in crate::ai::dialect) fn parameter(
+    name: &str,
+    node: &Node<'_>,
+    request: &mut Request,
+) -> Result<(), Failure> {
+    match name {
+        "model" => request.model = Some(read::text(node, format_args!("model"))?.to_owned()),
+        "max_tokens" => {
+            request.max_tokens = Some(read::unsigned_from(node, format_args!("max_tokens"), 1)?);
+        }
+        "temperature" => {
+            request.temperature = Some(read::number_within(node, "temperature", 0.0, 2.0)?);
+        }
+        "top_p" => request.top_p = Some(read::number_within(node, "top_p", 0.0, 1.0)?),
+        "frequency_penalty" => {
+            let value = read::number_within(node, "frequency_penalty", -2.0, 2.0)?;
+            request.frequency_penalty = Some(value);
+        }
+        "presence_penalty" => {
+            let value = read::number_within(node, "presence_penalty", -2.0, 2.0)?;
+            request.presence_penalty = Some(value);
+        }
+        "stop" => request.stop = read::texts(node, "stop")?,
+        "seed" => request.seed = Some(read::number(node, format_args!("seed"))?),
+        "stream" => request.stream = read::boolean(node, format_args!("stream"))?,
+        "stream_options" => {
+            let options = read::object(node, format_args!("stream_options"))?;
+            if let Some(include) = options.get("include_usage") {
+                let param = format_args!("stream_options.include_usage");
+                request.include_usage = read::boolean(include, param)?;
+            }
+        }
+        "user" => request.user = Some(read::text(node, format_args!("user"))?.to_owned()),
+        "top_k" if node.unsigned().is_some() => request.top_k = node.unsigned(),
+        _ => request.extra.push((name.to_owned(), node.raw.to_owned())),
+    }
+    Ok(())
 }
 
 fn message(node: &Node<'_>, index: usize) -> Result<Message, Failure> {
@@ -195,13 +207,17 @@ fn assistant(
         {
             let at = format!("{at}.tool_calls[{i}]");
             let id = read::required_text(call, "id", format_args!("{at}"))?;
+            let (id, travelled) = signature::from_id(id);
             let function = call
                 .get("function")
                 .ok_or_else(|| read::missing(format_args!("{at}.function")))?;
             let signature = call.path(&["extra_content", "google", "thought_signature"]);
             parts.push(Part::ToolCall(ToolCall {
                 id: id.to_owned(),
-                signature: signature.and_then(Node::text).map(str::to_owned),
+                signature: signature
+                    .and_then(Node::text)
+                    .map(str::to_owned)
+                    .or(travelled),
                 ..function_call(function, format_args!("{at}.function"))?
             }));
         }

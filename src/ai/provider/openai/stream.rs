@@ -30,13 +30,12 @@ struct State {
 impl StreamDecoder for Decoder {
     fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Delta)) -> Result<(), Failure> {
         let state = &mut self.state;
-        self.events
-            .feed(bytes, &mut |_, data| state.event(data, on))
+        self.events.feed(bytes, |_, data| state.event(data, on))
     }
 
     fn finish(&mut self, on: &mut dyn FnMut(Delta)) -> Result<bool, Failure> {
         let state = &mut self.state;
-        self.events.finish(&mut |_, data| state.event(data, on))?;
+        self.events.finish(|_, data| state.event(data, on))?;
         // Some compatibles leave out `[DONE]`; a finish reason says as much.
         Ok(state.done || state.finish.is_some())
     }
