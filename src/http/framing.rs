@@ -19,7 +19,7 @@ pub const CHUNK_SIZE_DIGITS_MAX: u16 = 16;
 pub const CHUNK_EXTENSION_BYTES_MAX: u16 = 1024;
 /// Bytes of extensions in sum that are not made up for by as many bytes of data.
 pub const CHUNK_OVERHEAD_BYTES_MAX: u32 = 16 * 1024;
-/// Bytes of the trailer section.
+/// Bytes of the trailer section, its blank line included.
 pub const TRAILER_BYTES_MAX: u32 = 8 * 1024;
 
 /// Where the decoder stands.
@@ -239,13 +239,11 @@ impl BodyDecoder {
                 self.line = 0;
                 Ok(State::Size)
             }
-            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf => {
-                self.trailer(byte)
-            }
-            State::FinalLf => {
-                expect_lf(byte)?;
-                Ok(State::Done)
-            }
+            State::TrailerStart
+            | State::TrailerName
+            | State::TrailerValue
+            | State::TrailerLf
+            | State::FinalLf => self.trailer(byte),
             _ => self.extension(byte),
         }
     }
@@ -361,6 +359,10 @@ impl BodyDecoder {
                 expect_lf(byte)?;
                 Ok(State::TrailerStart)
             }
+            (State::FinalLf, _) => {
+                expect_lf(byte)?;
+                Ok(State::Done)
+            }
             _ => Err(line_error(byte, BodyError::BadTrailer)),
         }
     }
@@ -387,3 +389,6 @@ fn line_error(byte: u8, other: BodyError) -> BodyError {
         other
     }
 }
+
+#[cfg(test)]
+mod tests;

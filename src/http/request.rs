@@ -259,3 +259,6 @@ fn check_host(bytes: &[u8], head: &mut RequestHead, is_http11: bool) -> Result<(
         _ => Err(HeadError::HostMismatch),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,3 +119,6 @@ fn finish(request_method: Method, head: &mut ResponseHead) -> Result<Progress, H
     head.size = head.scan.position;
     Ok(Progress::Complete)
 }
+
+#[cfg(test)]
+mod tests;

@@ -291,3 +291,6 @@ fn data_line(out: &mut Vec<u8>, line: &[u8]) {
     out.extend_from_slice(line);
     out.push(b'\n');
 }
+
+#[cfg(test)]
+mod tests;

@@ -271,3 +271,6 @@ fn decode_form(text: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
