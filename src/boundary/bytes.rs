@@ -35,9 +35,7 @@ pub unsafe fn payload<'a>(data: *const c_void, len: usize, name: &str) -> Result
         _ => len,
     };
     if isize::try_from(len).is_err() {
-        return Err(invalid(format!(
-            "the length of {name} is larger than any object"
-        )));
+        return Err(invalid(format!("the length of {name} is larger than any object")));
     }
     // SAFETY: readable for `len` bytes by the caller's promise, and no longer than an object.
     Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
@@ -73,9 +71,7 @@ pub unsafe fn name<'a>(text: *const c_char, name: &str) -> Result<&'a [u8], Erro
     // SAFETY: readable up to its NUL, and strnlen stops there or at the bound.
     let len = unsafe { libc::strnlen(text, TEXT_BYTES_MAX + 1) };
     if len > TEXT_BYTES_MAX {
-        return Err(invalid(format!(
-            "{name} is longer than {TEXT_BYTES_MAX} bytes"
-        )));
+        return Err(invalid(format!("{name} is longer than {TEXT_BYTES_MAX} bytes")));
     }
     // SAFETY: `len` bytes were read just now.
     Ok(unsafe { std::slice::from_raw_parts(text.cast(), len) })
@@ -150,12 +146,8 @@ pub unsafe fn free(pointer: *mut c_void) {
 }
 
 fn utf8<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, Error> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        invalid(format!(
-            "{name} is not UTF-8 at byte {}",
-            error.valid_up_to()
-        ))
-    })
+    std::str::from_utf8(bytes)
+        .map_err(|error| invalid(format!("{name} is not UTF-8 at byte {}", error.valid_up_to())))
 }
 
 fn invalid(message: String) -> Error {
@@ -203,26 +195,14 @@ mod tests {
         let longer = std::ffi::CString::new(vec![b'a'; TEXT_BYTES_MAX + 1]).unwrap();
         // SAFETY: all are NULL or NUL-terminated.
         unsafe {
-            assert_eq!(
-                name(longest.as_ptr(), "name").unwrap().len(),
-                TEXT_BYTES_MAX
-            );
+            assert_eq!(name(longest.as_ptr(), "name").unwrap().len(), TEXT_BYTES_MAX);
             assert!(name(longer.as_ptr(), "name").is_err());
-            assert_eq!(
-                name(std::ptr::null(), "name").unwrap_err().message,
-                "name is NULL"
-            );
+            assert_eq!(name(std::ptr::null(), "name").unwrap_err().message, "name is NULL");
             assert_eq!(name(c"\xff".as_ptr(), "name").unwrap(), b"\xff");
             let error = name_text(c"ab\xff".as_ptr(), "name").unwrap_err();
             assert_eq!(error.message, "name is not UTF-8 at byte 2");
             assert_eq!(optional_text(std::ptr::null(), "text").unwrap(), None);
-            assert_eq!(
-                optional_text(longer.as_ptr(), "text")
-                    .unwrap()
-                    .unwrap()
-                    .len(),
-                65537
-            );
+            assert_eq!(optional_text(longer.as_ptr(), "text").unwrap().unwrap().len(), 65537);
             assert_eq!(payload_text(c"abc".as_ptr(), 2, "text").unwrap(), "ab");
         }
     }

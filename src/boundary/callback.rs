@@ -62,14 +62,8 @@ impl<F: Copy> Callback<F> {
     /// `InvalidArgument` when it is NULL; then the data has been freed.
     pub fn new(function: Option<F>, user_data: UserData) -> Result<Callback<F>, Error> {
         match function {
-            Some(function) => Ok(Callback {
-                function,
-                user_data,
-            }),
-            None => Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "the callback is NULL",
-            )),
+            Some(function) => Ok(Callback { function, user_data }),
+            None => Err(Error::new(ErrorKind::InvalidArgument, "the callback is NULL")),
         }
     }
 
@@ -110,14 +104,8 @@ mod tests {
             // SAFETY: `count` gets a live counter.
             unsafe { callback.function()(std::ptr::from_ref(&calls).cast_mut().cast()) };
         }
-        assert_eq!(
-            (calls.load(Ordering::Relaxed), drops.load(Ordering::Relaxed)),
-            (2, 0)
-        );
-        assert_eq!(
-            callback.user_data(),
-            std::ptr::from_ref(&drops).cast_mut().cast()
-        );
+        assert_eq!((calls.load(Ordering::Relaxed), drops.load(Ordering::Relaxed)), (2, 0));
+        assert_eq!(callback.user_data(), std::ptr::from_ref(&drops).cast_mut().cast());
         drop(callback);
         assert_eq!(drops.load(Ordering::Relaxed), 1);
     }

@@ -54,10 +54,7 @@ fn describe(payload: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    format!(
-        "a fault inside the library was caught: {}",
-        text.unwrap_or("no details")
-    )
+    format!("a fault inside the library was caught: {}", text.unwrap_or("no details"))
 }
 
 #[cfg(test)]

@@ -75,19 +75,14 @@ impl<H: Opaque> Held<H> {
 
     /// A reference that does not keep the handle alive.
     pub fn downgrade(&self) -> WeakHandle<H> {
-        WeakHandle {
-            shell: Arc::downgrade(&self.shell),
-        }
+        WeakHandle { shell: Arc::downgrade(&self.shell) }
     }
 
     /// Changes the state from `old` to `new` and says whether it was `old`.
     fn set(&self, old: u64, new: u64) -> bool {
         // AcqRel: whoever ends a handle comes after what earlier calls did to it.
         let (old, new) = (word::<H>(old), word::<H>(new));
-        self.shell
-            .word
-            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.shell.word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -101,19 +96,13 @@ impl<H: Opaque> WeakHandle<H> {
     pub fn upgrade(&self) -> Option<Held<H>> {
         let shell = self.shell.upgrade()?;
         let ended = shell.word.load(Ordering::Acquire) == word::<H>(ENDED);
-        (!ended).then_some(Held {
-            shell,
-            changes: false,
-        })
+        (!ended).then_some(Held { shell, changes: false })
     }
 }
 
 /// Makes a handle and gives it to C.
 pub fn give<H: Opaque>(inner: H::Inner) -> *mut H {
-    let shell = Arc::new(Shell {
-        word: AtomicU64::new(word::<H>(LIVE)),
-        inner,
-    });
+    let shell = Arc::new(Shell { word: AtomicU64::new(word::<H>(LIVE)), inner });
     Arc::into_raw(shell).cast_mut().cast()
 }
 
@@ -147,10 +136,7 @@ pub unsafe fn hold_to_change<H: Opaque>(handle: *const H) -> Result<Held<H>, Err
     // SAFETY: the caller's promise.
     let mut held = unsafe { hold(handle) }?;
     if held.shell.word.load(Ordering::Acquire) == word::<H>(POISONED) {
-        let message = format!(
-            "an earlier call on this {} failed inside the library",
-            H::NAME
-        );
+        let message = format!("an earlier call on this {} failed inside the library", H::NAME);
         return Err(Error::new(ErrorKind::Panic, message));
     }
     // A destructor that calls us while its thread unwinds is not a fault of this handle.
@@ -213,10 +199,7 @@ unsafe fn state<H: Opaque>(handle: *const H) -> Option<u64> {
 /// As [`hold`].
 unsafe fn check<H: Opaque>(handle: *const H) -> Result<(), Error> {
     if handle.is_null() {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("the {} is NULL", H::NAME),
-        ));
+        return Err(Error::new(ErrorKind::InvalidArgument, format!("the {} is NULL", H::NAME)));
     }
     // SAFETY: the caller's promise.
     match unsafe { state::<H>(handle) } {
@@ -266,10 +249,7 @@ fn check_lent<T>(pointer: *const T, name: &str) -> Result<(), Error> {
         () if !pointer.is_aligned() => "is not one of ours",
         () => return Ok(()),
     };
-    Err(Error::new(
-        ErrorKind::InvalidArgument,
-        format!("the {name} {what}"),
-    ))
+    Err(Error::new(ErrorKind::InvalidArgument, format!("the {name} {what}")))
 }
 
 /// Where a result goes.
@@ -339,18 +319,9 @@ mod tests {
         let handle = give::<Cup>("tea".into());
         // SAFETY: the pointers are NULL, live handles, or inside one of them.
         unsafe {
-            assert_eq!(
-                kind_of(hold::<Cup>(std::ptr::null())),
-                ErrorKind::InvalidArgument
-            );
-            assert_eq!(
-                kind_of(hold::<Pot>(handle.cast())),
-                ErrorKind::InvalidArgument
-            );
-            assert_eq!(
-                kind_of(end::<Pot>(handle.cast())),
-                ErrorKind::InvalidArgument
-            );
+            assert_eq!(kind_of(hold::<Cup>(std::ptr::null())), ErrorKind::InvalidArgument);
+            assert_eq!(kind_of(hold::<Pot>(handle.cast())), ErrorKind::InvalidArgument);
+            assert_eq!(kind_of(end::<Pot>(handle.cast())), ErrorKind::InvalidArgument);
             let inside = handle.cast::<u8>().add(1).cast::<Cup>();
             assert_eq!(kind_of(hold(inside)), ErrorKind::InvalidArgument);
             assert!(peek(inside).is_none());

@@ -30,8 +30,7 @@ pub fn set(error: &Error) -> i32 {
         last.message.clear();
         let text = cut(&error.message).as_bytes();
         // A NUL would end the message early for C: whatever stands behind it would be lost.
-        last.message
-            .extend(text.iter().map(|&byte| if byte == 0 { b'?' } else { byte }));
+        last.message.extend(text.iter().map(|&byte| if byte == 0 { b'?' } else { byte }));
         last.message.push(0);
         last.http = error.http;
         last.retry_after_ms = error.retry_after_ms;
@@ -41,10 +40,7 @@ pub fn set(error: &Error) -> i32 {
 
 /// Remembers an error of `kind` with its general message and returns its number.
 pub fn set_kind(kind: ErrorKind) -> i32 {
-    set(&Error::new(
-        kind,
-        kind.c_message().to_str().unwrap_or_default(),
-    ))
+    set(&Error::new(kind, kind.c_message().to_str().unwrap_or_default()))
 }
 
 /// The message, "" when this thread has seen no error. Lent until the thread's next failing call.
@@ -95,9 +91,7 @@ fn cut(text: &str) -> &str {
 
 /// `None` while the thread is ending, when its state is gone but destructors may still call us.
 fn with<R>(body: impl FnOnce(&mut LastError) -> R) -> Option<R> {
-    LAST.try_with(|last| last.try_borrow_mut().ok().map(|mut last| body(&mut last)))
-        .ok()
-        .flatten()
+    LAST.try_with(|last| last.try_borrow_mut().ok().map(|mut last| body(&mut last))).ok().flatten()
 }
 
 #[cfg(test)]
@@ -106,10 +100,7 @@ mod tests {
 
     fn text() -> String {
         // SAFETY: the message is NUL-terminated and nothing fails before it is copied.
-        unsafe { CStr::from_ptr(message()) }
-            .to_str()
-            .unwrap()
-            .to_owned()
+        unsafe { CStr::from_ptr(message()) }.to_str().unwrap().to_owned()
     }
 
     #[test]
@@ -123,15 +114,9 @@ mod tests {
             retry_after_ms: 1500,
         };
         assert_eq!(set(&error), -10);
-        assert_eq!(
-            (text().as_str(), http(), retry_after_ms()),
-            ("too many", 429, 1500)
-        );
+        assert_eq!((text().as_str(), http(), retry_after_ms()), ("too many", 429, 1500));
         assert_eq!(set_kind(ErrorKind::Closed), -12);
-        assert_eq!(
-            (text().as_str(), http(), retry_after_ms()),
-            ("it is closed", 0, -1)
-        );
+        assert_eq!((text().as_str(), http(), retry_after_ms()), ("it is closed", 0, -1));
         assert_eq!(message_text(), "it is closed");
     }
 

@@ -57,33 +57,21 @@ pub unsafe fn read<T: Options>(from: *const T) -> Result<Passed<T>, Error> {
     // SAFETY: all zero bytes are a valid value of an option struct.
     let mut options: T = unsafe { std::mem::zeroed() };
     if from.is_null() {
-        return Ok(Passed {
-            options,
-            beyond: false,
-        });
+        return Ok(Passed { options, beyond: false });
     }
     // SAFETY: the size comes first and is always there.
     let size = unsafe { from.cast::<usize>().read_unaligned() };
     check_size(size)?;
-    let known = T::FIELD_ENDS
-        .iter()
-        .copied()
-        .rfind(|&end| end <= size)
-        .unwrap_or(0);
+    let known = T::FIELD_ENDS.iter().copied().rfind(|&end| end <= size).unwrap_or(0);
     // SAFETY: readable for `size` bytes, which is no less than `known`; `options` is as long as
     // its last field's end.
     unsafe {
-        (&raw mut options)
-            .cast::<u8>()
-            .copy_from_nonoverlapping(from.cast(), known);
+        (&raw mut options).cast::<u8>().copy_from_nonoverlapping(from.cast(), known);
     }
     let rest = size.saturating_sub(size_of::<T>());
     // SAFETY: readable for `size` bytes.
     let rest = unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(size - rest), rest) };
-    Ok(Passed {
-        options,
-        beyond: rest.iter().any(|&byte| byte != 0),
-    })
+    Ok(Passed { options, beyond: rest.iter().any(|&byte| byte != 0) })
 }
 
 /// Fills an option struct of `struct_size` bytes with the defaults.
@@ -95,10 +83,7 @@ pub unsafe fn read<T: Options>(from: *const T) -> Result<Passed<T>, Error> {
 /// `to` is NULL or writable for `struct_size` bytes.
 pub unsafe fn init(to: *mut c_void, struct_size: usize) -> Result<(), Error> {
     if to.is_null() {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "the options are NULL",
-        ));
+        return Err(Error::new(ErrorKind::InvalidArgument, "the options are NULL"));
     }
     check_size(struct_size)?;
     // SAFETY: writable for `struct_size` bytes.
@@ -198,22 +183,11 @@ mod tests {
     #[test]
     fn impossible_sizes_are_refused() {
         for size in [0, 7, 4097, usize::MAX] {
-            assert_eq!(
-                passed(size, &[]).err().unwrap().kind,
-                ErrorKind::InvalidArgument
-            );
+            assert_eq!(passed(size, &[]).err().unwrap().kind, ErrorKind::InvalidArgument);
         }
         // SAFETY: NULL is read as all defaults.
         let defaults = unsafe { read::<Known>(std::ptr::null()) }.unwrap();
-        assert_eq!(
-            defaults.options,
-            Known {
-                struct_size: 0,
-                count: 0,
-                flags: 0,
-                value: 0
-            }
-        );
+        assert_eq!(defaults.options, Known { struct_size: 0, count: 0, flags: 0, value: 0 });
     }
 
     #[test]
