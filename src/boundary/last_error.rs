@@ -17,11 +17,19 @@ struct LastError {
     message: Vec<u8>,
     http: u16,
     retry_after_ms: i64,
+    failures: u64,
 }
 
 thread_local! {
     static LAST: RefCell<LastError> =
-        const { RefCell::new(LastError { message: Vec::new(), http: 0, retry_after_ms: -1 }) };
+        const {
+            RefCell::new(LastError {
+                message: Vec::new(),
+                http: 0,
+                retry_after_ms: -1,
+                failures: 0,
+            })
+        };
 }
 
 /// Remembers `error` for this thread and returns its number.
@@ -34,6 +42,7 @@ pub fn set(error: &Error) -> i32 {
         last.message.push(0);
         last.http = error.http;
         last.retry_after_ms = error.retry_after_ms;
+        last.failures = last.failures.wrapping_add(1);
     });
     error.kind as i32
 }
@@ -50,6 +59,11 @@ pub fn message() -> *const c_char {
         Err(_) => c"".as_ptr(),
     })
     .unwrap_or(c"".as_ptr())
+}
+
+/// How many calls have failed on this thread: whether one did since is what its change tells.
+pub fn failures() -> u64 {
+    with(|last| last.failures).unwrap_or(0)
 }
 
 /// A copy of the message, for whoever passes it on as the reason of something else.
@@ -69,15 +83,6 @@ pub fn http() -> u16 {
 /// How long the other side asked to wait, in milliseconds, or -1.
 pub fn retry_after_ms() -> i64 {
     with(|last| last.retry_after_ms).unwrap_or(-1)
-}
-
-/// Forgets the last error.
-pub fn clear() {
-    with(|last| {
-        last.message.clear();
-        last.http = 0;
-        last.retry_after_ms = -1;
-    });
 }
 
 /// No more than [`MESSAGE_BYTES_MAX`] of `text`, cut between two characters.
@@ -105,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_error_is_remembered_whole() {
-        clear();
+        let before = failures();
         assert_eq!((text().as_str(), http(), retry_after_ms()), ("", 0, -1));
         let error = Error {
             kind: ErrorKind::Limit,
@@ -118,6 +123,7 @@ mod tests {
         assert_eq!(set_kind(ErrorKind::Closed), -12);
         assert_eq!((text().as_str(), http(), retry_after_ms()), ("it is closed", 0, -1));
         assert_eq!(message_text(), "it is closed");
+        assert_eq!(failures(), before + 2);
     }
 
     #[test]
