@@ -25,8 +25,11 @@ pub struct Sources<'a> {
     pub search: bool,
     /// C's `config_text`: TOML over the file.
     pub text: Option<&'a str>,
-    /// The environment, as far as it is text; empty: ignore it.
+    /// The environment, as far as it is text; empty: there is none.
     pub environment: Vec<(String, String)>,
+    /// Of the environment only what an explicit `env:NAME` names is read: no overrides, overlay or
+    /// keys of providers.
+    pub env_names_only: bool,
     /// Assignments of `--set` and `nh_server_set`, as `section.key` and value, in their order.
     pub sets: Vec<(String, String)>,
     /// C's `listen`; laid under `sets`.
@@ -35,25 +38,26 @@ pub struct Sources<'a> {
 
 /// Reads, puts together and checks a configuration. The first thing wrong is the error.
 pub fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
-    let environment = sources
-        .environment
-        .iter()
-        .cloned()
-        .collect::<BTreeMap<_, _>>();
+    let by_name = |variables: &[(String, String)]| variables.iter().cloned().collect();
+    let variables = match sources.env_names_only {
+        true => &[],
+        false => sources.environment.as_slice(),
+    };
+    let layer: BTreeMap<_, _> = by_name(variables);
     let mut draft = Draft::default();
-    apply_file(&mut draft, sources, &environment)?;
+    apply_file(&mut draft, sources, &layer)?;
     if let Some(text) = sources.text {
         files::check_size(TEXT_NAME, text.len())?;
         draft.apply_document(&parse_document(TEXT_NAME, text)?)?;
     }
-    apply_variables(&mut draft, &sources.environment, &environment)?;
+    apply_variables(&mut draft, variables, &layer)?;
     if let Some(listen) = &sources.listen {
         apply_set(&mut draft, "server.listen", listen)?;
     }
     for (path, value) in &sources.sets {
         apply_set(&mut draft, path, value)?;
     }
-    finish(draft, &environment)
+    finish(draft, &by_name(&sources.environment))
 }
 
 /// The configuration of a program started as `aionic` without options: `config/base.conf` if it
