@@ -50,8 +50,8 @@ int main(int argc, char **argv)
     options.workers = 1;
     options.flags = NH_SERVER_NO_ENV | NH_SERVER_NO_BUILTINS;
     options.config_text = "[server]\nmax_connections = 1000000\n"
-                          "[limits]\nrequest_line = 1048576\nheader_section = 1048576\n"
-                          "body = 1073741824\n"
+                          "[limits]\nrequest_line = 1048576\nheader_section = 16777216\n"
+                          "body = 1099511627776\n"
                           "[firewall]\nenable = false\n"
                           "[log]\nlevel = \"warn\"\n";
     check(nh_server_new(&options, &server), "new");

@@ -21,3 +21,16 @@ pub fn for_each_link(body: impl Fn(cc::Link)) {
         body(link);
     }
 }
+
+/// Asks again until it is so; for states that no event tells. Each question should cost the
+/// server a turn, as a request does.
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !so() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "waited in vain until {what}"
+        );
+        std::thread::yield_now();
+    }
+}

@@ -266,6 +266,31 @@ impl Connection {
         ready == 0
     }
 
+    /// Whether the peer takes more within half a second.
+    pub fn can_send(&self) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.descriptor(),
+            events: libc::POLLOUT,
+            revents: 0,
+        };
+        // SAFETY: one pollfd, alive during the call.
+        unsafe { libc::poll(&mut poll, 1, 500) == 1 }
+    }
+
+    /// Sends what fits without waiting; returns how much.
+    pub fn send_some(&mut self, bytes: &[u8]) -> usize {
+        // SAFETY: the pointer and the length are those of one slice.
+        let sent = unsafe {
+            libc::send(
+                self.descriptor(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        };
+        usize::try_from(sent).unwrap_or(0)
+    }
+
     /// Closes our sending side.
     pub fn finish(&mut self) -> &mut Connection {
         match &self.stream {
