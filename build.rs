@@ -1,1 +1,2 @@
+//! Builds what cargo does not: nothing yet.
 fn main() {}

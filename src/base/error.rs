@@ -133,7 +133,14 @@ impl Failure {
             503 => "overloaded_error",
             _ => "api_error",
         };
-        Failure { status, kind, code: None, param: None, message: message.into(), retry_after_s: None }
+        Failure {
+            status,
+            kind,
+            code: None,
+            param: None,
+            message: message.into(),
+            retry_after_s: None,
+        }
     }
 
     /// The same with an `error.code`.

@@ -2,3 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod limits;
+pub mod slab;
+pub mod timer;

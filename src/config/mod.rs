@@ -1,1 +1,116 @@
-//! (under construction)
+//! The configuration: what stands in `neurohttp.toml`, in the environment and on the command
+//! line, checked and put together.
+//!
+//! [`load`] reads the layers in their order into one [`Config`]; it prints nothing, keeps nothing
+//! and changes nothing of the process. Files are read here and only through `files.rs`; the
+//! environment is an argument.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::base::error::{Error, ErrorKind};
+
+mod check;
+mod choice;
+mod cidr;
+pub mod kinds;
+mod listen;
+mod node;
+mod schema;
+mod secret;
+mod settings;
+mod values;
+
+pub use choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
+pub use cidr::Cidr;
+pub use listen::Listen;
+pub use secret::Secret;
+pub use settings::{
+    Admin, Auth, Cache, Firewall, Key, Limits, Log, Model, ModelTarget, Optimizer, Plugins,
+    Provider, Retry, Server, Timeouts, TlsCertificate,
+};
+
+/// A whole, checked configuration. Immutable by custom: a reload makes a new one.
+#[derive(Clone, Default)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[timeouts]`
+    pub timeouts: Timeouts,
+    /// `[[tls]]`
+    pub tls: Vec<TlsCertificate>,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[[key]]`, names and keys unique.
+    pub key: Vec<Key>,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[[provider]]`, names unique, with the built-in `echo` last unless the name was taken.
+    pub provider: Vec<Provider>,
+    /// `[[model]]`, names and aliases unique, every target's provider known.
+    pub model: Vec<Model>,
+    /// `[retry]`
+    pub retry: Retry,
+    /// `[cache]`
+    pub cache: Cache,
+    /// `[firewall]`
+    pub firewall: Firewall,
+    /// `[optimizer]`
+    pub optimizer: Optimizer,
+    /// `[plugins]`
+    pub plugins: Plugins,
+    /// `[plugin.NAME]` by NAME: its keys as TOML text, one a line.
+    pub plugin: BTreeMap<String, String>,
+    /// `[log]`
+    pub log: Log,
+    /// It came from an old `.conf` file.
+    pub legacy: bool,
+    /// Warnings to log once, each a line.
+    pub notes: Vec<String>,
+    /// No `[[provider]]` was configured and the environment held keys: the first of `provider`
+    /// answers names that nothing else matches.
+    pub providers_from_env: bool,
+    /// The files that were read, in their order.
+    pub files: Vec<PathBuf>,
+    /// Where `server.listen` was last set, as an error names it; empty: nowhere.
+    pub listen_at: String,
+}
+
+/// Why a configuration was refused. Prints as `FILE:LINE:COL: what, what was expected`; for a
+/// variable, an option or `--set` its name stands for file, line and column.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError {
+    place: String,
+    message: String,
+}
+
+impl ConfigError {
+    /// An error at a place; an empty place is left out.
+    pub fn new(place: impl Into<String>, message: impl Into<String>) -> ConfigError {
+        ConfigError {
+            place: place.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place.is_empty() {
+            return f.write_str(&self.message);
+        }
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Error {
+        Error::new(ErrorKind::Config, error.to_string())
+    }
+}

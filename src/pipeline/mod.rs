@@ -1,1 +1,242 @@
-//! (under construction)
+//! The life of a request: the one place that states the order of its stages.
+//!
+//! ```text
+//! head parsed ─ on_head:  route → key → may a body come, and how large
+//! body read   ─ run:      middleware before → handler | AI answer | built-in | 404, 405, 501
+//! answer made ─ finish:   middleware after → defaults
+//! ```
+//! This layer decides; `server` reads, writes, waits and calls these functions. It makes no system
+//! call and reads no clock.
+#![forbid(unsafe_code)]
+
+mod app;
+mod auth;
+mod builtin;
+mod complete;
+mod failure;
+
+use crate::base::error::Failure;
+use crate::exchange::{Exchange, Flow, Pending, Request, Taken};
+use crate::http::head::{Body, Expect};
+use crate::http::method::Method;
+use crate::route::{Allowed, Found, Params};
+
+pub use app::{App, HostRoute, Settings, Status};
+pub use builtin::Builtin;
+pub use complete::Provider;
+pub use failure::{answer, dialect_of};
+
+/// What a request's method and target lead to.
+#[derive(Default)]
+pub enum Matched {
+    /// A route of the host.
+    Host(HostRoute),
+    /// One of ours.
+    Builtin(Builtin),
+    /// The path is known, the method is not.
+    NotAllowed(Allowed),
+    /// A method nobody knows.
+    NotImplemented,
+    /// Nothing.
+    #[default]
+    Nothing,
+}
+
+/// What the head of a request allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BodyPlan {
+    /// Largest body, in bytes; more is 413.
+    pub bytes_max: u64,
+    /// The body counts against the budget of all AI bodies.
+    pub is_ai: bool,
+}
+
+/// What is to be done with an exchange.
+pub enum Step {
+    /// The response is complete.
+    Respond,
+    /// It is answered later, through a deferred answer or a stream.
+    Later,
+    /// The rest may block: call [`run`] again on the blocking pool, with `may_block`.
+    Block,
+    /// The response is a head; the body is pulled out of this.
+    Pull(Box<dyn Pull>),
+}
+
+/// A body that is made piece by piece as the client takes it.
+pub trait Pull: Send {
+    /// Appends body bytes to `out`, about `bytes_wanted` of them.
+    fn pull(&mut self, out: &mut Vec<u8>, bytes_wanted: usize) -> Taken;
+}
+
+/// The head of a request has come: finds its route, checks its key and says what body may follow.
+///
+/// # Errors
+/// The failure to answer with, before any body is read.
+pub fn on_head(
+    app: &App,
+    request: &mut Request,
+    matched: &mut Matched,
+    params: &mut Params,
+) -> Result<BodyPlan, Failure> {
+    *matched = find(app, request, params);
+    if !params.is_empty() {
+        request.set_params(params.drain(..));
+    }
+    if !matches!(matched, Matched::Host(_)) {
+        auth::check(app, request)?;
+    }
+    if request.head().expect == Expect::Other {
+        return Err(Failure::new(417, "the expectation is not known; only 100-continue is"));
+    }
+    let plan = match matched {
+        Matched::Builtin(builtin) if builtin.is_ai() => {
+            if request.head().body == Body::None {
+                return Err(Failure::new(411, "this request needs a body with a Content-Length"));
+            }
+            BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: true }
+        }
+        _ => BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: false },
+    };
+    match request.head().body {
+        Body::Length(bytes) if bytes > plan.bytes_max => Err(too_large(plan.bytes_max)),
+        _ => Ok(plan),
+    }
+}
+
+/// The failure for a body beyond its limit.
+pub fn too_large(bytes_max: u64) -> Failure {
+    Failure::new(413, format!("the body is larger than {bytes_max} bytes"))
+}
+
+/// The request is complete: takes it through the stages up to its answer. With `may_block` the
+/// caller is a thread of the blocking pool.
+pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: bool) -> Step {
+    if app.before_blocks && !may_block {
+        return Step::Block;
+    }
+    for middleware in &app.before {
+        match middleware.pass(exchange) {
+            Flow::Next => {}
+            Flow::Answered => return answered(exchange),
+            Flow::Fail(reason) => return failed(exchange, "middleware", &reason),
+        }
+    }
+    match matched {
+        Matched::Host(route) => {
+            if route.blocking && !may_block {
+                return Step::Block;
+            }
+            match route.handler.handle(exchange) {
+                Ok(()) => answered(exchange),
+                Err(reason) => failed(exchange, "handler", &reason),
+            }
+        }
+        Matched::Builtin(builtin) => builtin.answer(app, exchange),
+        Matched::NotAllowed(allowed) => {
+            not_allowed(exchange, allowed);
+            Step::Respond
+        }
+        Matched::NotImplemented => {
+            answer(exchange, &Failure::new(501, "the method is not known"));
+            Step::Respond
+        }
+        Matched::Nothing => {
+            answer(exchange, &Failure::new(404, "nothing is here").code("not_found"));
+            Step::Respond
+        }
+    }
+}
+
+/// The answer is complete: lets the middleware after it edit it. Called once for every answer to
+/// a parsed request, on the loop.
+pub fn finish(app: &App, exchange: &mut Exchange) {
+    // From here on nothing can be deferred any more.
+    exchange.pending = Pending::Deferred;
+    for middleware in app.after.iter().rev() {
+        match middleware.pass(exchange) {
+            Flow::Next => {}
+            Flow::Answered => tracing::warn!(
+                request_id = exchange.request.id_text(),
+                "a middleware after the answer returned NH_ANSWERED, which means nothing there"
+            ),
+            Flow::Fail(reason) => tracing::warn!(
+                request_id = exchange.request.id_text(),
+                "a middleware after the answer failed: {reason}"
+            ),
+        }
+    }
+}
+
+/// Whether a client that half-closes has gone: true while an AI answer is under way.
+pub fn half_close_means_gone(matched: &Matched) -> bool {
+    matches!(matched, Matched::Builtin(builtin) if builtin.is_ai())
+}
+
+fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
+    let (method, text, path) = (request.method(), request.method_text(), request.path());
+    let mut allowed = Allowed::default();
+    if !app.routes.is_empty() {
+        match app.routes.find(method, text, path, params) {
+            Found::Route(route) => return Matched::Host(route.clone()),
+            Found::NotAllowed(others) => allowed = others,
+            Found::Nothing => {}
+        }
+    }
+    if app.builtins {
+        match builtin::table().find(method, text, path, params) {
+            Found::Route(builtin) => return Matched::Builtin(*builtin),
+            Found::NotAllowed(others) => allowed.merge(others),
+            Found::Nothing => {}
+        }
+    }
+    match (method, allowed == Allowed::default()) {
+        (Method::Other, _) => Matched::NotImplemented,
+        (Method::Options, _) if app.builtins || allowed != Allowed::default() => {
+            Matched::NotAllowed(allowed)
+        }
+        (_, true) => Matched::Nothing,
+        (_, false) => Matched::NotAllowed(allowed),
+    }
+}
+
+/// 405, or for OPTIONS the methods themselves (RFC 9110 section 9.3.7).
+fn not_allowed(exchange: &mut Exchange, allowed: &Allowed) {
+    let mut methods = allowed.to_string();
+    let is_options = exchange.request.method() == Method::Options;
+    if is_options && exchange.request.path() != b"*" && methods.is_empty() {
+        answer(exchange, &Failure::new(404, "nothing is here").code("not_found"));
+        return;
+    }
+    if methods.is_empty() {
+        methods.push_str("GET, HEAD, POST");
+    }
+    if !methods.contains("OPTIONS") {
+        methods.push_str(", OPTIONS");
+    }
+    if is_options {
+        exchange.response.status = 204;
+    } else {
+        answer(exchange, &Failure::new(405, "the method is not allowed here"));
+    }
+    // The text is made of checked method tokens.
+    exchange.response.headers.push(b"Allow", methods.as_bytes());
+}
+
+fn answered(exchange: &mut Exchange) -> Step {
+    match exchange.pending {
+        Pending::Nothing => Step::Respond,
+        Pending::Deferred | Pending::Stream => Step::Later,
+    }
+}
+
+fn failed(exchange: &mut Exchange, who: &str, reason: &str) -> Step {
+    if exchange.pending != Pending::Nothing {
+        // What it returns after it has deferred or begun a stream is ignored (API.md).
+        return Step::Later;
+    }
+    tracing::error!(request_id = exchange.request.id_text(), "a {who} failed: {reason}");
+    exchange.response.clear();
+    answer(exchange, &Failure::new(500, "the request could not be handled"));
+    Step::Respond
+}

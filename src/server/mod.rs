@@ -1,1 +1,301 @@
-//! (under construction)
+//! The server: starts workers, drains them, stops them.
+//!
+//! States go one way: new → running → draining → stopped. Nothing here is global: any number of
+//! servers live in one process.
+
+mod conn;
+mod core;
+mod listener;
+mod log;
+mod mailbox;
+mod pool;
+mod serve;
+mod stats;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::{Builder, JoinHandle, ThreadId};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::core::{Core, DRAINING, NEW, RUNNING, STOPPED, WorkerHandle};
+use crate::base::error::{Error, ErrorKind};
+use crate::base::limits;
+use crate::config::Config;
+use crate::exchange::{Handler, Middleware};
+use crate::pipeline::{App, HostRoute, Status};
+use crate::route::RouteError;
+use crate::sys::proc;
+use mailbox::{Mailbox, Message};
+use worker::Worker;
+
+pub use log::LogSink;
+pub use mailbox::on_loop_thread;
+
+/// What a server is built with beside its configuration.
+#[derive(Default)]
+pub struct Setup {
+    /// Leave our own routes out.
+    pub no_builtins: bool,
+    /// Takes the log lines; else they go where the configuration says.
+    pub log: Option<Arc<dyn LogSink>>,
+}
+
+/// A server.
+pub struct Server {
+    core: Arc<Core>,
+    config: Config,
+    dispatch: tracing::Dispatch,
+    /// What the workers are built with at the start.
+    seats: Mutex<Vec<(Arc<Mailbox>, Receiver<Message>)>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    thread_ids: Mutex<Vec<ThreadId>>,
+}
+
+impl Server {
+    /// A server that does not listen yet.
+    ///
+    /// # Errors
+    /// `Config` when the configuration does not fit together, `Io` when the log cannot be opened
+    /// or the system gives no descriptors.
+    pub fn new(config: Config, setup: Setup) -> Result<Server, Error> {
+        let dispatch = log::dispatch(&config.log, setup.log)?;
+        let count = match config.server.workers {
+            0 => proc::processors(),
+            count => count,
+        };
+        let mut seats = Vec::new();
+        let mut handles = Vec::new();
+        for _ in 0..count {
+            let (mailbox, receiver) = Mailbox::new().map_err(io_error)?;
+            handles.push(WorkerHandle { mailbox: Arc::clone(&mailbox), stats: Arc::default() });
+            seats.push((mailbox, receiver));
+        }
+        let core = Arc::new(Core::new(&config, handles, dispatch.clone()));
+        let status = Arc::clone(&core) as Arc<dyn Status>;
+        let app = App::new(&config, !setup.no_builtins, status)
+            .map_err(|message| Error::new(ErrorKind::Config, message))?;
+        core.set_first(app);
+        Ok(Server {
+            core,
+            config,
+            dispatch,
+            seats: Mutex::new(seats),
+            threads: Mutex::default(),
+            thread_ids: Mutex::default(),
+        })
+    }
+
+    /// The configuration it was built with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Runs `body` with this server's log.
+    pub fn with_log<R>(&self, body: impl FnOnce() -> R) -> R {
+        tracing::dispatcher::with_default(&self.dispatch, body)
+    }
+
+    /// Listens and serves on threads of its own.
+    ///
+    /// # Errors
+    /// `State` when it was started before, `AddressInUse`, `Io`; then it can be started again
+    /// unless the error is `State`.
+    pub fn start(&self) -> Result<(), Error> {
+        let mut seats = self.seats.lock();
+        if self.core.state() != NEW || seats.is_empty() {
+            return Err(Error::new(ErrorKind::State, "the server was started before"));
+        }
+        let listeners = listener::open(&self.config)?;
+        self.core.set_listeners(listeners);
+        if !self.core.advance(NEW, RUNNING) {
+            return Err(Error::new(ErrorKind::State, "the server was started before"));
+        }
+        self.with_log(|| {
+            for note in &self.config.notes {
+                tracing::warn!("{note}");
+            }
+            for listener in self.core.listeners() {
+                tracing::info!("listening on {listener}");
+            }
+        });
+        for (index, (mailbox, receiver)) in seats.drain(..).enumerate() {
+            if let Err(error) = self.start_worker(index, mailbox, receiver) {
+                self.core.cut();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn start_worker(
+        &self,
+        index: usize,
+        mailbox: Arc<Mailbox>,
+        receiver: Receiver<Message>,
+    ) -> Result<(), Error> {
+        let core = Arc::clone(&self.core);
+        let dispatch = self.dispatch.clone();
+        // The worker is built on its own thread: what it holds never moves between threads.
+        let (told, tell) = std::sync::mpsc::sync_channel(1);
+        let body = move || {
+            tracing::dispatcher::with_default(&dispatch, || {
+                match Worker::new(Arc::clone(&core), index, mailbox, receiver) {
+                    Ok(mut worker) => {
+                        drop(told.send(Ok(())));
+                        worker.run();
+                    }
+                    Err(error) => drop(told.send(Err(io_error(error)))),
+                }
+            });
+            core.worker_ended();
+        };
+        let thread = Builder::new().name(format!("neurohttp-{index}")).spawn(body);
+        let thread = thread.map_err(|error| {
+            self.core.worker_ended();
+            io_error(error)
+        })?;
+        self.thread_ids.lock().push(thread.thread().id());
+        self.threads.lock().push(thread);
+        tell.recv()
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a worker ended before it began")))
+    }
+
+    /// Begins the drain. Async-signal-safe: atomics and writes to eventfds only.
+    pub fn stop(&self) {
+        self.core.stop();
+    }
+
+    /// Waits until it is stopped and drained.
+    ///
+    /// # Errors
+    /// `State` before the start and on a thread of the server, `Timeout`.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        if self.core.state() == NEW {
+            return Err(Error::new(ErrorKind::State, "the server has not been started"));
+        }
+        if self.is_own_thread() {
+            return Err(Error::new(ErrorKind::State, "a thread of the server cannot wait for it"));
+        }
+        if self.core.wait(timeout) {
+            self.core.cut();
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Timeout, "the server still has work"))
+        }
+    }
+
+    /// Stops at once and waits for callbacks that are running. On a thread of the server itself it
+    /// only begins the stop and returns false.
+    pub fn shutdown(&self) -> bool {
+        if self.is_own_thread() {
+            self.stop();
+            return false;
+        }
+        self.core.cut();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // A worker that panicked has said so; there is nothing left to do for it.
+            drop(thread.join());
+        }
+        self.core.pool.end();
+        true
+    }
+
+    /// Port of the first TCP listener, 0 before the start or without one.
+    pub fn port(&self) -> u16 {
+        let mut addresses = self.core.listeners().iter().filter_map(|listener| listener.address);
+        addresses.next().map_or(0, |address| address.port())
+    }
+
+    /// What `/stats` says.
+    pub fn stats_json(&self) -> String {
+        self.core.stats_json()
+    }
+
+    /// Adds a route, before the start or while serving. `method` "*" is any but CONNECT.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for the method, `InvalidPattern`, `Duplicate`, `Limit`.
+    pub fn add_route(
+        &self,
+        method: &str,
+        pattern: &str,
+        blocking: bool,
+        handler: Arc<dyn Handler>,
+    ) -> Result<(), Error> {
+        let route = HostRoute { handler, blocking };
+        self.core.change(|app| app.routes.insert(method, pattern, route)).map_err(|error| {
+            let kind = match error {
+                RouteError::Pattern(_) => ErrorKind::InvalidPattern,
+                RouteError::Method => ErrorKind::InvalidArgument,
+                RouteError::Duplicate => ErrorKind::Duplicate,
+                RouteError::Full => ErrorKind::Limit,
+            };
+            Error::new(kind, format!("{method} {pattern}: {error}"))
+        })
+    }
+
+    /// Removes a route; requests in flight finish.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn remove_route(&self, method: &str, pattern: &str) -> Result<(), Error> {
+        match self.core.change(|app| app.routes.remove(method, pattern)) {
+            Some(_) => Ok(()),
+            None => Err(Error::new(ErrorKind::NotFound, format!("no route {method} {pattern}"))),
+        }
+    }
+
+    /// Adds a middleware before the handlers. One that may block sends every request to the pool.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub fn add_before(&self, middleware: Arc<dyn Middleware>, blocking: bool) -> Result<(), Error> {
+        self.core.change(|app| {
+            app.before_blocks |= blocking;
+            push_middleware(&mut app.before, middleware)
+        })
+    }
+
+    /// Adds a middleware after the answer.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub fn add_after(&self, middleware: Arc<dyn Middleware>) -> Result<(), Error> {
+        self.core.change(|app| push_middleware(&mut app.after, middleware))
+    }
+
+    /// Whether the calling thread is one of this server's workers or of its blocking pool.
+    pub fn is_own_thread(&self) -> bool {
+        let own = std::thread::current().id();
+        self.thread_ids.lock().contains(&own) || self.core.pool.is_own_thread()
+    }
+
+    /// Whether it has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.core.state(), DRAINING | STOPPED)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+fn push_middleware(
+    list: &mut Vec<Arc<dyn Middleware>>,
+    middleware: Arc<dyn Middleware>,
+) -> Result<(), Error> {
+    if list.len() >= limits::MIDDLEWARES_MAX {
+        return Err(Error::new(ErrorKind::Limit, "too many middlewares"));
+    }
+    list.push(middleware);
+    Ok(())
+}
+
+fn io_error(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, error.to_string())
+}

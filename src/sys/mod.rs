@@ -1,1 +1,24 @@
-//! (under construction)
+//! System calls. No other module of the engine makes one.
+//!
+//! Every send carries MSG_NOSIGNAL: a C host need not ignore SIGPIPE. Every descriptor is
+//! close-on-exec and non-blocking.
+
+pub mod clock;
+pub mod epoll;
+pub mod proc;
+pub mod random;
+pub mod signal;
+pub mod socket;
+pub mod wake;
+
+use std::io;
+
+/// The result of a call that returns -1 and sets errno.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The result of a call that returns a byte count, or -1 and sets errno.
+fn check_len(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}

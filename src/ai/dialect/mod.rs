@@ -1,0 +1,124 @@
+//! Dialects: the formats clients speak to us.
+//!
+//! Each is decoded into the neutral [`chat::Request`] and encoded from neutral replies and deltas.
+//! A stream encoder writes complete server-sent events by plain pushes: no tree, no allocation per
+//! event beyond what the output buffer takes.
+#![forbid(unsafe_code)]
+
+mod failure;
+mod native;
+mod openai_chat;
+mod read;
+
+use crate::ai::chat;
+use crate::base::error::Failure;
+
+/// The pieces of OpenAI's messages that are written alike in answers and in requests.
+pub(in crate::ai) mod openai_parts {
+    pub(in crate::ai) use super::openai_chat::{thinking, tool_calls};
+}
+
+/// A format a client speaks, as its route says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Dialect {
+    /// `POST /v1/chat/completions`
+    OpenAiChat,
+    /// `POST /v1/completions`
+    OpenAiCompletions,
+    /// `POST /v1/embeddings`
+    OpenAiEmbeddings,
+    /// `POST /v1/responses`
+    OpenAiResponses,
+    /// `POST /v1/messages`
+    AnthropicMessages,
+    /// `POST /v1/messages/count_tokens`
+    AnthropicCountTokens,
+    /// `POST /v1/chat`
+    NativeChat,
+}
+
+/// What an answer says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The answer's id, in the dialect's form: see [`Dialect::id_prefix`].
+    pub id: String,
+    /// The model's name as the client is told it.
+    pub model: String,
+    /// Unix seconds.
+    pub created: i64,
+}
+
+/// Writes one answer as server-sent events.
+pub trait StreamEncoder: Send {
+    /// Appends the events for `delta`: whole ones, possibly none.
+    fn event(&mut self, delta: &chat::Delta, out: &mut Vec<u8>);
+    /// Appends the end of a successful answer with its success mark.
+    fn finish(&mut self, out: &mut Vec<u8>);
+    /// Appends the dialect's error event. No success mark follows.
+    fn fail(&mut self, failure: &Failure, out: &mut Vec<u8>);
+}
+
+impl Dialect {
+    /// Reads a request. What is wrong with it is a 400 that names the member, as OpenAI's API
+    /// would.
+    pub fn decode_request(self, body: &[u8]) -> Result<chat::Request, Failure> {
+        match self {
+            Dialect::OpenAiChat => openai_chat::decode(body),
+            Dialect::NativeChat => native::decode(body),
+            _ => Err(self.unsupported()),
+        }
+    }
+
+    /// Appends a whole answer's body, JSON.
+    pub fn encode_reply(self, reply: &chat::Reply, meta: &Meta, out: &mut Vec<u8>) {
+        match self {
+            Dialect::NativeChat => native::encode(reply, meta, out),
+            _ => openai_chat::encode(reply, meta, out),
+        }
+    }
+
+    /// The writer of one streamed answer. `include_usage`: the client asked to see the usage where
+    /// the dialect makes that a choice.
+    pub fn stream_encoder(self, meta: Meta, include_usage: bool) -> Box<dyn StreamEncoder> {
+        match self {
+            Dialect::NativeChat => Box::new(native::Encoder::new(meta)),
+            _ => Box::new(openai_chat::Encoder::new(meta, include_usage)),
+        }
+    }
+
+    /// Appends the body of an error answer, JSON.
+    pub fn encode_failure(self, failure: &Failure, out: &mut Vec<u8>) {
+        if self.is_anthropic() {
+            failure::anthropic(failure, out);
+        } else {
+            failure::openai(failure, out);
+        }
+    }
+
+    /// What ids of this dialect's answers begin with; letters and digits follow.
+    pub fn id_prefix(self) -> &'static str {
+        match self {
+            Dialect::OpenAiChat | Dialect::NativeChat => "chatcmpl-",
+            Dialect::OpenAiCompletions => "cmpl-",
+            Dialect::OpenAiEmbeddings => "embd-",
+            Dialect::OpenAiResponses => "resp_",
+            Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => "msg_",
+        }
+    }
+
+    /// Whether errors take Anthropic's form.
+    pub fn is_anthropic(self) -> bool {
+        matches!(
+            self,
+            Dialect::AnthropicMessages | Dialect::AnthropicCountTokens
+        )
+    }
+
+    fn unsupported(self) -> Failure {
+        Failure::new(
+            501,
+            "This endpoint cannot be translated for the provider of this model.",
+        )
+        .code("unsupported_endpoint")
+    }
+}

@@ -1,0 +1,126 @@
+//! Providers: the formats models are reached by, one codec each, without I/O.
+//!
+//! A codec turns a neutral request into path, headers and body, and what comes back into neutral
+//! replies and deltas. It never sees a socket; the address, retries and deadlines are others' work.
+#![forbid(unsafe_code)]
+
+pub mod echo;
+mod events;
+mod failure;
+pub mod openai;
+
+use std::borrow::Cow;
+
+use crate::ai::chat;
+use crate::ai::dialect::Dialect;
+use crate::base::error::Failure;
+
+pub use failure::decode_failure;
+
+/// How a provider is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Wire {
+    /// OpenAI's API and its compatibles, which are rows of a table: see [`openai::row`].
+    OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Google's `generateContent`.
+    Gemini,
+    /// Ollama's own `/api/chat`.
+    Ollama,
+    /// The built-in [`echo`]: nothing is called.
+    Echo,
+}
+
+/// What a request is encoded for.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetInfo<'t> {
+    /// The configured `kind`: picks the row of quirks where a wire has several.
+    pub kind: &'t str,
+    /// The provider's name of the model.
+    pub model: &'t str,
+    /// The credential.
+    pub api_key: Option<&'t str>,
+}
+
+/// A request ready to send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodedRequest {
+    /// To be put behind the path of the provider's base URL; begins with a slash.
+    pub path_and_query: String,
+    /// Headers beyond Host, Content-Length and Accept-Encoding; the credential is among them.
+    pub headers: Vec<(String, String)>,
+    /// The body, JSON.
+    pub body: Vec<u8>,
+    /// Members of the request that this provider has no place for, for `x-neurohttp-dropped`.
+    pub dropped: Vec<Cow<'static, str>>,
+}
+
+impl EncodedRequest {
+    /// Notes that a member was left out.
+    fn drop_member(&mut self, name: impl Into<Cow<'static, str>>) {
+        let name = name.into();
+        if !self.dropped.contains(&name) {
+            self.dropped.push(name);
+        }
+    }
+
+    /// Notes a member a client made up: only what is fit for a header is told.
+    fn drop_foreign(&mut self, name: &str) {
+        let fit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let name: String = name.chars().filter(fit).take(64).collect();
+        self.drop_member(name);
+    }
+}
+
+/// Translates for one provider's format.
+pub trait Codec: Send + Sync {
+    /// Encodes `request` into `out`, which is cleared first. What the provider cannot do at all is
+    /// a 400 here; what only gets lost is named in [`EncodedRequest::dropped`].
+    fn encode_request(
+        &self,
+        request: &chat::Request,
+        target: &TargetInfo<'_>,
+        out: &mut EncodedRequest,
+    ) -> Result<(), Failure>;
+
+    /// Reads a whole successful answer. `status` 400 and above is read by [`decode_failure`].
+    fn decode_reply(&self, status: u16, body: &[u8]) -> Result<chat::Reply, Failure>;
+
+    /// A reader for one streamed answer.
+    fn stream_decoder(&self) -> Box<dyn StreamDecoder>;
+
+    /// The headers that carry the credential of `target`, for requests passed through.
+    fn credential(&self, target: &TargetInfo<'_>) -> Vec<(String, String)>;
+
+    /// The path below the base URL at which this provider speaks `dialect` itself, so that bytes
+    /// can pass through unread; none when a translation is needed.
+    fn native_path(&self, dialect: Dialect, target: &TargetInfo<'_>) -> Option<String>;
+}
+
+/// Reads one streamed answer, cut anywhere.
+pub trait StreamDecoder: Send {
+    /// Takes in bytes of the body. An error ends the stream: it is the provider's own error event,
+    /// translated, or garbage.
+    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(chat::Delta)) -> Result<(), Failure>;
+
+    /// The body has ended. Whether the answer was complete: without the success mark it was cut.
+    fn finish(&mut self, on: &mut dyn FnMut(chat::Delta)) -> Result<bool, Failure>;
+}
+
+/// The codec of a wire. [`Wire::Echo`] has none: it is generated, not called.
+pub fn codec(wire: Wire) -> Option<&'static dyn Codec> {
+    match wire {
+        Wire::OpenAi => Some(&openai::OpenAi),
+        _ => None,
+    }
+}
+
+/// What an upstream sent is not its format.
+fn garbage(what: &str) -> Failure {
+    Failure::new(
+        502,
+        format!("The provider sent an answer that cannot be read: {what}."),
+    )
+    .code("upstream_invalid")
+}

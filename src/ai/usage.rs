@@ -1,0 +1,460 @@
+//! Token counts out of an answer that passes by unread, whole or streamed, in constant memory.
+//!
+//! [`Watch`] looks for `"usage":{` in the passing bytes. Inside a JSON string those quotes would be
+//! escaped, so it cannot be mistaken for text. [`Filter`] takes the usage chunk that we asked for
+//! out of a stream whose client did not ask.
+#![forbid(unsafe_code)]
+
+use crate::ai::chat::Usage;
+use crate::ai::tree::{self, Node};
+
+/// Longest usage object that is read.
+const OBJECT_BYTES_MAX: usize = 4096;
+const NAME: &[u8] = b"\"usage\"";
+
+/// Watches passing bytes for usage objects.
+#[derive(Debug, Default)]
+pub struct Watch {
+    state: State,
+    /// How much of the name the last bytes ended with.
+    matched: usize,
+    /// The object so far.
+    held: Vec<u8>,
+    found: Found,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Name,
+    Colon,
+    Brace,
+    Object(Nesting),
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+struct Nesting {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Watch {
+    /// Nothing seen yet.
+    pub fn new() -> Watch {
+        Watch::default()
+    }
+
+    /// Takes in passing bytes, cut anywhere.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            bytes = match self.state {
+                State::Name => self.name(bytes),
+                State::Colon => self.skip(bytes, b':', State::Brace),
+                State::Brace => self.skip(bytes, b'{', State::Object(Nesting::default())),
+                State::Object(nesting) => self.object(bytes, nesting),
+            };
+        }
+    }
+
+    /// What the answer told last: later counts replace earlier ones, member by member, as
+    /// Anthropic tells the input first and the output last.
+    pub fn usage(&self) -> Option<Usage> {
+        self.found.usage()
+    }
+
+    fn name<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        // Across a cut byte by byte: only its quote can begin the name anew.
+        if self.matched > 0 {
+            for (at, byte) in bytes.iter().enumerate() {
+                if NAME.get(self.matched) == Some(byte) {
+                    self.matched += 1;
+                } else {
+                    self.matched = usize::from(*byte == b'"');
+                }
+                if self.matched == 0 || self.matched == NAME.len() {
+                    if self.matched == NAME.len() {
+                        self.state = State::Colon;
+                    }
+                    self.matched = 0;
+                    return bytes.get(at + 1..).unwrap_or(&[]);
+                }
+            }
+            return &[];
+        }
+        match memchr::memmem::find(bytes, NAME) {
+            Some(at) => {
+                self.state = State::Colon;
+                bytes.get(at + NAME.len()..).unwrap_or(&[])
+            }
+            None => {
+                let ends_with = |len: &usize| NAME.get(..*len).is_some_and(|n| bytes.ends_with(n));
+                self.matched = (1..NAME.len()).rev().find(ends_with).unwrap_or(0);
+                &[]
+            }
+        }
+    }
+
+    fn skip<'b>(&mut self, bytes: &'b [u8], wanted: u8, next: State) -> &'b [u8] {
+        let blanks = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        let rest = bytes.get(blanks..).unwrap_or(&[]);
+        match rest.first() {
+            None => rest,
+            Some(&byte) if byte == wanted && wanted == b'{' => {
+                // The brace belongs to the object.
+                self.held.clear();
+                self.state = next;
+                rest
+            }
+            Some(&byte) if byte == wanted => {
+                self.state = next;
+                rest.get(1..).unwrap_or(&[])
+            }
+            Some(_) => {
+                self.state = State::Name;
+                rest
+            }
+        }
+    }
+
+    fn object<'b>(&mut self, bytes: &'b [u8], mut nesting: Nesting) -> &'b [u8] {
+        for (at, &byte) in bytes.iter().enumerate() {
+            match byte {
+                _ if nesting.escaped => nesting.escaped = false,
+                b'\\' if nesting.in_string => nesting.escaped = true,
+                b'"' => nesting.in_string = !nesting.in_string,
+                b'{' if !nesting.in_string => nesting.depth += 1,
+                b'}' if !nesting.in_string => nesting.depth = nesting.depth.saturating_sub(1),
+                _ => {}
+            }
+            self.held.push(byte);
+            let is_whole = nesting.depth == 0;
+            if is_whole || self.held.len() > OBJECT_BYTES_MAX {
+                if is_whole && let Ok(node) = tree::parse(&self.held) {
+                    self.found.merge(&node);
+                }
+                self.held.clear();
+                self.state = State::Name;
+                return bytes.get(at + 1..).unwrap_or(&[]);
+            }
+        }
+        self.state = State::Object(nesting);
+        &[]
+    }
+}
+
+/// Counts as OpenAI, Anthropic and their compatibles name them.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Found {
+    /// OpenAI's count, cached tokens included.
+    prompt: Option<u64>,
+    /// Anthropic's count, cached tokens not included.
+    uncached: Option<u64>,
+    completion: Option<u64>,
+    cached: Option<u64>,
+    cache_written: Option<u64>,
+    reasoning: Option<u64>,
+}
+
+impl Found {
+    /// Takes over the counts that `node` tells.
+    pub(super) fn merge(&mut self, node: &Node<'_>) {
+        fn take(slot: &mut Option<u64>, value: Option<u64>) {
+            if value.is_some() {
+                *slot = value;
+            }
+        }
+        take(&mut self.prompt, node.unsigned_of("prompt_tokens"));
+        // OpenAI's responses say `input_tokens` too, cached ones included, and have a total.
+        if node.get("total_tokens").is_some() || node.get("input_tokens_details").is_some() {
+            take(&mut self.prompt, node.unsigned_of("input_tokens"));
+        } else {
+            take(&mut self.uncached, node.unsigned_of("input_tokens"));
+        }
+        take(&mut self.completion, node.unsigned_of("completion_tokens"));
+        take(&mut self.completion, node.unsigned_of("output_tokens"));
+        take(
+            &mut self.cached,
+            node.unsigned_of("cache_read_input_tokens"),
+        );
+        take(
+            &mut self.cache_written,
+            node.unsigned_of("cache_creation_input_tokens"),
+        );
+        take(
+            &mut self.cached,
+            node.unsigned_of("prompt_cache_hit_tokens"),
+        );
+        let inner = |outer: &str, name: &str| {
+            node.get(outer)
+                .and_then(|details| details.unsigned_of(name))
+        };
+        take(
+            &mut self.cached,
+            inner("prompt_tokens_details", "cached_tokens"),
+        );
+        take(
+            &mut self.cached,
+            inner("input_tokens_details", "cached_tokens"),
+        );
+        take(
+            &mut self.reasoning,
+            inner("completion_tokens_details", "reasoning_tokens"),
+        );
+        take(
+            &mut self.reasoning,
+            inner("output_tokens_details", "reasoning_tokens"),
+        );
+    }
+
+    /// The counts as the neutral usage, if there are any.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        if self.prompt.is_none() && self.uncached.is_none() && self.completion.is_none() {
+            return None;
+        }
+        let aside = self
+            .cached
+            .unwrap_or(0)
+            .saturating_add(self.cache_written.unwrap_or(0));
+        Some(Usage {
+            prompt_tokens: match (self.prompt, self.uncached) {
+                (Some(prompt), _) => prompt,
+                (None, uncached) => uncached.unwrap_or(0).saturating_add(aside),
+            },
+            completion_tokens: self.completion.unwrap_or(0),
+            cached: self.cached,
+            cache_written: self.cache_written,
+            reasoning: self.reasoning,
+        })
+    }
+}
+
+/// Largest event the filter holds back; a larger one is no usage chunk and passes.
+const EVENT_BYTES_MAX: usize = 8192;
+
+/// Takes usage chunks (`"choices":[]` with a usage object) out of a stream in OpenAI's dialect.
+///
+/// Whole events are handed on as they come, byte for byte; the beginning of an event is held until
+/// its end arrives.
+#[derive(Debug, Default)]
+pub struct Filter {
+    held: Vec<u8>,
+    /// The held event has grown beyond what is looked at: its bytes pass.
+    passing: bool,
+    /// Line ends since the last other byte, and whether the last byte was CR.
+    ends: u8,
+    after_cr: bool,
+    /// The event that ended last was taken out.
+    dropped: bool,
+}
+
+impl Filter {
+    /// A filter at the beginning of a stream.
+    pub fn new() -> Filter {
+        Filter::default()
+    }
+
+    /// Takes in bytes, cut anywhere; appends to `out` what the client sees.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let mut bytes = bytes;
+        if self.after_cr
+            && self.ends >= 2
+            && let Some(rest) = bytes.strip_prefix(b"\n")
+        {
+            // The second half of the CR LF that ended an event shares its fate.
+            if !self.dropped {
+                out.push(b'\n');
+            }
+            self.after_cr = false;
+            bytes = rest;
+        }
+        let mut from = 0;
+        for (at, &byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\n' if self.after_cr => {
+                    // The second half of a CR LF that was counted already.
+                    self.after_cr = false;
+                    continue;
+                }
+                b'\n' | b'\r' => self.ends += 1,
+                _ if self.ends >= 2 => {
+                    // The first byte behind a blank line begins the next event.
+                    self.hold(bytes.get(from..at).unwrap_or(&[]), out);
+                    self.end_event(out);
+                    from = at;
+                    self.ends = 0;
+                }
+                _ => self.ends = 0,
+            }
+            self.after_cr = byte == b'\r';
+        }
+        self.hold(bytes.get(from..).unwrap_or(&[]), out);
+        // A blank line ends the event now: the client must not wait for the next one.
+        if self.ends >= 2 {
+            self.end_event(out);
+        }
+    }
+
+    /// The stream has ended.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        self.end_event(out);
+    }
+
+    fn hold(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.passing {
+            out.extend_from_slice(bytes);
+            return;
+        }
+        self.held.extend_from_slice(bytes);
+        if self.held.len() > EVENT_BYTES_MAX {
+            out.append(&mut self.held);
+            self.passing = true;
+        }
+    }
+
+    fn end_event(&mut self, out: &mut Vec<u8>) {
+        if self.held.is_empty() && !self.passing {
+            return;
+        }
+        self.dropped = !std::mem::take(&mut self.passing) && is_usage_chunk(&self.held);
+        if !self.dropped {
+            out.append(&mut self.held);
+        }
+        self.held.clear();
+    }
+}
+
+fn is_usage_chunk(event: &[u8]) -> bool {
+    if memchr::memmem::find(event, NAME).is_none() {
+        return false;
+    }
+    let Some(open) = memchr::memchr(b'{', event) else {
+        return false;
+    };
+    let data = event.get(open..).unwrap_or(&[]).trim_ascii_end();
+    let Ok(node) = tree::parse(data) else {
+        return false;
+    };
+    let is_bare = node
+        .get("choices")
+        .is_some_and(|c| c.is_array() && c.items().is_empty());
+    is_bare && node.get("usage").is_some_and(Node::is_object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(chunks: &[&[u8]]) -> Option<Usage> {
+        let mut watch = Watch::new();
+        for chunk in chunks {
+            watch.feed(chunk);
+        }
+        watch.usage()
+    }
+
+    #[test]
+    fn usage_is_found_at_every_cut() {
+        let usage = |prompt_tokens, completion_tokens| Usage {
+            prompt_tokens,
+            completion_tokens,
+            ..Usage::default()
+        };
+        for (text, expected) in [
+            (
+                r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}"#,
+                Some(usage(3, 5)),
+            ),
+            (
+                "data: {\"usage\":null}\n\ndata: {\"usage\" : {\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n",
+                Some(usage(3, 5)),
+            ),
+            (
+                r#"{"content":"\"usage\":{\"prompt_tokens\":9}","x":"usage"}"#,
+                None,
+            ),
+            (
+                r#"{"usage":{"input_tokens":3,"output_tokens":1}} {"usage":{"output_tokens":5}}"#,
+                Some(usage(3, 5)),
+            ),
+            (
+                r#"{"usage":{"a":{"}":1},"prompt_tokens":3,"completion_tokens":5}}"#,
+                Some(usage(3, 5)),
+            ),
+            (
+                r#""us"usage":{"prompt_tokens":3,"completion_tokens":5}"#,
+                Some(usage(3, 5)),
+            ),
+            (r#"{"usage":{"prompt_tokens":3"#, None),
+        ] {
+            assert_eq!(watch(&[text.as_bytes()]), expected, "{text}");
+            for cut in 0..=text.len() {
+                let (head, tail) = text.as_bytes().split_at(cut);
+                assert_eq!(watch(&[head, tail]), expected, "{text} cut at {cut}");
+            }
+            let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert_eq!(watch(&single), expected, "{text} byte by byte");
+        }
+    }
+
+    #[test]
+    fn cached_tokens_are_inside_in_openais_count_and_outside_in_anthropics() {
+        let openai = br#"{"usage":{"prompt_tokens":10,"completion_tokens":1,"total_tokens":11,
+            "prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":1}}}"#;
+        let found = watch(&[openai]).unwrap();
+        assert_eq!(
+            (found.prompt_tokens, found.cached, found.reasoning),
+            (10, Some(4), Some(1))
+        );
+        let anthropic = br#"{"usage":{"input_tokens":10,"cache_read_input_tokens":4,
+            "cache_creation_input_tokens":2,"output_tokens":1}}"#;
+        let found = watch(&[anthropic]).unwrap();
+        assert_eq!((found.prompt_tokens, found.cached), (16, Some(4)));
+        let responses = br#"{"usage":{"input_tokens":10,"input_tokens_details":{"cached_tokens":4},
+            "output_tokens":1,"total_tokens":11}}"#;
+        assert_eq!(watch(&[responses]).unwrap().prompt_tokens, 10);
+    }
+
+    #[test]
+    fn an_endless_usage_object_is_let_go() {
+        let mut watch = Watch::new();
+        watch.feed(b"\"usage\":{\"a\":\"");
+        watch.feed(&vec![b'x'; 1 << 20]);
+        assert!(watch.held.len() <= OBJECT_BYTES_MAX + 1);
+    }
+
+    #[test]
+    fn the_usage_chunk_is_hidden_at_every_cut() {
+        let delta = "data: {\"choices\":[{\"delta\":{\"content\":\"é\"}}],\"usage\":null}\n\n";
+        let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n";
+        let azure = "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n";
+        let text = format!(": ping\n\n{azure}{delta}{delta}{usage}data: [DONE]\n\n");
+        for end in ["\n", "\r\n", "\r"] {
+            let text = text.replace('\n', end);
+            let expected = text.replace(&usage.replace('\n', end), "");
+            for cut in 0..=text.len() {
+                let (head, tail) = text.as_bytes().split_at(cut);
+                let mut filter = Filter::new();
+                let mut out = Vec::new();
+                filter.feed(head, &mut out);
+                filter.feed(tail, &mut out);
+                filter.finish(&mut out);
+                assert_eq!(
+                    String::from_utf8(out).unwrap(),
+                    expected,
+                    "{end:?} cut at {cut}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn whole_events_are_not_held_back() {
+        let mut filter = Filter::new();
+        let mut out = Vec::new();
+        filter.feed(b"data: 1\n\ndata: 2\n\ndata:", &mut out);
+        assert_eq!(out, b"data: 1\n\ndata: 2\n\n");
+        filter.feed(&vec![b'x'; 2 * EVENT_BYTES_MAX], &mut out);
+        assert!(out.len() > 2 * EVENT_BYTES_MAX, "a large event passes");
+    }
+}

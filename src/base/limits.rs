@@ -1,0 +1,71 @@
+//! Every bound of the system that is not configuration, named with its unit.
+
+/// Fields in one head; more are answered with 431.
+pub const HEADER_FIELDS_MAX: u16 = 128;
+
+/// What one read takes from a socket at most, in bytes.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// Pipelined bytes that wait in memory while an answer is under way, in bytes. More stays in the
+/// kernel until there is room.
+pub const PIPELINED_BYTES_MAX: usize = 128 * 1024;
+
+/// Response bytes that wait for a slow client before its pipelined requests are left unread, and
+/// before the source of a stream is stopped, in bytes.
+pub const OUTPUT_HIGH_BYTES: usize = 256 * 1024;
+
+/// A stopped source goes on when no more than this waits, in bytes.
+pub const OUTPUT_LOW_BYTES: usize = 64 * 1024;
+
+/// Answers collected before they are written within one turn, in bytes.
+pub const BATCH_BYTES: usize = 64 * 1024;
+
+/// Bytes of an early answered body that are read and dropped before the connection is closed.
+pub const DRAIN_BYTES_MAX: u64 = 256 * 1024;
+
+/// How long a closed connection waits for the peer's end, in milliseconds (RFC 9112 section 9.6).
+pub const LINGER_MS: u64 = 2_000;
+
+/// Body bytes of one C stream that wait in its queue. A write of up to this many always fits an
+/// empty queue.
+pub const STREAM_QUEUE_BYTES: usize = 64 * 1024;
+
+/// Events taken from epoll in one turn.
+pub const EVENTS_PER_TURN: usize = 256;
+
+/// Connections accepted in one turn before the others get theirs.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Requests answered on one connection in one turn before the others get theirs.
+pub const REQUESTS_PER_TURN: usize = 256;
+
+/// How long accepting pauses when no descriptor is left, in milliseconds.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Connection buffers that a worker keeps for reuse.
+pub const POOLED_BUFFERS_MAX: usize = 32;
+
+/// A pooled buffer that has grown beyond this is given back to the allocator, in bytes.
+pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// Exchanges that a worker keeps for reuse.
+pub const POOLED_EXCHANGES_MAX: usize = 64;
+
+/// How long an idle thread of the blocking pool waits for work before it ends, in milliseconds.
+pub const POOL_THREAD_IDLE_MS: u64 = 10_000;
+
+/// Hosts' routes and middlewares.
+pub const ROUTES_MAX: usize = 100_000;
+/// Parameters of one route pattern.
+pub const ROUTE_PARAMS_MAX: usize = 16;
+/// Length of a route pattern, in bytes.
+pub const ROUTE_PATTERN_BYTES_MAX: usize = 4096;
+/// Middlewares before and after, each.
+pub const MIDDLEWARES_MAX: usize = 256;
+
+const _: () = {
+    assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
+    assert!(STREAM_QUEUE_BYTES <= OUTPUT_HIGH_BYTES);
+    assert!(BATCH_BYTES <= OUTPUT_HIGH_BYTES);
+    assert!(READ_BYTES <= PIPELINED_BYTES_MAX);
+};

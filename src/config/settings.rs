@@ -1,0 +1,238 @@
+//! The keys of the configuration: one struct for each table, one field for each key, named like
+//! it. Adding a key means adding a line here and one in `config/neurohttp.toml`; a test compares
+//! the two.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::check;
+use super::choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
+use super::cidr::Cidr;
+use super::listen::Listen;
+use super::schema::Rule::{Any, MaskedUrl, OneOrMany, Range, Text};
+use super::schema::section;
+use super::secret::Secret;
+
+/// The longest wait that can be configured, in milliseconds: a day.
+const WAIT_MAX_MS: u64 = 86_400_000;
+/// The most bytes a limit can name: 1 TiB.
+const BYTES_MAX: u64 = 1 << 40;
+
+/// Where a server listens when nothing says otherwise.
+fn default_listen() -> Vec<Listen> {
+    vec![Listen::Tcp(SocketAddr::new(
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        8080,
+    ))]
+}
+
+section! {
+    /// `[server]`: addresses, threads and connections. Taken up at start only.
+    Server {
+        /// Addresses to listen on; at least one.
+        listen: Vec<Listen> = default_listen(), OneOrMany;
+        /// Worker threads; 0: one per core.
+        workers: u32 = 0, Range(0, 1024);
+        /// Threads for what may block, started on need; 0: 4 per core.
+        blocking_threads: u32 = 0, Range(0, 4096);
+        /// Jobs that may wait for such a thread; beyond it a request is answered 503.
+        blocking_queue: u32 = 1024, Range(0, 1_000_000);
+        /// Connections open at once, over all workers.
+        max_connections: u32 = 10_000, Range(1, 10_000_000);
+        /// Connections the system may hold before they are accepted.
+        backlog: u32 = 1024, Range(1, 65_535);
+        /// Other processes may share the port.
+        reuse_port: bool = false, Any;
+    }
+
+    /// `[limits]`, in bytes unless said otherwise. What exceeds one is answered 414, 431 or 413.
+    Limits {
+        /// The request line.
+        request_line: u32 = 8192, Range(64, 1 << 20);
+        /// All header fields together.
+        header_section: u32 = 32_768, Range(256, 16 << 20);
+        /// One request body.
+        body: u64 = 33_554_432, Range(0, BYTES_MAX);
+        /// Connections of one client address; 0: unlimited.
+        connections_per_address: u32 = 0, Range(0, 10_000_000);
+        /// All AI bodies in memory together; beyond it 503.
+        ai_bodies: u64 = 268_435_456, Range(65_536, BYTES_MAX);
+    }
+
+    /// `[timeouts]`, in milliseconds.
+    Timeouts {
+        /// The whole request head; then 408 and close.
+        header: u32 = 10_000, Range(1, WAIT_MAX_MS);
+        /// Between two reads of a body.
+        body: u32 = 30_000, Range(1, WAIT_MAX_MS);
+        /// Between two requests of a connection.
+        idle: u32 = 75_000, Range(1, WAIT_MAX_MS);
+        /// A client that takes nothing.
+        write: u32 = 30_000, Range(1, WAIT_MAX_MS);
+        /// What is under way when the server stops.
+        drain: u32 = 30_000, Range(0, WAIT_MAX_MS);
+    }
+
+    /// One `[[tls]]`: a certificate, chosen by the name the client asks for.
+    TlsCertificate {
+        /// Path of the PEM chain.
+        cert: String = String::new(), Any;
+        /// Path of the PEM private key.
+        key: String = String::new(), Any;
+        /// Path of the PEM authorities whose client certificates are asked for; empty: none.
+        client_ca: String = String::new(), Any;
+    }
+
+    /// `[auth]`: who may use `/v1/*`.
+    Auth {
+        /// Keys accepted as `Authorization: Bearer KEY` or `x-api-key`.
+        keys: Vec<Secret> = Vec::new(), Any;
+        /// Without any key, answer others than loopback all the same.
+        open: bool = false, Any;
+    }
+
+    /// One `[[key]]`: a key with a name and limits of its own.
+    Key {
+        /// What logs and statistics of the operator call it.
+        name: String = String::new(), Text(check::plain_name);
+        /// The key itself.
+        key: Secret = Secret::default(), Any;
+        /// Models it may use; empty: all.
+        models: Vec<String> = Vec::new(), Text(check::model_name);
+        /// Requests in a minute; 0: unlimited.
+        requests_per_minute: u32 = 0, Range(0, 100_000_000);
+        /// Tokens in a minute, sent and received; 0: unlimited.
+        tokens_per_minute: u32 = 0, Range(0, 4_000_000_000);
+    }
+
+    /// `[admin]`: who may use `/admin/*` and `/dashboard`.
+    Admin {
+        /// The key; none: only from loopback.
+        key: Option<Secret> = None, Any;
+    }
+
+    /// One `[[provider]]`: a service that runs models.
+    Provider {
+        /// What `[[model]]` targets and `provider/model` call it.
+        name: String = String::new(), Text(check::provider_name);
+        /// One of [`kinds::KINDS`](super::kinds::KINDS); by default the kind of the same name.
+        kind: String = String::new(), Text(check::kind_name);
+        /// Where its API begins; by default the kind's official address. No slash at the end.
+        base_url: String = String::new(), Text(check::base_url);
+        /// The credential sent to it.
+        api_key: Option<Secret> = None, Any;
+        /// Milliseconds for name, connection and TLS.
+        connect_timeout: u32 = 3000, Range(1, WAIT_MAX_MS);
+        /// Milliseconds to the first token of a stream.
+        first_token_timeout: u32 = 60_000, Range(1, WAIT_MAX_MS);
+        /// Milliseconds between two chunks.
+        idle_timeout: u32 = 300_000, Range(1, WAIT_MAX_MS);
+        /// Milliseconds for the whole answer.
+        total_timeout: u32 = 600_000, Range(1, WAIT_MAX_MS);
+        /// Connections of the whole process, divided over the workers.
+        max_connections: u32 = 1024, Range(1, 65_535);
+        /// `http://…` proxy; empty: the usual `http_proxy` variables. May hold a password: print
+        /// it through the section only.
+        proxy: String = String::new(), MaskedUrl(check::proxy_url);
+        /// Path of the PEM of a private authority, beside the system's; empty: none.
+        ca_file: String = String::new(), Any;
+    }
+
+    /// One element of `targets` of a `[[model]]`.
+    ModelTarget {
+        /// Name of a `[[provider]]`.
+        provider: String = String::new(), Text(check::provider_name);
+        /// The provider's name of the model; none: the client's name goes through.
+        model: Option<String> = None, Text(check::model_name);
+        /// Its share, for the strategies that weigh.
+        weight: u32 = 1, Range(1, 1_000_000);
+    }
+
+    /// One `[[model]]`: a name that clients may ask for.
+    Model {
+        /// The name; `*` stands for every name that nothing else matches.
+        name: String = String::new(), Text(check::model_name);
+        /// Further names.
+        aliases: Vec<String> = Vec::new(), Text(check::alias);
+        /// Where it is run; at least one.
+        targets: Vec<ModelTarget> = Vec::new(), Any;
+        /// How a target is chosen.
+        strategy: Strategy = Strategy::Priority, Any;
+        /// What the strategy `hash` looks at.
+        hash_on: HashOn = HashOn::User, Any;
+        /// It answers requests that name no model.
+        default: bool = false, Any;
+    }
+
+    /// `[retry]`: before the first byte of an answer.
+    Retry {
+        /// Further tries over the targets.
+        attempts: u32 = 2, Range(0, 100);
+        /// Milliseconds before the first of them; doubles.
+        backoff: u32 = 100, Range(0, 60_000);
+    }
+
+    /// `[cache]`: answers of models.
+    Cache {
+        /// On or off.
+        enable: bool = true, Any;
+        /// Which requests may be answered from it.
+        when: CacheWhen = CacheWhen::Deterministic, Any;
+        /// Answers kept.
+        max_entries: u32 = 1000, Range(1, 1_000_000_000);
+        /// Bytes kept.
+        max_bytes: u64 = 67_108_864, Range(1024, BYTES_MAX);
+        /// Seconds an answer is kept.
+        ttl: u32 = 3600, Range(1, 31_536_000);
+    }
+
+    /// `[firewall]`.
+    Firewall {
+        /// On or off.
+        enable: bool = true, Any;
+        /// Requests of one client address in a minute; 0: unlimited.
+        requests_per_minute: u32 = 0, Range(0, 100_000_000);
+        /// Requests that may come at once beyond the rate.
+        burst: u32 = 100, Range(0, 100_000_000);
+        /// Minutes a blocked address stays blocked.
+        block_minutes: u32 = 5, Range(1, 525_600);
+        /// Score at which an address is blocked.
+        suspicious_threshold: u32 = 50, Range(1, 1_000_000);
+        /// Wrong keys at which an address is blocked.
+        brute_force_threshold: u32 = 10, Range(1, 1_000_000);
+        /// Seconds in which they are counted.
+        brute_force_window: u32 = 60, Range(1, 86_400);
+        /// Addresses that are never limited or inspected.
+        allow: Vec<Cidr> = Vec::new(), Any;
+        /// Addresses that are refused at accept.
+        deny: Vec<Cidr> = Vec::new(), Any;
+        /// Addresses whose `X-Forwarded-For` is believed.
+        trusted_proxies: Vec<Cidr> = Vec::new(), Any;
+    }
+
+    /// `[optimizer]`.
+    Optimizer {
+        /// On or off.
+        enable: bool = true, Any;
+    }
+
+    /// `[plugins]`.
+    Plugins {
+        /// Where plugins are looked for.
+        dir: String = String::new(), Any;
+        /// Plugins to load, in this order.
+        load: Vec<String> = Vec::new(), Text(check::not_empty);
+    }
+
+    /// `[log]`.
+    Log {
+        /// The least important messages that are written.
+        level: LogLevel = LogLevel::Info, Any;
+        /// Lines for people or for machines.
+        format: LogFormat = LogFormat::Text, Any;
+        /// Path of the file; empty: stderr.
+        file: String = String::new(), Any;
+        /// A line for each request.
+        access: bool = false, Any;
+    }
+}

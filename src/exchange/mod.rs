@@ -1,0 +1,157 @@
+//! One request and its response in the making.
+//!
+//! An [`Exchange`] is what handlers and middleware see. The request is shared and immutable (every
+//! deferred answer and stream keeps it alive), the response belongs to one thread at a time. What
+//! an exchange needs of the server that carries it stands behind the [`Owner`] trait, so this
+//! layer knows no socket and no thread.
+#![forbid(unsafe_code)]
+
+mod deferred;
+mod request;
+mod response;
+mod stream;
+
+use std::sync::Arc;
+
+pub use deferred::Deferred;
+pub use request::{Lent, Peer, Request};
+pub use response::{HeaderError, HeaderLines, Response};
+pub use stream::{ReadyFn, StreamQueue, Taken};
+
+/// Names the place an exchange answers to, so that a late answer can never reach a stranger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Ticket {
+    /// The connection, by slot and generation.
+    pub place: u64,
+    /// The exchange on it.
+    pub serial: u64,
+}
+
+/// What an exchange needs of the worker that owns it. Every method may be called on any thread,
+/// returns at once and is answered by a message to the worker.
+pub trait Owner: Send + Sync {
+    /// The deferred answer is complete.
+    fn deferred_done(&self, ticket: Ticket, exchange: Box<Exchange>);
+    /// The response of `exchange` is the head of a stream whose body follows in `queue`.
+    fn stream_started(&self, ticket: Ticket, exchange: Box<Exchange>, queue: Arc<StreamQueue>);
+    /// `queue` of this ticket has bytes, or has ended.
+    fn stream_ready(&self, ticket: Ticket);
+    /// Whether the calling thread is the owner's loop.
+    fn is_loop_thread(&self) -> bool;
+}
+
+/// How an exchange will be answered when its handler has returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pending {
+    /// By its response, now.
+    Nothing,
+    /// Later, through a [`Deferred`].
+    Deferred,
+    /// By a stream that has begun.
+    Stream,
+}
+
+/// One request and its response in the making.
+pub struct Exchange {
+    /// The request; shared with whoever answers later.
+    pub request: Arc<Request>,
+    /// The response; one thread at a time.
+    pub response: Response,
+    /// How it is answered after the handler has returned.
+    pub pending: Pending,
+    owner: Arc<dyn Owner>,
+    ticket: Ticket,
+}
+
+impl Exchange {
+    /// An exchange that answers to `ticket` of `owner`.
+    pub fn new(request: Arc<Request>, owner: Arc<dyn Owner>, ticket: Ticket) -> Exchange {
+        Exchange {
+            request,
+            response: Response::default(),
+            pending: Pending::Nothing,
+            owner,
+            ticket,
+        }
+    }
+
+    /// The place it answers to.
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// The worker that carries it.
+    pub fn owner(&self) -> &Arc<dyn Owner> {
+        &self.owner
+    }
+
+    /// Gives an idle exchange a new place to answer to and an empty response.
+    pub fn reuse(&mut self, ticket: Ticket) {
+        self.ticket = ticket;
+        self.pending = Pending::Nothing;
+        self.response.clear();
+    }
+
+    /// Moves the response in the making into a handle that any thread can complete later.
+    /// `None` when the exchange is answered later already.
+    pub fn defer(&mut self) -> Option<Deferred> {
+        if self.pending != Pending::Nothing {
+            return None;
+        }
+        self.pending = Pending::Deferred;
+        Some(Deferred::new(self.split()))
+    }
+
+    /// Sends status and headers and opens the body. `None` when the exchange is answered later or
+    /// streams already.
+    pub fn start_stream(&mut self, bytes_max: usize) -> Option<Arc<StreamQueue>> {
+        if self.pending != Pending::Nothing {
+            return None;
+        }
+        self.pending = Pending::Stream;
+        let head = self.split();
+        let queue = Arc::new(StreamQueue::new(
+            Arc::clone(&self.owner),
+            self.ticket,
+            Arc::clone(&self.request),
+            bytes_max,
+        ));
+        self.owner.stream_started(self.ticket, Box::new(head), Arc::clone(&queue));
+        Some(queue)
+    }
+
+    /// Another exchange over the same request that takes the response with it.
+    fn split(&mut self) -> Exchange {
+        Exchange {
+            request: Arc::clone(&self.request),
+            response: std::mem::take(&mut self.response),
+            pending: Pending::Nothing,
+            owner: Arc::clone(&self.owner),
+            ticket: self.ticket,
+        }
+    }
+}
+
+/// Answers requests of a route.
+pub trait Handler: Send + Sync {
+    /// Fills the response, or defers, or starts a stream. `Err` is answered with 500 and logged.
+    /// A response that nothing has filled becomes 204.
+    fn handle(&self, exchange: &mut Exchange) -> Result<(), String>;
+}
+
+/// What a middleware decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Go on.
+    Next,
+    /// The response is filled: go no further.
+    Answered,
+    /// Answer 500 and log the reason.
+    Fail(String),
+}
+
+/// Looks at requests before they are answered, or at responses before they are sent.
+pub trait Middleware: Send + Sync {
+    /// One exchange passes.
+    fn pass(&self, exchange: &mut Exchange) -> Flow;
+}

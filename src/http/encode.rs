@@ -1,0 +1,129 @@
+//! Writing heads and chunks. All functions append to a buffer that the caller reuses.
+#![forbid(unsafe_code)]
+
+use super::chars;
+use super::date;
+use super::status;
+
+/// The last chunk of a body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Appends `HTTP/1.1 200 OK\r\n`. A status without a standard phrase has an empty one.
+#[inline]
+pub fn status_line(out: &mut Vec<u8>, status: u16) {
+    match status::line(status) {
+        Some(line) => out.extend_from_slice(line),
+        None => {
+            out.extend_from_slice(b"HTTP/1.1 ");
+            decimal(out, u64::from(status));
+            out.extend_from_slice(b" \r\n");
+        }
+    }
+}
+
+/// Appends `name: value\r\n`. What did not come out of a parsed head must have passed
+/// [`valid_name`] and [`valid_value`].
+#[inline]
+pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    debug_assert!(valid_name(name) && valid_value(value));
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `content-length: N\r\n`.
+#[inline]
+pub fn content_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"content-length: ");
+    decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `date: Sun, 06 Nov 1994 08:49:37 GMT\r\n`, to be made once per second and copied.
+pub fn date_line(unix_seconds: i64) -> [u8; 37] {
+    let mut line = *b"date:                              \r\n";
+    if let Some(place) = line.get_mut(6..35) {
+        place.copy_from_slice(&date::imf_fixdate(unix_seconds));
+    }
+    line
+}
+
+/// Appends one chunk. Empty data appends nothing, since an empty chunk would end the body.
+#[inline]
+pub fn chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if data.is_empty() {
+        return;
+    }
+    out.reserve(data.len() + 20);
+    chunk_header(out, data.len());
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the size line of a chunk of `length` bytes; the data and CR LF must follow.
+#[inline]
+pub fn chunk_header(out: &mut Vec<u8>, length: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut buffer = [0; 18];
+    let mut start = 16;
+    let mut rest = length;
+    loop {
+        start -= 1;
+        buffer[start] = DIGITS[rest & 15];
+        rest >>= 4;
+        if rest == 0 {
+            break;
+        }
+    }
+    buffer[16] = b'\r';
+    buffer[17] = b'\n';
+    out.extend_from_slice(buffer.get(start..).unwrap_or_default());
+}
+
+/// Two digits at a time.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut value = 0;
+    while value < 100 {
+        pairs[value] = [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8];
+        value += 1;
+    }
+    pairs
+};
+
+/// Appends a number in decimal.
+#[inline]
+pub fn decimal(out: &mut Vec<u8>, value: u64) {
+    let mut buffer = [0; 20];
+    let mut start = 20;
+    let mut rest = value;
+    while rest >= 100 {
+        let [tens, ones] = PAIRS[(rest % 100) as usize];
+        rest /= 100;
+        start -= 2;
+        buffer[start] = tens;
+        buffer[start + 1] = ones;
+    }
+    let [tens, ones] = PAIRS[(rest % 100) as usize];
+    start -= 1;
+    buffer[start] = ones;
+    if rest >= 10 {
+        start -= 1;
+        buffer[start] = tens;
+    }
+    out.extend_from_slice(buffer.get(start..).unwrap_or_default());
+}
+
+/// Whether this is a field name: a token (RFC 9110 section 5.1).
+pub fn valid_name(name: &[u8]) -> bool {
+    !name.is_empty() && chars::all(name, chars::TOKEN)
+}
+
+/// Whether this is a field value that arrives as it was sent: visible characters, bytes above
+/// 0x7f, and blanks between them; no CR, LF, NUL or other control character (RFC 9110
+/// section 5.5).
+pub fn valid_value(value: &[u8]) -> bool {
+    chars::end_of_value(value, 0) == value.len() && chars::trim(value).len() == value.len()
+}

@@ -1,0 +1,313 @@
+//! The header section: the part that requests and responses share (RFC 9112 section 5).
+//!
+//! An automaton over single bytes with fast searches inside its states. `Scan` keeps where it is
+//! between calls, so bytes are looked at once however they arrive.
+#![forbid(unsafe_code)]
+
+use super::chars;
+use super::head::{Body, Expect, Field, HeadError, Known, Progress, Span};
+
+/// Where an automaton stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// Before the start line.
+    #[default]
+    Start,
+    /// In the method of a request.
+    Method,
+    /// In the target of a request.
+    Target,
+    /// In the version (request) or in the whole fixed part of the status line (response).
+    Version,
+    /// In the reason phrase of a response.
+    Reason,
+    /// At the beginning of a header line.
+    LineStart,
+    /// In a field name.
+    Name,
+    /// In the blanks before a field value.
+    Blanks,
+    /// In a field value.
+    Value,
+}
+
+/// The state of a parser between two calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scan {
+    pub(super) phase: Phase,
+    /// The next byte to look at.
+    pub(super) position: usize,
+    /// Where the current line (start line) or element (fields) begins.
+    pub(super) mark: usize,
+    /// Where the header section begins.
+    pub(super) section: usize,
+    /// The name of the field whose value is being read.
+    name: Span,
+}
+
+/// What Transfer-Encoding says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Coding {
+    #[default]
+    None,
+    Chunked,
+    Unsupported,
+}
+
+/// What the fields say about framing and the connection, gathered line by line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Facts {
+    seen: u64,
+    pub(super) host: Span,
+    length: u64,
+    coding: Coding,
+    close: bool,
+    keep_alive: bool,
+    expect: Expect,
+}
+
+impl Facts {
+    /// Whether a field with this known name has been read.
+    #[inline(always)]
+    pub(super) fn has(&self, known: Known) -> bool {
+        self.seen & known.bit() != 0
+    }
+
+    /// Whether the connection stays open after this message, by version and Connection
+    /// (RFC 9112 section 9.3). `close` wins.
+    pub(super) fn keeps_alive(&self, is_http11: bool) -> bool {
+        !self.close && (is_http11 || self.keep_alive)
+    }
+
+    /// What Expect asks for, given version and body.
+    pub(super) fn expectation(&self, is_http11: bool, body: Body) -> Expect {
+        match self.expect {
+            Expect::Continue if !is_http11 || matches!(body, Body::None | Body::Length(0)) => {
+                Expect::None
+            }
+            expect => expect,
+        }
+    }
+
+    /// Where the body ends as the fields say it; `None` when they say nothing
+    /// (RFC 9112 section 6.3).
+    pub(super) fn framing(&self, is_http11: bool) -> Result<Option<Body>, HeadError> {
+        let has_length = self.has(Known::ContentLength);
+        match self.coding {
+            Coding::None if has_length => Ok(Some(Body::Length(self.length))),
+            Coding::None => Ok(None),
+            _ if !is_http11 => Err(HeadError::TransferEncodingInHttp10),
+            _ if has_length => Err(HeadError::LengthAndEncoding),
+            Coding::Unsupported => Err(HeadError::UnsupportedCoding),
+            Coding::Chunked => Ok(Some(Body::Chunked)),
+        }
+    }
+
+    /// Takes up one field. What belongs to requests only is skipped in responses.
+    #[inline(always)]
+    fn note<const REQUEST: bool>(
+        &mut self,
+        known: Known,
+        value: &[u8],
+        span: Span,
+    ) -> Result<(), HeadError> {
+        match known {
+            Known::Host if REQUEST => {
+                if self.has(Known::Host) {
+                    return Err(HeadError::RepeatedHost);
+                }
+                self.host = span;
+            }
+            Known::Expect if REQUEST => self.note_expect(value),
+            Known::Connection => self.note_connection(value),
+            Known::ContentLength => {
+                // Equal duplicates are refused as well: RFC 9110 section 8.6 allows it, and no
+                // sender has a reason for them that is not an attack or a fault.
+                if self.has(Known::ContentLength) {
+                    return Err(HeadError::RepeatedContentLength);
+                }
+                self.length = decimal(value).ok_or(HeadError::BadContentLength)?;
+            }
+            Known::TransferEncoding => {
+                if self.has(Known::TransferEncoding) {
+                    return Err(HeadError::BadTransferEncoding);
+                }
+                self.coding = coding(value)?;
+            }
+            _ => {}
+        }
+        self.seen |= known.bit();
+        Ok(())
+    }
+
+    fn note_connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',') {
+            let option = chars::trim(option);
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            }
+        }
+    }
+
+    fn note_expect(&mut self, value: &[u8]) {
+        for expectation in value.split(|&byte| byte == b',') {
+            let expectation = chars::trim(expectation);
+            if expectation.is_empty() {
+                continue;
+            }
+            let is_continue = expectation.eq_ignore_ascii_case(b"100-continue");
+            if !is_continue || self.expect == Expect::Other {
+                self.expect = Expect::Other;
+            } else {
+                self.expect = Expect::Continue;
+            }
+        }
+    }
+}
+
+/// One or more digits below 2^64, nothing else: no sign, blank, list or other base.
+fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut value = 0u64;
+    for &byte in text {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+    }
+    Some(value)
+}
+
+/// `chunked` in any case of letters; a well-formed list that ends in chunked, with other codings
+/// before it, is told apart from what cannot be framed at all (RFC 9112 section 6.1).
+fn coding(value: &[u8]) -> Result<Coding, HeadError> {
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(Coding::Chunked);
+    }
+    let mut codings = value.rsplit(|&byte| byte == b',').map(chars::trim);
+    if !codings
+        .next()
+        .is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(HeadError::BadTransferEncoding);
+    }
+    for coding in codings {
+        let is_token = !coding.is_empty() && chars::all(coding, chars::TOKEN);
+        if !is_token || coding.eq_ignore_ascii_case(b"chunked") {
+            return Err(HeadError::BadTransferEncoding);
+        }
+    }
+    Ok(Coding::Unsupported)
+}
+
+/// What a byte means that ends a search where it may not stand: the line errors, else `other`.
+#[cold]
+pub(super) fn error_at(byte: u8, other: HeadError) -> HeadError {
+    match byte {
+        b'\n' => HeadError::BareLf,
+        0 => HeadError::Nul,
+        _ => other,
+    }
+}
+
+/// Reads header lines from `scan.position` on up to the blank line. `window` ends where the
+/// section's limit does; the caller knows whether it was cut there.
+#[inline]
+pub(super) fn parse<const REQUEST: bool>(
+    window: &[u8],
+    fields_max: u16,
+    scan: &mut Scan,
+    fields: &mut Vec<Field>,
+    facts: &mut Facts,
+) -> Result<Progress, HeadError> {
+    let mut phase = scan.phase;
+    let mut position = scan.position;
+    let mut mark = scan.mark;
+    let mut name = scan.name;
+
+    macro_rules! partial {
+        () => {{
+            *scan = Scan {
+                phase,
+                position,
+                mark,
+                section: scan.section,
+                name,
+            };
+            return Ok(Progress::Partial);
+        }};
+    }
+
+    loop {
+        if phase == Phase::LineStart {
+            match window.get(position) {
+                None => partial!(),
+                Some(b'\r') => match window.get(position + 1) {
+                    None => partial!(),
+                    Some(b'\n') => {
+                        scan.position = position + 2;
+                        return Ok(Progress::Complete);
+                    }
+                    Some(_) => return Err(HeadError::BareCr),
+                },
+                Some(b' ' | b'\t') => return Err(HeadError::ObsoleteFold),
+                Some(_) => {}
+            }
+            if fields.len() >= usize::from(fields_max) {
+                return Err(HeadError::TooManyFields);
+            }
+            mark = position;
+            phase = Phase::Name;
+        }
+
+        if phase == Phase::Name {
+            position = chars::end_of(window, position, chars::TOKEN);
+            match window.get(position) {
+                None => partial!(),
+                Some(b':') if position > mark => {}
+                Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
+            }
+            name = Span::new(mark, position);
+            position += 1;
+            phase = Phase::Blanks;
+        }
+
+        if phase == Phase::Blanks {
+            loop {
+                match window.get(position) {
+                    None => partial!(),
+                    Some(b' ' | b'\t') => position += 1,
+                    Some(_) => break,
+                }
+            }
+            mark = position;
+            phase = Phase::Value;
+        }
+
+        position = chars::end_of_value(window, position);
+        match window.get(position) {
+            None => partial!(),
+            Some(b'\r') => match window.get(position + 1) {
+                None => partial!(),
+                Some(b'\n') => {}
+                Some(_) => return Err(HeadError::BareCr),
+            },
+            Some(&byte) => return Err(error_at(byte, HeadError::BadFieldValue)),
+        }
+        let mut end = position;
+        while end > mark && matches!(window.get(end - 1), Some(b' ' | b'\t')) {
+            end -= 1;
+        }
+        let value = Span::new(mark, end);
+        let known = Known::from_name(name.of(window));
+        fields.push(Field { name, value, known });
+        facts.note::<REQUEST>(known, value.of(window), value)?;
+        position += 2;
+        phase = Phase::LineStart;
+    }
+}

@@ -1,0 +1,185 @@
+//! The field names this server acts on or often meets, each as a small number.
+//!
+//! A name is looked up once, when its line is read; afterwards a comparison of bytes is enough.
+//! The look-up is one hash over length, first and last byte into a table that is built at compile
+//! time without collisions, then one comparison.
+#![forbid(unsafe_code)]
+
+/// Declares [`Known`] and its table of lower-case names from one list.
+macro_rules! known {
+    ($($name:ident $text:literal)*) => {
+        /// A known field name, or [`Known::Other`].
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+        #[repr(u8)]
+        #[allow(missing_docs, reason = "each variant is the field name it spells")]
+        pub enum Known { #[default] Other, $($name,)* }
+
+        /// Name by number; the first is that of `Other`.
+        const NAMES: &[&str] = &["", $($text,)*];
+
+        /// Variant by number.
+        const VARIANTS: &[Known] = &[Known::Other, $(Known::$name,)*];
+    };
+}
+
+known! {
+    Host "host"
+    Connection "connection"
+    ContentLength "content-length"
+    TransferEncoding "transfer-encoding"
+    Expect "expect"
+    ContentType "content-type"
+    Authorization "authorization"
+    XApiKey "x-api-key"
+    XRequestId "x-request-id"
+    UserAgent "user-agent"
+    Accept "accept"
+    AcceptEncoding "accept-encoding"
+    AcceptLanguage "accept-language"
+    Cookie "cookie"
+    SetCookie "set-cookie"
+    Origin "origin"
+    Referer "referer"
+    Date "date"
+    Server "server"
+    KeepAlive "keep-alive"
+    ProxyConnection "proxy-connection"
+    ProxyAuthorization "proxy-authorization"
+    ProxyAuthenticate "proxy-authenticate"
+    WwwAuthenticate "www-authenticate"
+    Te "te"
+    Trailer "trailer"
+    Upgrade "upgrade"
+    RetryAfter "retry-after"
+    ContentEncoding "content-encoding"
+    ContentRange "content-range"
+    Range "range"
+    XForwardedFor "x-forwarded-for"
+    XForwardedHost "x-forwarded-host"
+    XForwardedProto "x-forwarded-proto"
+    XRealIp "x-real-ip"
+    Forwarded "forwarded"
+    Via "via"
+    CacheControl "cache-control"
+    Pragma "pragma"
+    Location "location"
+    Vary "vary"
+    Allow "allow"
+    Etag "etag"
+    LastModified "last-modified"
+    IfMatch "if-match"
+    IfNoneMatch "if-none-match"
+    IfModifiedSince "if-modified-since"
+    IfUnmodifiedSince "if-unmodified-since"
+    Age "age"
+    Expires "expires"
+    AltSvc "alt-svc"
+    AnthropicVersion "anthropic-version"
+    AnthropicBeta "anthropic-beta"
+    OpenaiOrganization "openai-organization"
+    OpenaiProject "openai-project"
+    IdempotencyKey "idempotency-key"
+}
+
+/// A set of known names is one `u64`.
+const _: () = assert!(VARIANTS.len() <= 64);
+
+const SLOTS: usize = 256;
+
+/// Mixes length, first and last byte. The bytes are folded to lower case: every known name holds
+/// letters, digits and hyphens only.
+#[inline(always)]
+const fn slot_of(length: usize, first: u8, last: u8) -> usize {
+    let key = (length as u32) << 16 | ((first | 0x20) as u32) << 8 | (last | 0x20) as u32;
+    (key.wrapping_mul(MULTIPLIER) >> 24) as usize
+}
+
+/// Found by trying; the table below does not compile with one that collides.
+const MULTIPLIER: u32 = 0x2437_f75b;
+
+static TABLE: [Known; SLOTS] = {
+    let mut table = [Known::Other; SLOTS];
+    let mut index = 1;
+    while index < NAMES.len() {
+        let name = NAMES[index].as_bytes();
+        let slot = slot_of(name.len(), name[0], name[name.len() - 1]);
+        assert!(
+            matches!(table[slot], Known::Other),
+            "two known names share a slot"
+        );
+        table[slot] = VARIANTS[index];
+        index += 1;
+    }
+    table
+};
+
+impl Known {
+    /// The variant of a field name, in any case of letters.
+    #[inline]
+    pub fn from_name(name: &[u8]) -> Known {
+        let (Some(&first), Some(&last)) = (name.first(), name.last()) else {
+            return Known::Other;
+        };
+        let known = TABLE[slot_of(name.len(), first, last) % SLOTS];
+        if name.eq_ignore_ascii_case(known.name().as_bytes()) {
+            known
+        } else {
+            Known::Other
+        }
+    }
+
+    /// Its name in lower case; empty for [`Known::Other`].
+    #[inline]
+    pub fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+
+    /// Whether the field concerns one connection only and is never passed on (RFC 9110 section
+    /// 7.6.1). Fields named by Connection come on top.
+    pub fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Known::Connection
+                | Known::KeepAlive
+                | Known::ProxyConnection
+                | Known::ProxyAuthorization
+                | Known::ProxyAuthenticate
+                | Known::Te
+                | Known::Trailer
+                | Known::TransferEncoding
+                | Known::Upgrade
+        )
+    }
+
+    /// Its bit in a set of known names; none for [`Known::Other`].
+    #[inline(always)]
+    pub(super) fn bit(self) -> u64 {
+        (1 << (self as u64)) & !1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that is not recognised loses its meaning, a wrong one gains a false one.
+    #[test]
+    fn names_are_found_in_any_case() {
+        for &known in &VARIANTS[1..] {
+            let name = known.name();
+            assert_eq!(Known::from_name(name.as_bytes()), known);
+            assert_eq!(Known::from_name(name.to_uppercase().as_bytes()), known);
+            assert_ne!(known.bit(), 0);
+            for index in 0..name.len() {
+                let mut other = name.as_bytes().to_vec();
+                other[index] ^= 0x40;
+                assert_eq!(Known::from_name(&other), Known::Other);
+                other.remove(index);
+                assert_ne!(Known::from_name(&other), known);
+            }
+        }
+        assert_eq!(Known::from_name(b""), Known::Other);
+        assert_eq!(Known::from_name(b"x"), Known::Other);
+        assert_eq!(Known::Other.bit(), 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! Our own routes: the server card, liveness, readiness, statistics, models, AI answers.
+
+use std::sync::OnceLock;
+
+use super::{App, Step, answer, complete};
+use crate::ai::dialect::Dialect;
+use crate::base::error::Failure;
+use crate::exchange::Exchange;
+use crate::route::Table;
+
+/// One of our own routes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Builtin {
+    /// `GET /`
+    Card,
+    /// `GET /health`
+    Health,
+    /// `GET /ready`
+    Ready,
+    /// `GET /stats`
+    Stats,
+    /// `GET /v1/models`
+    Models,
+    /// `GET /v1/models/{id}`
+    Model,
+    /// A request to a model.
+    Ai(Dialect),
+}
+
+impl Builtin {
+    /// Whether it is a request to a model.
+    pub fn is_ai(self) -> bool {
+        matches!(self, Builtin::Ai(_))
+    }
+
+    pub(super) fn answer(self, app: &App, exchange: &mut Exchange) -> Step {
+        const JSON: &str = "application/json";
+        match self {
+            Builtin::Card => exchange.response.send(200, JSON, card().as_bytes()),
+            Builtin::Health => exchange.response.send(200, JSON, b"{\"status\":\"ok\"}"),
+            Builtin::Ready if app.status.is_ready() => {
+                exchange.response.send(200, JSON, b"{\"status\":\"ready\"}");
+            }
+            Builtin::Ready => {
+                let failure = Failure::new(503, "the server is draining").code("draining");
+                answer(exchange, &failure.retry_after(1));
+            }
+            Builtin::Stats => {
+                exchange.response.send(200, JSON, app.status.stats_json().as_bytes());
+            }
+            Builtin::Models => complete::models(app, exchange),
+            Builtin::Model => complete::model(app, exchange),
+            Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect),
+        }
+        Step::Respond
+    }
+}
+
+/// The server card: who answers here and where its parts are.
+fn card() -> &'static str {
+    concat!(
+        "{\"name\":\"neurohttp\",\"version\":\"",
+        env!("CARGO_PKG_VERSION"),
+        "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/v1/chat\",\"/v1/chat/completions\",",
+        "\"/v1/models\"]}"
+    )
+}
+
+/// The table of our own routes, the same for every server.
+pub(super) fn table() -> &'static Table<Builtin> {
+    static TABLE: OnceLock<Table<Builtin>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let mut table = Table::default();
+        for (method, pattern, builtin) in [
+            ("GET", "/", Builtin::Card),
+            ("GET", "/health", Builtin::Health),
+            ("GET", "/ready", Builtin::Ready),
+            ("GET", "/stats", Builtin::Stats),
+            ("GET", "/v1/models", Builtin::Models),
+            ("GET", "/v1/models/*id", Builtin::Model),
+            ("POST", "/v1/chat", Builtin::Ai(Dialect::NativeChat)),
+            ("POST", "/v1/chat/completions", Builtin::Ai(Dialect::OpenAiChat)),
+        ] {
+            let added = table.insert(method, pattern, builtin);
+            debug_assert!(added.is_ok(), "{pattern}");
+        }
+        table
+    })
+}

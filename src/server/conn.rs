@@ -1,0 +1,182 @@
+//! One client connection: what it keeps while idle, and what it borrows while bytes are in flight.
+
+use std::os::fd::OwnedFd;
+
+use crate::base::timer::TimerId;
+use crate::exchange::{Exchange, Peer, StreamQueue};
+use crate::http::framing::BodyDecoder;
+use crate::http::head::{Body, RequestHead};
+use crate::http::target::Target;
+use crate::pipeline::{Matched, Pull};
+use std::sync::Arc;
+
+/// What a connection keeps all the time.
+pub(super) struct Conn {
+    pub(super) fd: OwnedFd,
+    pub(super) peer: Peer,
+    /// When the connection is looked at again at the latest, monotonic milliseconds. The wheel's
+    /// timer may stand earlier: then it is armed anew when it fires.
+    pub(super) deadline_ms: u64,
+    pub(super) armed_ms: u64,
+    pub(super) timer: Option<TimerId>,
+    pub(super) requests: u32,
+    /// The kernel may hold unread bytes: the edge has been seen and not been read dry.
+    pub(super) is_readable: bool,
+    /// The peer has ended its sending side.
+    pub(super) peer_ended: bool,
+    /// It waits in the worker's ready list.
+    pub(super) is_listed: bool,
+    /// Borrowed while bytes are in flight or an exchange is open.
+    pub(super) active: Option<Box<Active>>,
+}
+
+impl Conn {
+    pub(super) fn new(fd: OwnedFd, peer: Peer) -> Conn {
+        Conn {
+            fd,
+            peer,
+            deadline_ms: u64::MAX,
+            armed_ms: u64::MAX,
+            timer: None,
+            requests: 0,
+            is_readable: false,
+            peer_ended: false,
+            is_listed: false,
+            active: None,
+        }
+    }
+}
+
+/// Where the connection is in its exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Waiting for a head, or for the rest of it.
+    Head,
+    /// Reading a body.
+    Body,
+    /// Somebody else has the exchange: the pool, a deferred answer, a relay.
+    Answering,
+    /// The head of the answer is out, its body follows.
+    Streaming,
+    /// The answer is complete before the body was: the rest is read and dropped.
+    Draining,
+    /// Our side has ended; waiting for the peer's end, so that it can read what we sent.
+    Lingering,
+}
+
+/// Where the body of a streamed answer comes from.
+pub(super) enum Source {
+    None,
+    Queue(Arc<StreamQueue>),
+    Pull(Box<dyn Pull>),
+}
+
+/// What a connection borrows from its worker.
+pub(super) struct Active {
+    pub(super) phase: Phase,
+    /// Tells the exchanges of this connection apart.
+    pub(super) serial: u64,
+    /// The first bytes of a head are here, the deadline for the whole of it runs.
+    pub(super) head_began: bool,
+    /// The deadline that runs is that of a slow reader.
+    pub(super) awaits_write: bool,
+    pub(super) head: RequestHead,
+    pub(super) target: Target,
+    /// Bytes received and not consumed.
+    pub(super) input: Vec<u8>,
+    /// Bytes to send; those before `sent` are out.
+    pub(super) output: Vec<u8>,
+    pub(super) sent: usize,
+    pub(super) exchange: Option<Box<Exchange>>,
+    pub(super) matched: Matched,
+    pub(super) decoder: BodyDecoder,
+    pub(super) body_bytes_max: u64,
+    /// Charged to the budget of AI bodies.
+    pub(super) charged_bytes: u64,
+    pub(super) is_ai: bool,
+    pub(super) drained_bytes: u64,
+    pub(super) source: Source,
+    /// The streamed body is in chunks; else the connection's end ends it.
+    pub(super) is_chunked: bool,
+    /// The answer goes out without its body (HEAD).
+    pub(super) is_bodiless: bool,
+    /// A client that half-closes has gone: an AI answer is under way on the pool.
+    pub(super) hangs_on_client: bool,
+    /// The connection closes when the output is out.
+    pub(super) close_after: bool,
+    /// The socket took less than it was given.
+    pub(super) is_blocked: bool,
+    /// When the request's head was complete, monotonic microseconds.
+    pub(super) started_us: u64,
+}
+
+impl Default for Active {
+    fn default() -> Self {
+        Active {
+            phase: Phase::Head,
+            serial: 0,
+            head_began: false,
+            awaits_write: false,
+            head: RequestHead::new(),
+            target: Target::default(),
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            exchange: None,
+            matched: Matched::Nothing,
+            decoder: BodyDecoder::new(Body::None),
+            body_bytes_max: 0,
+            charged_bytes: 0,
+            is_ai: false,
+            drained_bytes: 0,
+            source: Source::None,
+            is_chunked: false,
+            is_bodiless: false,
+            hangs_on_client: false,
+            close_after: false,
+            is_blocked: false,
+            started_us: 0,
+        }
+    }
+}
+
+impl Active {
+    /// Bytes that wait to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Nothing is in flight: the connection can do without it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase == Phase::Head
+            && self.input.is_empty()
+            && self.output.is_empty()
+            && !self.close_after
+    }
+
+    /// Ready for another connection. Memory that has grown is given back.
+    pub(super) fn reset(&mut self, bytes_max: usize) {
+        self.phase = Phase::Head;
+        self.head_began = false;
+        self.awaits_write = false;
+        self.head.reset();
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.capacity() > bytes_max {
+                *buffer = Vec::new();
+            }
+            buffer.clear();
+        }
+        self.sent = 0;
+        self.exchange = None;
+        self.matched = Matched::Nothing;
+        self.charged_bytes = 0;
+        self.is_ai = false;
+        self.drained_bytes = 0;
+        self.source = Source::None;
+        self.is_chunked = false;
+        self.is_bodiless = false;
+        self.hangs_on_client = false;
+        self.close_after = false;
+        self.is_blocked = false;
+    }
+}

@@ -1,0 +1,260 @@
+//! What the workers of one server share.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::listener::Listener;
+use super::mailbox::Mailbox;
+use super::pool::Pool;
+use super::stats::WorkerStats;
+use crate::config::Config;
+use crate::pipeline::{App, Status};
+use crate::sys::{clock, proc};
+
+/// Not started.
+pub(super) const NEW: u8 = 0;
+/// Serving.
+pub(super) const RUNNING: u8 = 1;
+/// No new connections; what is under way is finished.
+pub(super) const DRAINING: u8 = 2;
+/// Everything is cut.
+pub(super) const STOPPED: u8 = 3;
+
+/// One worker as the others see it.
+pub(super) struct WorkerHandle {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) stats: Arc<WorkerStats>,
+}
+
+/// What the workers of one server share.
+pub(super) struct Core {
+    state: AtomicU8,
+    pub(super) version: AtomicU64,
+    app: Mutex<Option<Arc<App>>>,
+    pub(super) workers: Vec<WorkerHandle>,
+    listeners: OnceLock<Vec<Listener>>,
+    pub(super) pool: Pool,
+    connections_max: u64,
+    pub(super) drain_ms: u64,
+    ai_bytes: AtomicU64,
+    ended: Mutex<usize>,
+    all_ended: Condvar,
+    started_us: u64,
+}
+
+impl Core {
+    pub(super) fn new(
+        config: &Config,
+        workers: Vec<WorkerHandle>,
+        dispatch: tracing::Dispatch,
+    ) -> Core {
+        let threads = match config.server.blocking_threads {
+            0 => 4 * proc::processors(),
+            threads => threads,
+        };
+        Core {
+            state: AtomicU8::new(NEW),
+            version: AtomicU64::new(0),
+            app: Mutex::new(None),
+            workers,
+            listeners: OnceLock::new(),
+            pool: Pool::new(threads as usize, config.server.blocking_queue as usize, dispatch),
+            connections_max: u64::from(config.server.max_connections),
+            drain_ms: u64::from(config.timeouts.drain),
+            ai_bytes: AtomicU64::new(0),
+            ended: Mutex::new(0),
+            all_ended: Condvar::new(),
+            started_us: clock::monotonic_us(),
+        }
+    }
+
+    pub(super) fn state(&self) -> u8 {
+        self.state.load(Ordering::Acquire)
+    }
+
+    /// Moves from one state to a later one; false when it was not in `from`.
+    pub(super) fn advance(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Begins the drain. Async-signal-safe.
+    pub(super) fn stop(&self) {
+        if self.advance(RUNNING, DRAINING) {
+            self.wake_all();
+        }
+    }
+
+    /// Cuts everything.
+    pub(super) fn cut(&self) {
+        self.state.store(STOPPED, Ordering::Release);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        for worker in &self.workers {
+            worker.mailbox.wake();
+        }
+    }
+
+    pub(super) fn app(&self) -> Arc<App> {
+        let app = self.app.lock();
+        match &*app {
+            Some(app) => Arc::clone(app),
+            None => unreachable!("a server is built with its first snapshot"),
+        }
+    }
+
+    /// Changes the snapshot; workers take it up at their next turn. It is copied only when a
+    /// worker holds it.
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut App) -> R) -> R {
+        let mut app = self.app.lock();
+        let Some(shared) = app.as_mut() else {
+            unreachable!("a server is built with its first snapshot")
+        };
+        let result = change(Arc::make_mut(shared));
+        // Release pairs with the acquire of the workers.
+        self.version.fetch_add(1, Ordering::Release);
+        result
+    }
+
+    pub(super) fn set_first(&self, app: App) {
+        *self.app.lock() = Some(Arc::new(app));
+    }
+
+    pub(super) fn listeners(&self) -> &[Listener] {
+        self.listeners.get().map_or(&[], |listeners| listeners)
+    }
+
+    pub(super) fn set_listeners(&self, listeners: Vec<Listener>) {
+        // Set once, by the one call of start that has won the state.
+        drop(self.listeners.set(listeners));
+    }
+
+    fn connections(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.stats.connections.get()).sum()
+    }
+
+    /// Whether server.max_connections is reached. Read at accept only.
+    pub(super) fn is_full(&self) -> bool {
+        self.connections() >= self.connections_max
+    }
+
+    /// A worker with clearly fewer connections than this one. Long streams make an even hand-out
+    /// uneven; a small lead is not worth a message.
+    pub(super) fn less_loaded(&self, own: usize) -> Option<&Mailbox> {
+        if self.workers.len() < 2 {
+            return None;
+        }
+        let load = |worker: &WorkerHandle| worker.stats.connections.get();
+        let mine = load(&self.workers[own]);
+        let (other, least) = self
+            .workers
+            .iter()
+            .enumerate()
+            .map(|(index, worker)| (index, load(worker)))
+            .min_by_key(|(_, load)| *load)?;
+        let clearly = mine > least + 2 + least / 8;
+        (clearly && other != own).then(|| &*self.workers[other].mailbox)
+    }
+
+    pub(super) fn reserve_ai_bytes(&self, bytes: u64, bytes_max: u64) -> bool {
+        // Relaxed: the sum alone matters.
+        let taken = self.ai_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // The spare megabytes of the workers do not count against the callers.
+        let slack = (self.workers.len() as u64) << 21;
+        if taken > bytes_max + slack {
+            self.ai_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn return_ai_bytes(&self, bytes: u64) {
+        self.ai_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn worker_ended(&self) {
+        *self.ended.lock() += 1;
+        self.all_ended.notify_all();
+    }
+
+    /// Waits until every worker has ended; false when the time is over.
+    pub(super) fn wait(&self, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut ended = self.ended.lock();
+        while *ended < self.workers.len() {
+            match deadline {
+                None => self.all_ended.wait(&mut ended),
+                Some(deadline) => {
+                    if self.all_ended.wait_until(&mut ended, deadline).timed_out() {
+                        return *ended >= self.workers.len();
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Status for Core {
+    fn is_ready(&self) -> bool {
+        self.state() == RUNNING
+    }
+
+    fn unix_seconds(&self) -> i64 {
+        clock::unix_seconds()
+    }
+
+    fn stats_json(&self) -> String {
+        let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
+            self.workers.iter().map(|worker| get(&worker.stats)).sum()
+        };
+        let (pool_threads, pool_waiting) = self.pool.load();
+        let workers: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                serde_json::json!({
+                    "connections": worker.stats.connections.get(),
+                    "accepted": worker.stats.accepted.get(),
+                    "requests": worker.stats.requests.get(),
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "uptime_seconds": (clock::monotonic_us() - self.started_us) / 1_000_000,
+            "state": match self.state() {
+                NEW => "new",
+                RUNNING => "running",
+                DRAINING => "draining",
+                _ => "stopped",
+            },
+            "requests": sum(|s| s.requests.get()),
+            "responses": sum(|s| s.responses.get()),
+            "responses_by_class": {
+                "1xx": sum(|s| s.status[0].get()),
+                "2xx": sum(|s| s.status[1].get()),
+                "3xx": sum(|s| s.status[2].get()),
+                "4xx": sum(|s| s.status[3].get()),
+                "5xx": sum(|s| s.status[4].get()),
+            },
+            "malformed": sum(|s| s.malformed.get()),
+            "streams": sum(|s| s.streams.get()),
+            "cancelled": sum(|s| s.cancelled.get()),
+            "timeouts": sum(|s| s.timeouts.get()),
+            "connections": { "active": self.connections(), "accepted": sum(|s| s.accepted.get()) },
+            "bytes": {
+                "received": sum(|s| s.bytes_received.get()),
+                "sent": sum(|s| s.bytes_sent.get()),
+            },
+            "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
+            "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
+            "memory_resident_bytes": proc::resident_bytes(),
+            "workers": workers,
+        })
+        .to_string()
+    }
+}

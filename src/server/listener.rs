@@ -1,0 +1,75 @@
+//! Listening sockets: opened when the server starts, shared by its workers.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use crate::base::error::{Error, ErrorKind};
+use crate::config::{Config, Listen};
+use crate::sys::socket;
+
+/// One listening socket.
+pub(super) struct Listener {
+    pub(super) fd: OwnedFd,
+    /// `None` for a Unix socket.
+    pub(super) address: Option<SocketAddr>,
+    path: Option<PathBuf>,
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.address, &self.path) {
+            (Some(address), _) => address.fmt(f),
+            (None, Some(path)) => write!(f, "unix:{}", path.display()),
+            (None, None) => f.write_str("an unnamed socket"),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Somebody may have removed it already.
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+/// Opens every listener of a configuration, or none.
+///
+/// # Errors
+/// `AddressInUse`, `Unsupported` for TLS, else `Io`; the message names the address.
+pub(super) fn open(config: &Config) -> Result<Vec<Listener>, Error> {
+    config.server.listen.iter().map(|listen| open_one(config, listen)).collect()
+}
+
+fn open_one(config: &Config, listen: &Listen) -> Result<Listener, Error> {
+    let backlog = config.server.backlog;
+    match listen {
+        Listen::Tcp(address) => {
+            let fd = socket::listen_tcp(*address, backlog, config.server.reuse_port)
+                .map_err(|error| refused(address, &error))?;
+            use std::os::fd::AsRawFd;
+            let bound =
+                socket::local_address(fd.as_raw_fd()).map_err(|error| refused(address, &error))?;
+            Ok(Listener { fd, address: bound, path: None })
+        }
+        Listen::Unix(path) => {
+            let fd = socket::listen_unix(path, backlog)
+                .map_err(|error| refused(&path.display(), &error))?;
+            Ok(Listener { fd, address: None, path: Some(path.clone()) })
+        }
+        Listen::Tls(address) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot listen on tls://{address}: inbound TLS is not available yet"),
+        )),
+    }
+}
+
+fn refused(what: &dyn std::fmt::Display, error: &std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::AddrInUse => ErrorKind::AddressInUse,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("cannot listen on {what}: {error}"))
+}

@@ -1,0 +1,119 @@
+//! Messages to a worker from any thread.
+//!
+//! The queue is the standard library's lock-free channel; an eventfd wakes the worker, written
+//! once until the worker has looked. A worker that writes to itself looks before it sleeps, so it
+//! costs no system call.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::exchange::{Exchange, Owner, Peer, StreamQueue, Ticket};
+use crate::pipeline::Step;
+use crate::sys::wake::Wake;
+
+/// What other threads tell a worker.
+pub(super) enum Message {
+    /// A connection that another worker has accepted.
+    Accepted(OwnedFd, Peer),
+    /// The blocking pool has taken an exchange through its stages.
+    Returned(Ticket, Box<Exchange>, Step),
+    /// A deferred answer is complete.
+    DeferredDone(Ticket, Box<Exchange>),
+    /// A stream has begun.
+    StreamStarted(Ticket, Box<Exchange>, Arc<StreamQueue>),
+    /// A stream has bytes or has ended.
+    StreamReady(Ticket),
+}
+
+/// The sending side; shared.
+pub(super) struct Mailbox {
+    sender: Sender<Message>,
+    wake: Wake,
+    /// The worker has been told and has not looked since.
+    told: AtomicBool,
+}
+
+thread_local! {
+    /// The mailbox of the loop this thread runs, as an address; 0 on other threads.
+    static OWN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether the calling thread runs a loop of any server or client.
+pub fn on_loop_thread() -> bool {
+    OWN.get() != 0
+}
+
+impl Mailbox {
+    pub(super) fn new() -> io::Result<(Arc<Mailbox>, Receiver<Message>)> {
+        let (sender, receiver) = channel();
+        let mailbox = Mailbox { sender, wake: Wake::new()?, told: AtomicBool::new(false) };
+        Ok((Arc::new(mailbox), receiver))
+    }
+
+    /// Marks the calling thread as the loop of this mailbox, or as none.
+    pub(super) fn set_own(&self, own: bool) {
+        OWN.set(if own { self.address() } else { 0 });
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    pub(super) fn post(&self, message: Message) {
+        // A worker that has ended drops its receiver; then the message is dropped here, and with
+        // it whatever it owns.
+        if self.sender.send(message).is_err() {
+            return;
+        }
+        // SeqCst: the swap must not move before the send, or the worker could look too early.
+        if !self.told.swap(true, Ordering::SeqCst) && !self.is_loop_thread() {
+            self.wake.wake();
+        }
+    }
+
+    /// Makes the loop turn. Async-signal-safe.
+    pub(super) fn wake(&self) {
+        self.wake.wake();
+    }
+
+    /// The worker is about to read its messages: later ones must tell it anew.
+    pub(super) fn begin_reading(&self) -> bool {
+        self.told.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether there are messages that the worker has not read.
+    pub(super) fn has_messages(&self) -> bool {
+        self.told.load(Ordering::SeqCst)
+    }
+
+    /// The kernel's counter has been seen.
+    pub(super) fn clear_wake(&self) {
+        self.wake.clear();
+    }
+
+    pub(super) fn wake_fd(&self) -> RawFd {
+        self.wake.as_raw_fd()
+    }
+}
+
+impl Owner for Mailbox {
+    fn deferred_done(&self, ticket: Ticket, exchange: Box<Exchange>) {
+        self.post(Message::DeferredDone(ticket, exchange));
+    }
+
+    fn stream_started(&self, ticket: Ticket, exchange: Box<Exchange>, queue: Arc<StreamQueue>) {
+        self.post(Message::StreamStarted(ticket, exchange, queue));
+    }
+
+    fn stream_ready(&self, ticket: Ticket) {
+        self.post(Message::StreamReady(ticket));
+    }
+
+    fn is_loop_thread(&self) -> bool {
+        OWN.get() == self.address()
+    }
+}

@@ -1,0 +1,51 @@
+//! Counters of one worker: written by it alone, summed when somebody reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter with one writer: a plain load and store, no locked instruction.
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, amount: u64) {
+        // Relaxed: each counter stands alone, and only its worker writes it.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// What one worker counts. On cache lines of its own.
+#[derive(Default)]
+#[repr(align(128))]
+pub(super) struct WorkerStats {
+    pub(super) connections: Counter,
+    pub(super) accepted: Counter,
+    pub(super) requests: Counter,
+    pub(super) responses: Counter,
+    pub(super) status: [Counter; 5],
+    pub(super) malformed: Counter,
+    pub(super) bytes_received: Counter,
+    pub(super) bytes_sent: Counter,
+    pub(super) timeouts: Counter,
+    pub(super) cancelled: Counter,
+    pub(super) streams: Counter,
+}
+
+impl WorkerStats {
+    /// Counts an answer by the class of its status.
+    pub(super) fn answered(&self, status: u16) {
+        self.responses.add(1);
+        if let Some(class) =
+            usize::from(status / 100).checked_sub(1).and_then(|c| self.status.get(c))
+        {
+            class.add(1);
+        }
+    }
+}

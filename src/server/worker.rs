@@ -1,0 +1,510 @@
+//! One worker: an epoll loop with its own connections, timers, buffers and counters.
+//!
+//! One turn:
+//! 1. wait for events, at most until the next timer;
+//! 2. read the clock, take up a new snapshot if there is one;
+//! 3. accept, read, write what the events say;
+//! 4. read messages of other threads;
+//! 5. go on with connections that had more to do than one turn allows;
+//! 6. fire timers.
+//!
+//! A request lives on one worker from accept to close. Nothing on its path takes a lock that
+//! another worker holds or writes a cache line that another worker reads often.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+
+use super::conn::{Active, Conn};
+use super::core::{Core, DRAINING, RUNNING, STOPPED};
+use super::mailbox::{Mailbox, Message};
+use super::stats::WorkerStats;
+use crate::base::limits;
+use crate::base::slab::{Key, Slab};
+use crate::base::timer::{TimerId, Wheel};
+use crate::exchange::{Exchange, Owner, Peer, Request, Ticket};
+use crate::http::date;
+use crate::pipeline::App;
+use crate::route::Params;
+use crate::sys::epoll::{self, Epoll};
+use crate::sys::{clock, random, socket};
+
+/// Marks of epoll data and timer keys: what the rest of the word names.
+const MARK_SHIFT: u32 = 60;
+const MARK_CONN: u64 = 0;
+const MARK_LISTENER: u64 = 1;
+const MARK_WAKE: u64 = 2;
+const MARK_ACCEPT: u64 = 3;
+const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
+
+/// One worker.
+pub(super) struct Worker {
+    pub(super) core: Arc<Core>,
+    pub(super) index: usize,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) owner: Arc<dyn Owner>,
+    pub(super) stats: Arc<WorkerStats>,
+    messages: Receiver<Message>,
+    epoll: Epoll,
+    pub(super) conns: Slab<Conn>,
+    wheel: Wheel,
+    due: Vec<u64>,
+    /// The snapshot requests are answered with; cheap to keep a copy of on this thread.
+    pub(super) app: Rc<Arc<App>>,
+    version: u64,
+    /// Connections that have more to do.
+    ready: Vec<Key>,
+    /// Accepting pauses: no descriptors, or too many connections.
+    is_accept_paused: bool,
+    is_listening: bool,
+    pub(super) is_draining: bool,
+    drain_deadline_ms: u64,
+
+    pub(super) now_ms: u64,
+    pub(super) now_us: u64,
+    second: i64,
+    /// Status line, Date and Server of a 200, rewritten when the second changes.
+    pub(super) prefix: Vec<u8>,
+    pub(super) date: [u8; 29],
+
+    pub(super) scratch: Vec<u8>,
+    pub(super) params: Params,
+    pub(super) pull_scratch: Vec<u8>,
+    actives: Vec<Box<Active>>,
+    exchanges: Vec<Box<Exchange>>,
+    id_seed: u64,
+    id_count: u64,
+    /// What this worker has reserved of the budget for AI bodies and not yet handed out.
+    pub(super) ai_bytes_spare: u64,
+}
+
+impl Worker {
+    pub(super) fn new(
+        core: Arc<Core>,
+        index: usize,
+        mailbox: Arc<Mailbox>,
+        messages: Receiver<Message>,
+    ) -> std::io::Result<Worker> {
+        let epoll = Epoll::new()?;
+        epoll.add(mailbox.wake_fd(), epoll::IN, MARK_WAKE << MARK_SHIFT)?;
+        let now_us = clock::monotonic_us();
+        let app = Rc::new(core.app());
+        let version = core.version.load(Ordering::Acquire);
+        let stats = Arc::clone(&core.workers[index].stats);
+        let mut worker = Worker {
+            owner: Arc::clone(&mailbox) as Arc<dyn Owner>,
+            core,
+            index,
+            mailbox,
+            stats,
+            messages,
+            epoll,
+            conns: Slab::default(),
+            wheel: Wheel::new(now_us / 1_000),
+            due: Vec::new(),
+            app,
+            version,
+            ready: Vec::new(),
+            is_accept_paused: false,
+            is_listening: false,
+            is_draining: false,
+            drain_deadline_ms: u64::MAX,
+            now_ms: now_us / 1_000,
+            now_us,
+            second: i64::MIN,
+            prefix: Vec::new(),
+            date: [0; 29],
+            scratch: vec![0; limits::READ_BYTES],
+            params: Params::new(),
+            pull_scratch: Vec::new(),
+            actives: Vec::new(),
+            exchanges: Vec::new(),
+            id_seed: random::number(),
+            id_count: 0,
+            ai_bytes_spare: 0,
+        };
+        worker.read_clock();
+        worker.listen(true);
+        Ok(worker)
+    }
+
+    /// The descriptor that is readable while the loop has something to do.
+    pub(super) fn epoll_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+
+    /// Turns until the server is stopped and drained.
+    pub(super) fn run(&mut self) {
+        self.mailbox.set_own(true);
+        let mut events = vec![epoll::Event { events: 0, u64: 0 }; limits::EVENTS_PER_TURN];
+        while self.turn(&mut events, None).is_some() {}
+        self.end();
+        self.mailbox.set_own(false);
+    }
+
+    /// One turn of the loop. Returns how many events it handled; `None` once the server is stopped
+    /// and nothing is left to do. `wait_ms_max` bounds the wait.
+    pub(super) fn turn(
+        &mut self,
+        events: &mut [epoll::Event],
+        wait_ms_max: Option<u64>,
+    ) -> Option<usize> {
+        let wait = self.wait_ms(wait_ms_max);
+        let events = self.epoll.wait(events, wait);
+        self.read_clock();
+        self.take_up_snapshot();
+        let mut handled = events.len();
+        for event in events {
+            let (data, flags) = (event.u64, event.events);
+            match data >> MARK_SHIFT {
+                MARK_CONN => self.on_conn_event(Key(data), flags),
+                MARK_LISTENER => self.accept((data & MARK_MASK) as usize),
+                _ => self.mailbox.clear_wake(),
+            }
+        }
+        handled += self.read_messages();
+        handled += self.go_on();
+        handled += self.fire_timers();
+        if self.check_state() { Some(handled) } else { None }
+    }
+
+    fn wait_ms(&self, wait_ms_max: Option<u64>) -> Option<u64> {
+        if !self.ready.is_empty() || self.mailbox.has_messages() {
+            return Some(0);
+        }
+        // The clock of the last turn is old by now, but a late timer is only late by that.
+        let mut wait = self.wheel.next_in_ms(self.now_ms);
+        if self.is_draining {
+            let left = self.drain_deadline_ms.saturating_sub(self.now_ms);
+            wait = Some(wait.map_or(left, |wait| wait.min(left)));
+        }
+        match (wait, wait_ms_max) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn read_clock(&mut self) {
+        self.now_us = clock::monotonic_us();
+        self.now_ms = self.now_us / 1_000;
+        let second = clock::unix_seconds();
+        if second != self.second {
+            self.second = second;
+            self.date = date::imf_fixdate(second);
+            self.prefix.clear();
+            self.prefix.extend_from_slice(b"HTTP/1.1 200 OK\r\nDate: ");
+            self.prefix.extend_from_slice(&self.date);
+            self.prefix.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn take_up_snapshot(&mut self) {
+        // Acquire pairs with the release of whoever published the snapshot.
+        let version = self.core.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.version = version;
+            self.app = Rc::new(self.core.app());
+        }
+    }
+
+    // ---- messages, ready list, timers ----
+
+    fn read_messages(&mut self) -> usize {
+        if !self.mailbox.begin_reading() {
+            return 0;
+        }
+        let mut count = 0;
+        while let Ok(message) = self.messages.try_recv() {
+            count += 1;
+            match message {
+                Message::Accepted(fd, peer) => self.adopt(fd, peer),
+                Message::Returned(ticket, exchange, step) => {
+                    self.on_returned(ticket, exchange, step);
+                }
+                Message::DeferredDone(ticket, exchange) => {
+                    self.on_deferred(ticket, exchange);
+                }
+                Message::StreamStarted(ticket, exchange, queue) => {
+                    self.on_stream_started(ticket, exchange, queue);
+                }
+                Message::StreamReady(ticket) => self.on_stream_ready(ticket),
+            }
+        }
+        count
+    }
+
+    /// Has a connection looked at in the next turn.
+    pub(super) fn list(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.is_listed
+        {
+            conn.is_listed = true;
+            self.ready.push(key);
+        }
+    }
+
+    fn go_on(&mut self) -> usize {
+        if self.ready.is_empty() {
+            return 0;
+        }
+        let ready = std::mem::take(&mut self.ready);
+        for key in &ready {
+            if let Some(conn) = self.conns.get_mut(*key) {
+                conn.is_listed = false;
+                self.drive(*key);
+            }
+        }
+        ready.len()
+    }
+
+    /// Sets when a connection is looked at again at the latest. Later deadlines cost nothing: the
+    /// timer that stands is armed anew when it fires.
+    pub(super) fn set_deadline(&mut self, key: Key, deadline_ms: u64) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.deadline_ms = deadline_ms;
+        if deadline_ms >= conn.armed_ms {
+            return;
+        }
+        if let Some(timer) = conn.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        conn.armed_ms = deadline_ms;
+        conn.timer = Some(self.wheel.arm(deadline_ms, key.0));
+    }
+
+    fn fire_timers(&mut self) -> usize {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(self.now_ms, |key| due.push(key));
+        let count = due.len();
+        for data in due.drain(..) {
+            match data >> MARK_SHIFT {
+                MARK_ACCEPT => self.resume_accepting(),
+                _ => self.on_timer(Key(data)),
+            }
+        }
+        self.due = due;
+        count
+    }
+
+    fn on_timer(&mut self, key: Key) {
+        let now_ms = self.now_ms;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.timer = None;
+        conn.armed_ms = u64::MAX;
+        let deadline_ms = conn.deadline_ms;
+        if deadline_ms == u64::MAX {
+            return;
+        }
+        if deadline_ms > now_ms {
+            self.set_deadline(key, deadline_ms);
+        } else {
+            conn.deadline_ms = u64::MAX;
+            self.on_deadline(key);
+        }
+    }
+
+    // ---- accepting ----
+
+    fn listen(&mut self, on: bool) {
+        if self.is_listening == on {
+            return;
+        }
+        self.is_listening = on;
+        let core = Arc::clone(&self.core);
+        for (index, listener) in core.listeners().iter().enumerate() {
+            let fd = listener.fd.as_raw_fd();
+            let done = if on {
+                // Level-triggered: what one turn leaves is told again. Exclusive: one connection
+                // does not wake every worker.
+                let data = MARK_LISTENER << MARK_SHIFT | index as u64;
+                self.epoll.add(fd, epoll::IN | epoll::EXCLUSIVE, data)
+            } else {
+                self.epoll.remove(fd)
+            };
+            if let Err(error) = done {
+                tracing::error!("cannot watch {listener}: {error}");
+            }
+        }
+    }
+
+    fn pause_accepting(&mut self, why: &str) {
+        if !self.is_accept_paused {
+            tracing::warn!("accepting pauses: {why}");
+        }
+        self.is_accept_paused = true;
+        self.listen(false);
+        let at = self.now_ms + limits::ACCEPT_PAUSE_MS;
+        self.wheel.arm(at, MARK_ACCEPT << MARK_SHIFT);
+    }
+
+    fn resume_accepting(&mut self) {
+        if self.is_accept_paused && !self.is_draining {
+            if self.core.is_full() {
+                self.pause_accepting("");
+                return;
+            }
+            // Said only when accepting works again, see `accept`.
+            self.listen(true);
+        }
+    }
+
+    fn accept(&mut self, index: usize) {
+        if self.is_draining {
+            return;
+        }
+        let core = Arc::clone(&self.core);
+        let Some(listener) = core.listeners().get(index) else { return };
+        for _ in 0..limits::ACCEPTS_PER_TURN {
+            if self.core.is_full() {
+                self.pause_accepting("server.max_connections is reached");
+                return;
+            }
+            match socket::accept(listener.fd.as_raw_fd()) {
+                Ok((fd, address)) => {
+                    if self.is_accept_paused {
+                        self.is_accept_paused = false;
+                        tracing::warn!("accepting goes on");
+                    }
+                    let peer = address.map_or(Peer::Unix, Peer::Tcp);
+                    self.stats.accepted.add(1);
+                    match self.core.less_loaded(self.index) {
+                        Some(other) => other.post(Message::Accepted(fd, peer)),
+                        None => self.adopt(fd, peer),
+                    }
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return,
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                        self.pause_accepting(&error.to_string());
+                        return;
+                    }
+                    // The peer went before it was taken, or the network says so (accept(2)).
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    /// Takes a connection. What its peer has sent already is told by the first edge.
+    fn adopt(&mut self, fd: OwnedFd, peer: Peer) {
+        let raw = fd.as_raw_fd();
+        let key = self.conns.insert(Conn::new(fd, peer));
+        self.stats.connections.set(self.conns.len() as u64);
+        let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;
+        if let Err(error) = self.epoll.add(raw, interest, MARK_CONN << MARK_SHIFT | key.0) {
+            tracing::error!("cannot watch a connection: {error}");
+            self.close(key);
+            return;
+        }
+        self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
+    }
+
+    // ---- state ----
+
+    /// False when the worker has nothing left to do.
+    fn check_state(&mut self) -> bool {
+        match self.core.state() {
+            RUNNING => true,
+            STOPPED => false,
+            _ => {
+                if !self.is_draining {
+                    self.begin_drain();
+                }
+                !self.conns.is_empty() && self.now_ms < self.drain_deadline_ms
+            }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        self.is_draining = true;
+        self.drain_deadline_ms = self.now_ms + self.core.drain_ms;
+        self.is_accept_paused = false;
+        self.listen(false);
+        for key in self.conns.keys() {
+            let is_idle = self.conns.get(key).is_some_and(|conn| conn.active.is_none());
+            if is_idle {
+                self.close(key);
+            }
+        }
+    }
+
+    /// Closes what is left.
+    pub(super) fn end(&mut self) {
+        self.listen(false);
+        let keys = self.conns.keys();
+        if !keys.is_empty() && self.core.state() == DRAINING {
+            tracing::warn!("{} connections were cut at the end of the drain", keys.len());
+        }
+        for key in keys {
+            self.close(key);
+        }
+        // Messages that nobody will read: dropped here, so that what they own is told.
+        while let Ok(message) = self.messages.try_recv() {
+            if let Message::StreamStarted(_, exchange, queue) = message {
+                exchange.request.set_gone();
+                queue.close();
+            }
+        }
+    }
+
+    // ---- pools ----
+
+    pub(super) fn borrow_active(&mut self) -> Box<Active> {
+        self.actives.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&mut self, mut active: Box<Active>) {
+        if let Some(exchange) = active.exchange.take() {
+            self.give_back_exchange(exchange);
+        }
+        if self.actives.len() < limits::POOLED_BUFFERS_MAX {
+            active.reset(limits::POOLED_BUFFER_BYTES_MAX);
+            self.actives.push(active);
+        }
+    }
+
+    pub(super) fn borrow_exchange(&mut self, ticket: Ticket) -> Box<Exchange> {
+        match self.exchanges.pop() {
+            Some(mut exchange) => {
+                exchange.reuse(ticket);
+                exchange
+            }
+            None => {
+                let request = Arc::new(Request::default());
+                Box::new(Exchange::new(request, Arc::clone(&self.owner), ticket))
+            }
+        }
+    }
+
+    pub(super) fn give_back_exchange(&mut self, mut exchange: Box<Exchange>) {
+        let is_own = Arc::get_mut(&mut exchange.request).is_some();
+        if is_own && self.exchanges.len() < limits::POOLED_EXCHANGES_MAX {
+            self.exchanges.push(exchange);
+        }
+    }
+
+    /// Tells the exchanges of this worker apart.
+    pub(super) fn next_serial(&self) -> u64 {
+        self.id_count
+    }
+
+    pub(super) fn cancel_timer(&mut self, timer: TimerId) {
+        self.wheel.cancel(timer);
+    }
+
+    /// A connection has gone: perhaps accepting can go on.
+    pub(super) fn on_closed(&mut self) {
+        if self.is_accept_paused && !self.is_draining && !self.core.is_full() {
+            self.listen(true);
+        }
+    }
+
+    /// A number for a request id that no other request of any worker gets.
+    pub(super) fn next_id(&mut self) -> u128 {
+        self.id_count += 1;
+        u128::from(self.id_seed) << 64
+            | u128::from(self.id_count.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+}
