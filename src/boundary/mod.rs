@@ -1,1 +1,5 @@
-//! (under construction)
+//! What every C boundary needs.
+
+pub mod guard;
+
+pub use guard::guard;
