@@ -66,7 +66,7 @@ pub(crate) fn kind_name(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The address where a provider's API begins.
+/// The address where a provider's API begins; empty: the kind's own.
 pub(crate) fn base_url(text: &str) -> Result<(), &'static str> {
     const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://… without user, query or fragment";
     let Some(rest) = text
@@ -140,6 +140,7 @@ mod tests {
         check("https://api.openai.com/v1", true);
         check("http://127.0.0.1:11434", true);
         check("http://[::1]:8000/v1", true);
+        check("", true);
         check("https://user@host/v1", false);
         check("https://host/v1?x=1", false);
         check("https://host:0/", false);

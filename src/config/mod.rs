@@ -12,20 +12,33 @@ use std::path::PathBuf;
 
 use crate::base::error::{Error, ErrorKind};
 
+mod assignment;
 mod check;
 mod choice;
 mod cidr;
+mod draft;
+mod files;
 pub mod kinds;
+pub mod legacy;
 mod listen;
+mod load;
 mod node;
+mod parts;
+mod pending;
+mod print;
+mod providers;
 mod schema;
 mod secret;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod validate;
 mod values;
 
 pub use choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
 pub use cidr::Cidr;
 pub use listen::Listen;
+pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Cache, Firewall, Key, Limits, Log, Model, ModelTarget, Optimizer, Plugins,

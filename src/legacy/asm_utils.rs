@@ -77,7 +77,7 @@ pub unsafe extern "C" fn has_avx512_support() -> c_int {
 /// `data` is NULL or readable for `length` bytes.
 unsafe fn checksum(data: *const c_void, length: usize) -> u32 {
     // SAFETY: as promised by the caller.
-    guard(0, || unsafe { bytes(data.cast(), length) }.map_or(0, crc32fast::hash))
+    guard(0, || unsafe { bytes(data.cast(), length) }.map_or(0, crate::kernel::crc32))
 }
 
 /// # Safety

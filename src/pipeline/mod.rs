@@ -151,8 +151,7 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
 /// The answer is complete: lets the middleware after it edit it. Called once for every answer to
 /// a parsed request, on the loop.
 pub fn finish(app: &App, exchange: &mut Exchange) {
-    // From here on nothing can be deferred any more.
-    exchange.pending = Pending::Deferred;
+    exchange.pending = Pending::Finishing;
     for middleware in app.after.iter().rev() {
         match middleware.pass(exchange) {
             Flow::Next => {}
@@ -226,7 +225,7 @@ fn not_allowed(exchange: &mut Exchange, allowed: &Allowed) {
 fn answered(exchange: &mut Exchange) -> Step {
     match exchange.pending {
         Pending::Nothing => Step::Respond,
-        Pending::Deferred | Pending::Stream => Step::Later,
+        Pending::Deferred | Pending::Stream | Pending::Finishing => Step::Later,
     }
 }
 

@@ -1,0 +1,3 @@
+//! The reference of every kernel: the specification of each job, in plain Rust.
+
+pub mod crc32;
