@@ -114,10 +114,7 @@ pub fn for_each_member(json: &[u8], mut f: impl FnMut(Member)) -> Result<(), Jso
         let key = reader.key()?;
         let start = reader.position;
         reader.value(1)?;
-        f(Member {
-            key,
-            value: start..reader.position,
-        });
+        f(Member { key, value: start..reader.position });
         reader.skip_blanks();
         match reader.peek() {
             Some(b',') => reader.position += 1,

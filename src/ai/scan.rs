@@ -73,9 +73,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
     }
     scan.stream_range = stream.clone();
     if let Some((_, node)) = value(body, stream)? {
-        scan.stream = node
-            .boolean()
-            .ok_or_else(|| wrong("stream", "a boolean", &node))?;
+        scan.stream = node.boolean().ok_or_else(|| wrong("stream", "a boolean", &node))?;
     }
     if let Some((range, node)) = value(body, options)? {
         if !node.is_object() {
@@ -89,9 +87,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.stream_options_range = Some(range);
     }
     if let Some((_, node)) = value(body, temperature)? {
-        let number = node
-            .float()
-            .ok_or_else(|| wrong("temperature", "a number", &node))?;
+        let number = node.float().ok_or_else(|| wrong("temperature", "a number", &node))?;
         scan.temperature = Some(number);
     }
     scan.seeded = value(body, seed)?.is_some();
@@ -101,9 +97,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         (max_output, "max_output_tokens"),
     ] {
         if let Some((_, node)) = value(body, range)? {
-            let number = node
-                .unsigned()
-                .ok_or_else(|| wrong(name, "a whole number", &node))?;
+            let number = node.unsigned().ok_or_else(|| wrong(name, "a whole number", &node))?;
             scan.max_tokens = Some(number);
         }
     }
@@ -111,10 +105,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.user = Some(text(&node, "user")?);
     }
     if let Some((_, node)) = value(body, n)? {
-        scan.n = Some(
-            node.unsigned()
-                .ok_or_else(|| wrong("n", "a whole number", &node))?,
-        );
+        scan.n = Some(node.unsigned().ok_or_else(|| wrong("n", "a whole number", &node))?);
     }
     Ok(scan)
 }
@@ -131,14 +122,7 @@ pub struct Patch<'p> {
 
 /// The body with `model` in place of its model.
 pub fn patch_model(body: &[u8], scan: &Scan, model: &str) -> Vec<u8> {
-    patch(
-        body,
-        scan,
-        &Patch {
-            model: Some(model),
-            include_usage: false,
-        },
-    )
+    patch(body, scan, &Patch { model: Some(model), include_usage: false })
 }
 
 /// The body with the changes of `patch`; all other bytes stay as they are. `scan` must be of the
@@ -149,9 +133,7 @@ pub fn patch(body: &[u8], scan: &Scan, patch: &Patch<'_>) -> Vec<u8> {
     // Behind the opening brace. A body that scanned well has one.
     let front = body.iter().position(|&b| b == b'{').map_or(0, |at| at + 1);
     let is_empty = body.get(front..).is_none_or(|rest| {
-        rest.iter()
-            .find(|b| !b.is_ascii_whitespace())
-            .is_none_or(|&b| b == b'}')
+        rest.iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|&b| b == b'}')
     });
     let mut inserted = Vec::new();
     if let Some(model) = patch.model
@@ -246,9 +228,7 @@ fn value(
 }
 
 fn text(node: &Node<'_>, param: &'static str) -> Result<String, Failure> {
-    node.text()
-        .map(str::to_owned)
-        .ok_or_else(|| wrong(param, "a string", node))
+    node.text().map(str::to_owned).ok_or_else(|| wrong(param, "a string", node))
 }
 
 fn wrong(param: &'static str, expected: &str, node: &Node<'_>) -> Failure {
@@ -277,11 +257,8 @@ fn refusal(error: JsonError) -> Failure {
 }
 
 fn invalid(what: &str) -> Failure {
-    Failure::new(
-        400,
-        format!("The body of the request is not valid JSON: {what}."),
-    )
-    .code("invalid_json")
+    Failure::new(400, format!("The body of the request is not valid JSON: {what}."))
+        .code("invalid_json")
 }
 
 #[cfg(test)]
@@ -305,22 +282,10 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (body, param, code) in [
             ("{\"model\":1}", Some("model"), "invalid_type"),
-            (
-                "{\"model\":\"a\",\"model\":\"b\"}",
-                Some("model"),
-                "duplicate_member",
-            ),
+            ("{\"model\":\"a\",\"model\":\"b\"}", Some("model"), "duplicate_member"),
             ("{\"stream\":\"true\"}", Some("stream"), "invalid_type"),
-            (
-                "{\"stream_options\":[]}",
-                Some("stream_options"),
-                "invalid_type",
-            ),
-            (
-                "{\"temperature\":\"0\"}",
-                Some("temperature"),
-                "invalid_type",
-            ),
+            ("{\"stream_options\":[]}", Some("stream_options"), "invalid_type"),
+            ("{\"temperature\":\"0\"}", Some("temperature"), "invalid_type"),
             ("{\"max_tokens\":1.5}", Some("max_tokens"), "invalid_type"),
             ("[]", None, "invalid_type"),
             ("{", None, "invalid_json"),
@@ -332,20 +297,13 @@ mod tests {
             assert_eq!(failure.param.as_deref(), param, "{body}");
             assert_eq!(failure.code.as_deref(), Some(code), "{body}");
         }
-        assert_eq!(
-            scan(b"{\"model\":null,\"stream\":null}").unwrap(),
-            Scan::default()
-        );
+        assert_eq!(scan(b"{\"model\":null,\"stream\":null}").unwrap(), Scan::default());
     }
 
     #[test]
     fn patches_only_what_it_must() {
         for (body, usage, expected) in [
-            (
-                r#"{"a": 1.0, "model" : "x" }"#,
-                false,
-                r#"{"a": 1.0, "model" : "new" }"#,
-            ),
+            (r#"{"a": 1.0, "model" : "x" }"#, false, r#"{"a": 1.0, "model" : "new" }"#),
             (r#"{"a":1}"#, false, r#"{"model":"new","a":1}"#),
             (r#"{ }"#, false, r#"{"model":"new" }"#),
             (r#"{"model":"new"}"#, false, r#"{"model":"new"}"#),
@@ -366,10 +324,7 @@ mod tests {
             ),
         ] {
             let scan = scan(body.as_bytes()).unwrap();
-            let patch_all = Patch {
-                model: Some("new"),
-                include_usage: usage,
-            };
+            let patch_all = Patch { model: Some("new"), include_usage: usage };
             let out = patch(body.as_bytes(), &scan, &patch_all);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }

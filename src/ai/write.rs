@@ -200,10 +200,7 @@ pub fn object_text(json: &str) -> Cow<'_, str> {
 
 /// Appends JSON text as one line: line ends can only stand between its tokens.
 pub fn one_line(out: &mut Vec<u8>, json: &str) {
-    out.extend(
-        json.bytes()
-            .map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }),
-    );
+    out.extend(json.bytes().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }));
 }
 
 /// Appends `object` as a JSON object.
@@ -231,10 +228,7 @@ mod tests {
 
     #[test]
     fn strings_come_back_through_a_parser() {
-        let all: String = (0..0x250)
-            .filter_map(char::from_u32)
-            .chain(['\u{1f600}'])
-            .collect();
+        let all: String = (0..0x250).filter_map(char::from_u32).chain(['\u{1f600}']).collect();
         let mut out = Vec::new();
         string(&mut out, &all);
         assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), all);

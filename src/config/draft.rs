@@ -73,14 +73,9 @@ impl Draft {
     /// Sets one key of the table called `name`, which is made if it is not there yet.
     pub fn set_named(&mut self, part: &str, name: &str, entry: &Entry) -> Result<(), ConfigError> {
         if entry.key == "name" {
-            return Err(entry
-                .at
-                .error("a table's `name` cannot be changed, expected another key"));
+            return Err(entry.at.error("a table's `name` cannot be changed, expected another key"));
         }
-        let name_node = Node {
-            at: entry.at.clone(),
-            value: Value::Text(name.to_owned()),
-        };
+        let name_node = Node { at: entry.at.clone(), value: Value::Text(name.to_owned()) };
         self.open_table(part, name, &name_node, &entry.at)?;
         self.set_in_table(part, name, entry)
     }
@@ -98,8 +93,7 @@ impl Draft {
         if self.plugins.len() >= TABLES_MAX && !self.plugins.contains_key(name) {
             return Err(too_many("plugin", &entry.at));
         }
-        self.marks
-            .insert(format!("plugin.{name}"), entry.at.clone());
+        self.marks.insert(format!("plugin.{name}"), entry.at.clone());
         merge(self.plugins.entry(name.to_owned()).or_default(), entry);
         Ok(())
     }
@@ -107,9 +101,7 @@ impl Draft {
     /// The names of the tables of a kind.
     pub fn table_names(&mut self, part: &str) -> Vec<String> {
         match self.tables(part) {
-            Some(tables) => (0..tables.len())
-                .map(|index| tables.name(index).to_owned())
-                .collect(),
+            Some(tables) => (0..tables.len()).map(|index| tables.name(index).to_owned()).collect(),
             None => Vec::new(),
         }
     }
@@ -143,9 +135,7 @@ impl Draft {
         for item in list(part, &entry.node)? {
             let inner = table(part, item, &format!("a table [[{part}]]"))?;
             let Some(named) = inner.iter().find(|inner| inner.key == "name") else {
-                return Err(item
-                    .at
-                    .error(format!("[[{part}]] has no `name`, expected one")));
+                return Err(item.at.error(format!("[[{part}]] has no `name`, expected one")));
             };
             let Value::Text(name) = &named.node.value else {
                 return Err(super::values::wrong_type("name", &named.node, "a string"));
@@ -175,8 +165,7 @@ impl Draft {
         }
         for (index, item) in items.iter().enumerate() {
             let inner = table(part, item, &format!("a table [[{part}]]"))?;
-            self.marks
-                .insert(format!("{part}[{index}]"), item.at.clone());
+            self.marks.insert(format!("{part}[{index}]"), item.at.clone());
             let Some(tables) = self.tables(part) else {
                 return Ok(());
             };
@@ -201,8 +190,7 @@ impl Draft {
             }
             // A table without keys is one too: the plugin may ask whether it is there.
             self.plugins.entry(plugin.key.clone()).or_default();
-            self.marks
-                .insert(format!("plugin.{}", plugin.key), plugin.at.clone());
+            self.marks.insert(format!("plugin.{}", plugin.key), plugin.at.clone());
         }
         Ok(())
     }
@@ -228,11 +216,7 @@ impl Draft {
         tables.add();
         let index = tables.len() - 1;
         if let Some(section) = tables.get(index) {
-            let entry = Entry {
-                key: "name".to_owned(),
-                at: at.clone(),
-                node: name_node.clone(),
-            };
+            let entry = Entry { key: "name".to_owned(), at: at.clone(), node: name_node.clone() };
             assign(section, &format!("[[{part}]]"), &entry)?;
         }
         self.mark(&format!("{path}.name"), name_node);
@@ -282,18 +266,12 @@ fn table<'a>(key: &str, node: &'a Node, expected: &str) -> Result<&'a [Entry], C
 fn list<'a>(part: &str, node: &'a Node) -> Result<&'a [Node], ConfigError> {
     match &node.value {
         Value::List(items) => Ok(items),
-        _ => Err(super::values::wrong_type(
-            part,
-            node,
-            &format!("tables [[{part}]]"),
-        )),
+        _ => Err(super::values::wrong_type(part, node, &format!("tables [[{part}]]"))),
     }
 }
 
 fn too_many(part: &str, at: &At) -> ConfigError {
-    at.error(format!(
-        "too many tables `{part}`, expected at most {TABLES_MAX}"
-    ))
+    at.error(format!("too many tables `{part}`, expected at most {TABLES_MAX}"))
 }
 
 /// Puts an entry into a plugin's table, over one of the same key; tables in it are merged.

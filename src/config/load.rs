@@ -77,11 +77,7 @@ pub fn load_legacy_start(
 ) -> Result<Config, ConfigError> {
     let by_name = environment.iter().cloned().collect::<BTreeMap<_, _>>();
     let mut draft = Draft::default();
-    apply_legacy_default(
-        &mut draft,
-        dir,
-        by_name.get("AIONIC_ENV").map(String::as_str),
-    )?;
+    apply_legacy_default(&mut draft, dir, by_name.get("AIONIC_ENV").map(String::as_str))?;
     apply_variables(&mut draft, environment, &by_name)?;
     finish(draft, &by_name)
 }
@@ -135,10 +131,10 @@ fn apply_file(
     if let Some(overlay) = overlay {
         match files::read_if_there(&overlay)? {
             Some(bytes) => apply_toml(draft, overlay, bytes)?,
-            None => draft.config.notes.push(format!(
-                "NEUROHTTP_ENV is set, but there is no {}",
-                overlay.display()
-            )),
+            None => draft
+                .config
+                .notes
+                .push(format!("NEUROHTTP_ENV is set, but there is no {}", overlay.display())),
         }
     }
     Ok(())
@@ -224,26 +220,13 @@ fn apply_legacy_default(
 fn finish(mut draft: Draft, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     providers::complete(&mut draft)?;
     pending::check(&mut draft)?;
-    let Draft {
-        mut config,
-        plugins,
-        marks,
-        ..
-    } = draft;
-    let scope = Scope {
-        environment,
-        marks: &marks,
-    };
+    let Draft { mut config, plugins, marks, .. } = draft;
+    let scope = Scope { environment, marks: &marks };
     resolve(&mut config, &scope)?;
     validate::check(&mut config, &scope)?;
-    config.plugin = plugins
-        .iter()
-        .map(|(name, entries)| (name.clone(), print::plugin_text(entries)))
-        .collect();
-    config.listen_at = marks
-        .get("server.listen")
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    config.plugin =
+        plugins.iter().map(|(name, entries)| (name.clone(), print::plugin_text(entries))).collect();
+    config.listen_at = marks.get("server.listen").map(ToString::to_string).unwrap_or_default();
     dedup(&mut config.notes);
     Ok(config)
 }

@@ -96,10 +96,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config {
-            provider: vec![providers::echo()],
-            ..Config::without_providers()
-        }
+        Config { provider: vec![providers::echo()], ..Config::without_providers() }
     }
 }
 
@@ -143,10 +140,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error at a place; an empty place is left out.
     pub fn new(place: impl Into<String>, message: impl Into<String>) -> ConfigError {
-        ConfigError {
-            place: place.into(),
-            message: message.into(),
-        }
+        ConfigError { place: place.into(), message: message.into() }
     }
 }
 

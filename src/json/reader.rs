@@ -26,10 +26,7 @@ impl<'a> Reader<'a> {
 
     #[cold]
     pub(super) fn error(&self, what: &'static str) -> JsonError {
-        JsonError::Syntax {
-            offset: self.position.min(self.json.len()),
-            what,
-        }
+        JsonError::Syntax { offset: self.position.min(self.json.len()), what }
     }
 
     #[inline(always)]

@@ -173,7 +173,12 @@ pub struct Provider {
 impl Provider {
     /// What its codec is told.
     pub fn target<'a>(&'a self, model: &'a str) -> TargetInfo<'a> {
-        TargetInfo { kind: &self.kind, model, api_key: self.api_key.as_deref() }
+        TargetInfo {
+            kind: &self.kind,
+            model,
+            api_key: self.api_key.as_deref(),
+            base_path: &self.base.path,
+        }
     }
 }
 

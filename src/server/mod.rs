@@ -70,6 +70,9 @@ impl Server {
     /// or the system gives no descriptors.
     pub fn new(config: Config, setup: Setup) -> Result<Server, Error> {
         let dispatch = log::dispatch(&config.log, setup.log)?;
+        if !setup.no_builtins {
+            config.exposure_check()?;
+        }
         let count = match config.server.workers {
             0 => proc::processors(),
             count => count,

@@ -41,12 +41,9 @@ pub(super) fn decode(body: &[u8]) -> Result<Request, Failure> {
 }
 
 fn only_one(param: &'static str) -> Failure {
-    Failure::new(
-        400,
-        format!("'{param}' above 1 is not possible with this model."),
-    )
-    .param(param)
-    .code("unsupported_value")
+    Failure::new(400, format!("'{param}' above 1 is not possible with this model."))
+        .param(param)
+        .code("unsupported_value")
 }
 
 fn prompt(node: &Node<'_>) -> Result<String, Failure> {
@@ -57,12 +54,9 @@ fn prompt(node: &Node<'_>) -> Result<String, Failure> {
         [one] if one.text().is_some() => Ok(one.text().unwrap_or_default().to_owned()),
         [] => Err(read::wrong_type(format_args!("prompt"), "a string", node)),
         [first, ..] if first.text().is_some() => Err(only_one("prompt")),
-        _ => Err(Failure::new(
-            400,
-            "A prompt of token numbers is not possible with this model.",
-        )
-        .param("prompt")
-        .code("unsupported_value")),
+        _ => Err(Failure::new(400, "A prompt of token numbers is not possible with this model.")
+            .param("prompt")
+            .code("unsupported_value")),
     }
 }
 
@@ -72,11 +66,7 @@ pub(super) fn encode(reply: &Reply, meta: &Meta, out: &mut Vec<u8>) {
         head(meta, o);
         o.array("choices", |choices| {
             choices.object(|c| {
-                choice(
-                    &chat::join_text(&reply.parts),
-                    Some(reply.finish.openai()),
-                    c,
-                );
+                choice(&chat::join_text(&reply.parts), Some(reply.finish.openai()), c);
             });
         });
         if let Some(usage) = &reply.usage {
@@ -109,12 +99,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(meta: Meta, include_usage: bool) -> Encoder {
-        Encoder {
-            meta,
-            include_usage,
-            finished: false,
-            usage: None,
-        }
+        Encoder { meta, include_usage, finished: false, usage: None }
     }
 
     fn chunk(&self, text: &str, finish: Option<&str>, out: &mut Vec<u8>) {
@@ -150,8 +135,7 @@ impl StreamEncoder for Encoder {
         if let (true, Some(usage)) = (self.include_usage, &self.usage) {
             write::event(out, None, |o| {
                 head(&self.meta, o);
-                o.raw("choices", "[]")
-                    .object("usage", |u| openai_chat::usage(usage, u));
+                o.raw("choices", "[]").object("usage", |u| openai_chat::usage(usage, u));
             });
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
@@ -190,20 +174,10 @@ mod tests {
             (r#"{"prompt":"a","max_tokens":"x"}"#, "max_tokens"),
         ] {
             let failure = decode(body.as_bytes()).unwrap_err();
-            assert_eq!(
-                (failure.status, failure.param.as_deref()),
-                (400, Some(param)),
-                "{body}"
-            );
+            assert_eq!((failure.status, failure.param.as_deref()), (400, Some(param)), "{body}");
         }
-        let mut encoder = Encoder::new(
-            Meta {
-                id: "cmpl-1".into(),
-                model: "m".into(),
-                created: 3,
-            },
-            true,
-        );
+        let mut encoder =
+            Encoder::new(Meta { id: "cmpl-1".into(), model: "m".into(), created: 3 }, true);
         let mut out = Vec::new();
         encoder.event(&Delta::Text("a".into()), &mut out);
         encoder.event(&Delta::Finish(FinishReason::Length), &mut out);

@@ -137,9 +137,6 @@ impl Dialect {
 
     /// Whether errors take Anthropic's form.
     pub fn is_anthropic(self) -> bool {
-        matches!(
-            self,
-            Dialect::AnthropicMessages | Dialect::AnthropicCountTokens
-        )
+        matches!(self, Dialect::AnthropicMessages | Dialect::AnthropicCountTokens)
     }
 }

@@ -44,10 +44,7 @@ mod tests {
     fn signatures_come_back_as_they_were() {
         for signature in ["AAAA", "ab+/cQ==", "ab+/cdE=", "Zm9v"] {
             let id = into_id("call_1", Some(signature));
-            assert!(
-                id.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-            );
+            assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')));
             assert_eq!(from_id(&id), ("call_1", Some(signature.to_owned())));
         }
         assert_eq!(into_id("call_1", None), "call_1");

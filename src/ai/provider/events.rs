@@ -26,9 +26,7 @@ impl Events {
         mut on: impl FnMut(&[u8], &[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut result = Ok(());
-        let read = self
-            .0
-            .feed(bytes, |event| take(&mut result, &mut on, event));
+        let read = self.0.feed(bytes, |event| take(&mut result, &mut on, event));
         result.and(read.map_err(|_| garbage("an event larger than 16 MiB")))
     }
 

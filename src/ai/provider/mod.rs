@@ -125,9 +125,6 @@ pub fn codec(wire: Wire) -> Option<&'static dyn Codec> {
 
 /// What an upstream sent is not its format.
 fn garbage(what: &str) -> Failure {
-    Failure::new(
-        502,
-        format!("The provider sent an answer that cannot be read: {what}."),
-    )
-    .code("upstream_invalid")
+    Failure::new(502, format!("The provider sent an answer that cannot be read: {what}."))
+        .code("upstream_invalid")
 }

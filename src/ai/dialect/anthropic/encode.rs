@@ -53,10 +53,7 @@ fn block(part: &Part, blocks: &mut Array<'_>) {
         Part::ToolCall(call) => {
             blocks.object(|b| {
                 b.string("type", "tool_use")
-                    .string(
-                        "id",
-                        &signature::into_id(&call.id, call.signature.as_deref()),
-                    )
+                    .string("id", &signature::into_id(&call.id, call.signature.as_deref()))
                     .string("name", &call.name)
                     .raw("input", &write::object_text(&call.arguments));
             });
@@ -75,8 +72,7 @@ pub(super) fn stop(reason: &FinishReason, o: &mut Object<'_>) {
         FinishReason::ContentFilter | FinishReason::Refusal => ("refusal", None),
         FinishReason::Pause => ("pause_turn", None),
     };
-    o.string("stop_reason", reason)
-        .string_or_null("stop_sequence", sequence);
+    o.string("stop_reason", reason).string_or_null("stop_sequence", sequence);
 }
 
 /// Writes the members of `usage`: cached tokens are not part of `input_tokens` here.
@@ -84,9 +80,7 @@ pub(super) fn usage(usage: Option<&Usage>, u: &mut Object<'_>) {
     let usage = usage.copied().unwrap_or_default();
     let cached = usage.cached.unwrap_or(0);
     let written = usage.cache_written.unwrap_or(0);
-    let fresh = usage
-        .prompt_tokens
-        .saturating_sub(cached.saturating_add(written));
+    let fresh = usage.prompt_tokens.saturating_sub(cached.saturating_add(written));
     u.number("input_tokens", fresh)
         .number("cache_creation_input_tokens", written)
         .number("cache_read_input_tokens", cached)
@@ -109,10 +103,7 @@ mod tests {
             id: None,
             model: None,
             parts: vec![
-                Part::Thinking {
-                    text: "hm".into(),
-                    signature: None,
-                },
+                Part::Thinking { text: "hm".into(), signature: None },
                 Part::Text(String::new()),
                 Part::Text("hi".into()),
                 Part::ToolCall(ToolCall {
@@ -133,11 +124,7 @@ mod tests {
             logprobs: None,
         };
         let mut out = Vec::new();
-        let meta = Meta {
-            id: "msg_1".into(),
-            model: "m".into(),
-            created: 0,
-        };
+        let meta = Meta { id: "msg_1".into(), model: "m".into(), created: 0 };
         encode(&reply, &meta, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),

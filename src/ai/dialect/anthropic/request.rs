@@ -22,10 +22,7 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
 /// Reads a request for a count of tokens: the same without a limit.
 pub(in crate::ai::dialect) fn decode_count(body: &[u8]) -> Result<Request, Failure> {
     let root = read::body(body)?;
-    let mut request = Request {
-        include_usage: true,
-        ..Request::default()
-    };
+    let mut request = Request { include_usage: true, ..Request::default() };
     let mut messages = None;
     let mut system = Vec::new();
     for (name, node) in root.members() {
@@ -66,19 +63,13 @@ pub(in crate::ai::dialect) fn decode_count(body: &[u8]) -> Result<Request, Failu
         }
     }
     if !system.is_empty() {
-        request.messages.push(Message {
-            role: Role::System,
-            parts: system,
-            name: None,
-        });
+        request.messages.push(Message { role: Role::System, parts: system, name: None });
     }
     let messages = messages.ok_or_else(|| read::missing(format_args!("messages")))?;
     if messages.is_empty() {
-        return Err(
-            Failure::new(400, "messages: at least one message is required")
-                .param("messages")
-                .code("empty_array"),
-        );
+        return Err(Failure::new(400, "messages: at least one message is required")
+            .param("messages")
+            .code("empty_array"));
     }
     for (index, node) in messages.iter().enumerate() {
         let message = message(node, index, &mut request.lost)?;
@@ -106,16 +97,10 @@ fn message(node: &Node<'_>, index: usize, lost: &mut Vec<String>) -> Result<Mess
             return Err(read::wrong_value(param, "'user', 'assistant' or 'system'"));
         }
     };
-    let found = node
-        .get("content")
-        .ok_or_else(|| read::missing(format_args!("{at}.content")))?;
+    let found = node.get("content").ok_or_else(|| read::missing(format_args!("{at}.content")))?;
     let mut parts = Vec::new();
     content(found, format_args!("{at}.content"), &mut parts, lost)?;
-    Ok(Message {
-        role,
-        parts,
-        name: None,
-    })
+    Ok(Message { role, parts, name: None })
 }
 
 /// A string, or an array of blocks.
@@ -130,11 +115,7 @@ fn content(
         return Ok(());
     }
     if !node.is_array() {
-        return Err(read::wrong_type(
-            at,
-            "a string or an array of content blocks",
-            node,
-        ));
+        return Err(read::wrong_type(at, "a string or an array of content blocks", node));
     }
     for (i, item) in node.items().iter().enumerate() {
         block(item, format_args!("{at}[{i}]"), parts, lost)?;
@@ -152,22 +133,14 @@ fn block(
     if node.get("cache_control").is_some() {
         lose(lost, "cache_control");
     }
-    if node
-        .get("citations")
-        .is_some_and(|c| c.is_object() || !c.items().is_empty())
-    {
+    if node.get("citations").is_some_and(|c| c.is_object() || !c.items().is_empty()) {
         lose(lost, "citations");
     }
     match read::required_text(node, "type", at)? {
-        "text" => parts.push(Part::Text(
-            read::required_text(node, "text", at)?.to_owned(),
-        )),
+        "text" => parts.push(Part::Text(read::required_text(node, "text", at)?.to_owned())),
         "image" => {
             let source = source(node, at)?;
-            parts.push(Part::Image {
-                source,
-                detail: None,
-            });
+            parts.push(Part::Image { source, detail: None });
         }
         "document" => document(node, at, parts, lost)?,
         "tool_use" => {
@@ -193,18 +166,12 @@ fn block(
             parts.push(Part::ToolResult {
                 id: signature::from_id(id).0.to_owned(),
                 parts: inner,
-                is_error: node
-                    .get("is_error")
-                    .and_then(Node::boolean)
-                    .unwrap_or(false),
+                is_error: node.get("is_error").and_then(Node::boolean).unwrap_or(false),
             });
         }
         "thinking" => parts.push(Part::Thinking {
             text: read::required_text(node, "thinking", at)?.to_owned(),
-            signature: node
-                .text_of("signature")
-                .filter(|s| !s.is_empty())
-                .map(str::to_owned),
+            signature: node.text_of("signature").filter(|s| !s.is_empty()).map(str::to_owned),
         }),
         "redacted_thinking" => {
             let data = read::required_text(node, "data", at)?;
@@ -222,9 +189,7 @@ fn block(
 }
 
 fn source(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Source, Failure> {
-    let source = node
-        .get("source")
-        .ok_or_else(|| read::missing(format_args!("{at}.source")))?;
+    let source = node.get("source").ok_or_else(|| read::missing(format_args!("{at}.source")))?;
     let at = format_args!("{at}.source");
     read::object(source, at)?;
     Ok(match read::required_text(source, "type", at)? {
@@ -264,10 +229,7 @@ fn document(
                 content(found, format_args!("{at}.source.content"), parts, lost)?;
             }
         }
-        _ => parts.push(Part::File {
-            source: source(node, at)?,
-            name: title.map(str::to_owned),
-        }),
+        _ => parts.push(Part::File { source: source(node, at)?, name: title.map(str::to_owned) }),
     }
     Ok(())
 }
@@ -293,10 +255,9 @@ fn tools(node: &Node<'_>, lost: &mut Vec<String>) -> Result<Vec<Tool>, Failure> 
                     strict: tool.get("strict").and_then(Node::boolean),
                 });
             }
-            Some(kind) => found.push(Tool::Provider {
-                kind: kind.to_owned(),
-                json: tool.raw.to_owned(),
-            }),
+            Some(kind) => {
+                found.push(Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() })
+            }
         }
     }
     Ok(found)
@@ -315,10 +276,7 @@ fn tool_choice(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
             return Err(read::wrong_value(param, "'auto', 'any', 'tool' or 'none'"));
         }
     });
-    if let Some(disable) = node
-        .get("disable_parallel_tool_use")
-        .and_then(Node::boolean)
-    {
+    if let Some(disable) = node.get("disable_parallel_tool_use").and_then(Node::boolean) {
         request.parallel_tool_calls = Some(!disable);
     }
     Ok(())
@@ -332,9 +290,7 @@ fn thinking(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
         "disabled" => {}
         "enabled" => {
             let param = format_args!("thinking.budget_tokens");
-            let budget = node
-                .get("budget_tokens")
-                .ok_or_else(|| read::missing(param))?;
+            let budget = node.get("budget_tokens").ok_or_else(|| read::missing(param))?;
             let reasoning = request.reasoning.get_or_insert_with(Reasoning::default);
             reasoning.budget_tokens = Some(read::unsigned_from(budget, param, 1)?);
         }
@@ -343,10 +299,7 @@ fn thinking(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
         }
         _ => {
             let param = format_args!("thinking.type");
-            return Err(read::wrong_value(
-                param,
-                "'enabled', 'adaptive' or 'disabled'",
-            ));
+            return Err(read::wrong_value(param, "'enabled', 'adaptive' or 'disabled'"));
         }
     }
     Ok(())
@@ -356,10 +309,7 @@ fn output_config(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> 
     let at = format_args!("output_config");
     read::object(node, at)?;
     if let Some(effort) = read::optional_text(node, "effort", at)? {
-        request
-            .reasoning
-            .get_or_insert_with(Reasoning::default)
-            .effort = Some(effort);
+        request.reasoning.get_or_insert_with(Reasoning::default).effort = Some(effort);
     }
     if let Some(format) = node.get("format") {
         let at = format_args!("output_config.format");
@@ -421,20 +371,12 @@ mod tests {
         assert_eq!(request.messages[0], Message::text(Role::System, "be brief"));
         let assistant = &request.messages[2].parts;
         assert_eq!(assistant.len(), 5);
-        let Part::ToolCall(call) = &assistant[3] else {
-            panic!("a call")
-        };
-        assert_eq!(
-            (call.id.as_str(), call.arguments.as_str()),
-            ("toolu_1", "{\"a\": 1.0}")
-        );
+        let Part::ToolCall(call) = &assistant[3] else { panic!("a call") };
+        assert_eq!((call.id.as_str(), call.arguments.as_str()), ("toolu_1", "{\"a\": 1.0}"));
         assert_eq!(call.signature.as_deref(), Some("QUJD"));
         let results = &request.messages[3].parts;
         assert!(matches!(&results[0], Part::ToolResult { id, .. } if id == "toolu_1"));
-        assert!(matches!(
-            &results[1],
-            Part::ToolResult { is_error: true, .. }
-        ));
+        assert!(matches!(&results[1], Part::ToolResult { is_error: true, .. }));
         assert_eq!(results[3], Part::Text("T\n\nD".into()));
         assert_eq!(request.tool_choice, Some(ToolChoice::Required));
         assert_eq!(request.parallel_tool_calls, Some(false));
@@ -453,24 +395,12 @@ mod tests {
     #[test]
     fn wrong_members_are_named() {
         for (body, param) in [
-            (
-                r#"{"messages":[{"role":"user","content":"a"}]}"#,
-                "max_tokens",
-            ),
-            (
-                r#"{"max_tokens":0,"messages":[{"role":"user","content":"a"}]}"#,
-                "max_tokens",
-            ),
+            (r#"{"messages":[{"role":"user","content":"a"}]}"#, "max_tokens"),
+            (r#"{"max_tokens":0,"messages":[{"role":"user","content":"a"}]}"#, "max_tokens"),
             (r#"{"max_tokens":1}"#, "messages"),
             (r#"{"max_tokens":1,"messages":[]}"#, "messages"),
-            (
-                r#"{"max_tokens":1,"messages":[{"role":"tool","content":"a"}]}"#,
-                "messages[0].role",
-            ),
-            (
-                r#"{"max_tokens":1,"messages":[{"role":"user"}]}"#,
-                "messages[0].content",
-            ),
+            (r#"{"max_tokens":1,"messages":[{"role":"tool","content":"a"}]}"#, "messages[0].role"),
+            (r#"{"max_tokens":1,"messages":[{"role":"user"}]}"#, "messages[0].content"),
             (
                 r#"{"max_tokens":1,"messages":[{"role":"user","content":[{"type":"image"}]}]}"#,
                 "messages[0].content[0].source",

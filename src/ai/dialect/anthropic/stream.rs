@@ -114,18 +114,18 @@ impl Encoder {
 
     fn delta(&self, kind: &str, name: &str, text: &str, out: &mut Vec<u8>) {
         write::event(out, Some("content_block_delta"), |o| {
-            o.string("type", "content_block_delta")
-                .number("index", self.index)
-                .object("delta", |d| {
+            o.string("type", "content_block_delta").number("index", self.index).object(
+                "delta",
+                |d| {
                     d.string("type", kind).string(name, text);
-                });
+                },
+            );
         });
     }
 
     fn stop(&mut self, out: &mut Vec<u8>) {
         write::event(out, Some("content_block_stop"), |o| {
-            o.string("type", "content_block_stop")
-                .number("index", self.index);
+            o.string("type", "content_block_stop").number("index", self.index);
         });
         self.index += 1;
     }
@@ -140,10 +140,9 @@ impl Encoder {
         self.start(out, |b| {
             match block {
                 Block::Text => b.string("type", "text").string("text", ""),
-                Block::Thinking => b
-                    .string("type", "thinking")
-                    .string("thinking", "")
-                    .string("signature", ""),
+                Block::Thinking => {
+                    b.string("type", "thinking").string("thinking", "").string("signature", "")
+                }
             };
         });
         self.open = Some(block);
@@ -221,12 +220,7 @@ impl StreamEncoder for Encoder {
                 });
                 self.stop(out);
             }
-            Delta::ToolCallStart {
-                index,
-                id,
-                name,
-                signature: found,
-            } => {
+            Delta::ToolCallStart { index, id, name, signature: found } => {
                 self.begin(out);
                 self.called = true;
                 if self.open.take().is_some() {
@@ -274,9 +268,7 @@ impl StreamEncoder for Encoder {
     }
 
     fn fail(&mut self, failure: &Failure, out: &mut Vec<u8>) {
-        write::event(out, Some("error"), |o| {
-            failure::anthropic_members(failure, o)
-        });
+        write::event(out, Some("error"), |o| failure::anthropic_members(failure, o));
     }
 }
 
@@ -285,11 +277,7 @@ mod tests {
     use super::*;
 
     fn run(deltas: &[Delta]) -> Vec<(String, serde_json::Value)> {
-        let mut encoder = Encoder::new(Meta {
-            id: "msg_1".into(),
-            model: "m".into(),
-            created: 0,
-        });
+        let mut encoder = Encoder::new(Meta { id: "msg_1".into(), model: "m".into(), created: 0 });
         let mut out = Vec::new();
         for delta in deltas {
             encoder.event(delta, &mut out);
@@ -309,39 +297,24 @@ mod tests {
     }
 
     fn call(index: u32, id: &str) -> Delta {
-        Delta::ToolCallStart {
-            index,
-            id: id.into(),
-            name: "f".into(),
-            signature: None,
-        }
+        Delta::ToolCallStart { index, id: id.into(), name: "f".into(), signature: None }
     }
 
     fn arguments(index: u32, json: &str) -> Delta {
-        Delta::ToolCallArguments {
-            index,
-            json: json.into(),
-        }
+        Delta::ToolCallArguments { index, json: json.into() }
     }
 
     #[test]
     fn events_come_in_anthropics_order() {
         let events = run(&[
-            Delta::Start {
-                id: None,
-                model: None,
-            },
+            Delta::Start { id: None, model: None },
             Delta::Thinking("hm".into()),
             Delta::Signature("sig".into()),
             Delta::Text("a".into()),
             Delta::Text("b".into()),
             call(0, "t0"),
             arguments(0, "{}"),
-            Delta::Usage(Usage {
-                prompt_tokens: 3,
-                completion_tokens: 4,
-                ..Usage::default()
-            }),
+            Delta::Usage(Usage { prompt_tokens: 3, completion_tokens: 4, ..Usage::default() }),
             Delta::Finish(FinishReason::ToolCalls),
         ]);
         let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
@@ -412,19 +385,12 @@ mod tests {
             Delta::Text("after".into()),
             Delta::Finish(FinishReason::Stop),
         ]);
-        let expected = [
-            ("t0", "{\"a\":\"}\"}"),
-            ("t1", "{\"b\":2}"),
-            ("t2", ""),
-            ("text", "after"),
-        ];
+        let expected =
+            [("t0", "{\"a\":\"}\"}"), ("t1", "{\"b\":2}"), ("t2", ""), ("text", "after")];
         let expected = expected.map(|(id, json)| (id.to_owned(), json.to_owned()));
         assert_eq!(blocks(&events), expected);
         let delta = &events[events.len() - 2].1["delta"];
-        assert_eq!(
-            delta["stop_reason"], "tool_use",
-            "a provider that says stop after a call"
-        );
+        assert_eq!(delta["stop_reason"], "tool_use", "a provider that says stop after a call");
     }
 
     #[test]

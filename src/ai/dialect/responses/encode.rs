@@ -27,12 +27,7 @@ pub(super) struct Ids {
 
 impl Ids {
     pub(super) fn new(response: &str) -> Ids {
-        Ids {
-            stem: response
-                .strip_prefix("resp_")
-                .unwrap_or(response)
-                .to_owned(),
-        }
+        Ids { stem: response.strip_prefix("resp_").unwrap_or(response).to_owned() }
     }
 
     /// The id of an item: its kind's prefix, the response's own id and the item's place.
@@ -167,12 +162,9 @@ pub(super) fn message(
     o: &mut Object<'_>,
     content: impl FnOnce(&mut Object<'_>),
 ) {
-    o.string("id", id)
-        .string("type", "message")
-        .string("status", status)
-        .array("content", |c| {
-            c.object(content);
-        });
+    o.string("id", id).string("type", "message").string("status", status).array("content", |c| {
+        c.object(content);
+    });
     o.string("role", "assistant");
 }
 
@@ -191,15 +183,13 @@ pub(super) fn refusal(text: &str, c: &mut Object<'_>) {
 
 /// Writes the members of a reasoning item.
 pub(super) fn reasoning(id: &str, text: &str, signature: Option<&str>, o: &mut Object<'_>) {
-    o.string("id", id)
-        .string("type", "reasoning")
-        .array("summary", |summary| {
-            if !text.is_empty() {
-                summary.object(|s| {
-                    s.string("type", "summary_text").string("text", text);
-                });
-            }
-        });
+    o.string("id", id).string("type", "reasoning").array("summary", |summary| {
+        if !text.is_empty() {
+            summary.object(|s| {
+                s.string("type", "summary_text").string("text", text);
+            });
+        }
+    });
     o.string_if("encrypted_content", signature);
 }
 
@@ -208,10 +198,7 @@ pub(super) fn function_call(id: &str, status: &str, call: &ToolCall, o: &mut Obj
     o.string("id", id)
         .string("type", "function_call")
         .string("status", status)
-        .string(
-            "call_id",
-            &signature::into_id(&call.id, call.signature.as_deref()),
-        )
+        .string("call_id", &signature::into_id(&call.id, call.signature.as_deref()))
         .string("name", &call.name)
         .string("arguments", &call.arguments);
 }
@@ -226,10 +213,7 @@ mod tests {
             id: None,
             model: None,
             parts: vec![
-                Part::Thinking {
-                    text: "hm".into(),
-                    signature: Some("sig".into()),
-                },
+                Part::Thinking { text: "hm".into(), signature: Some("sig".into()) },
                 Part::Text("hi".into()),
                 Part::ToolCall(ToolCall {
                     id: "c".into(),
@@ -239,19 +223,11 @@ mod tests {
                 }),
             ],
             finish: FinishReason::Length,
-            usage: Some(Usage {
-                prompt_tokens: 2,
-                completion_tokens: 3,
-                ..Usage::default()
-            }),
+            usage: Some(Usage { prompt_tokens: 2, completion_tokens: 3, ..Usage::default() }),
             logprobs: None,
         };
         let mut out = Vec::new();
-        let meta = Meta {
-            id: "resp_a".into(),
-            model: "m".into(),
-            created: 7,
-        };
+        let meta = Meta { id: "resp_a".into(), model: "m".into(), created: 7 };
         encode(&reply, &meta, &mut out);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["status"], "incomplete");

@@ -14,10 +14,7 @@ use crate::base::error::Failure;
 /// Reads a request.
 pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
     let root = read::body(body)?;
-    let mut request = Request {
-        include_usage: true,
-        ..Request::default()
-    };
+    let mut request = Request { include_usage: true, ..Request::default() };
     let mut input = None;
     let mut instructions = None;
     let mut allowed = None;
@@ -93,11 +90,7 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
         }
         None => {
             let param = format_args!("input");
-            return Err(read::wrong_type(
-                param,
-                "a string or an array of items",
-                input,
-            ));
+            return Err(read::wrong_type(param, "a string or an array of items", input));
         }
     }
     if request.messages.is_empty() {
@@ -111,9 +104,7 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
 fn stateless(param: &str) -> Failure {
     let message =
         format!("'{param}' needs stored answers, which the provider of this model does not have.");
-    Failure::new(400, message)
-        .param(param.to_owned())
-        .code("unsupported_parameter")
+    Failure::new(400, message).param(param.to_owned()).code("unsupported_parameter")
 }
 
 fn item(node: &Node<'_>, index: usize, request: &mut Request) -> Result<(), Failure> {
@@ -153,18 +144,9 @@ fn item(node: &Node<'_>, index: usize, request: &mut Request) -> Result<(), Fail
                 }
                 None => node.text_of("arguments").unwrap_or_default().to_owned(),
             };
-            let arguments = if arguments.trim().is_empty() {
-                "{}".to_owned()
-            } else {
-                arguments
-            };
+            let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
             let name = read::required_text(node, "name", at)?.to_owned();
-            let call = ToolCall {
-                id,
-                name,
-                arguments,
-                signature,
-            };
+            let call = ToolCall { id, name, arguments, signature };
             say(request, Role::Assistant, vec![Part::ToolCall(call)]);
         }
         "function_call_output" | "custom_tool_call_output" => {
@@ -173,31 +155,16 @@ fn item(node: &Node<'_>, index: usize, request: &mut Request) -> Result<(), Fail
             let found = node.get("output");
             let found = found.ok_or_else(|| read::missing(format_args!("{at}.output")))?;
             content(found, format_args!("{at}.output"), &mut parts)?;
-            say(
-                request,
-                Role::Tool,
-                vec![Part::ToolResult {
-                    id,
-                    parts,
-                    is_error: false,
-                }],
-            );
+            say(request, Role::Tool, vec![Part::ToolResult { id, parts, is_error: false }]);
         }
         "reasoning" => {
             let texts = |name: &str| -> String {
                 let items = node.get(name).map(Node::items).unwrap_or_default();
-                items
-                    .iter()
-                    .filter_map(|item| item.text_of("text"))
-                    .collect()
+                items.iter().filter_map(|item| item.text_of("text")).collect()
             };
             let content = texts("content");
             let part = Part::Thinking {
-                text: if content.is_empty() {
-                    texts("summary")
-                } else {
-                    content
-                },
+                text: if content.is_empty() { texts("summary") } else { content },
                 signature: node.text_of("encrypted_content").map(str::to_owned),
             };
             say(request, Role::Assistant, vec![part]);
@@ -218,11 +185,7 @@ fn say(request: &mut Request, role: Role, parts: Vec<Part>) {
     let joins = matches!(role, Role::Assistant | Role::Tool);
     match request.messages.last_mut() {
         Some(last) if joins && last.role == role => last.parts.extend(parts),
-        _ => request.messages.push(Message {
-            role,
-            parts,
-            name: None,
-        }),
+        _ => request.messages.push(Message { role, parts, name: None }),
     }
 }
 
@@ -238,11 +201,7 @@ fn content(node: &Node<'_>, at: fmt::Arguments<'_>, parts: &mut Vec<Part>) -> Re
         return Ok(());
     }
     if !node.is_array() {
-        return Err(read::wrong_type(
-            at,
-            "a string or an array of content parts",
-            node,
-        ));
+        return Err(read::wrong_type(at, "a string or an array of content parts", node));
     }
     for (i, item) in node.items().iter().enumerate() {
         parts.push(part(item, format_args!("{at}[{i}]"))?);
@@ -267,10 +226,9 @@ fn part(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Part, Failure> {
         "input_file" => {
             let source = if let Some(data) = node.text_of("file_data") {
                 match read::source(data) {
-                    Source::Url(data) if !data.contains(':') => Source::Base64 {
-                        media_type: "application/pdf".to_owned(),
-                        data,
-                    },
+                    Source::Url(data) if !data.contains(':') => {
+                        Source::Base64 { media_type: "application/pdf".to_owned(), data }
+                    }
                     source => source,
                 }
             } else if let Some(url) = node.text_of("file_url") {
@@ -278,16 +236,11 @@ fn part(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Part, Failure> {
             } else {
                 Source::Id(read::required_text(node, "file_id", at)?.to_owned())
             };
-            Part::File {
-                source,
-                name: node.text_of("filename").map(str::to_owned),
-            }
+            Part::File { source, name: node.text_of("filename").map(str::to_owned) }
         }
         "input_audio" => {
             let param = format_args!("{at}.input_audio");
-            let audio = node
-                .get("input_audio")
-                .ok_or_else(|| read::missing(param))?;
+            let audio = node.get("input_audio").ok_or_else(|| read::missing(param))?;
             Part::Audio {
                 data: read::required_text(audio, "data", param)?.to_owned(),
                 format: read::required_text(audio, "format", param)?.to_owned(),
@@ -320,10 +273,7 @@ fn tools(node: &Node<'_>) -> Result<Vec<Tool>, Failure> {
                     strict: tool.get("strict").and_then(Node::boolean),
                 })
             }
-            kind => Ok(Tool::Provider {
-                kind: kind.to_owned(),
-                json: tool.raw.to_owned(),
-            }),
+            kind => Ok(Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() }),
         }
     })
     .collect()
@@ -346,23 +296,13 @@ fn tool_choice(node: &Node<'_>) -> Result<(ToolChoice, Option<Vec<String>>), Fai
     let at = format_args!("tool_choice");
     read::object(node, at)?;
     match read::required_text(node, "type", at)? {
-        "function" => Ok((
-            ToolChoice::Function(read::required_text(node, "name", at)?.to_owned()),
-            None,
-        )),
+        "function" => {
+            Ok((ToolChoice::Function(read::required_text(node, "name", at)?.to_owned()), None))
+        }
         "allowed_tools" => {
-            let names = node
-                .get("tools")
-                .map(Node::items)
-                .unwrap_or_default()
-                .iter();
-            let names = names
-                .filter_map(|tool| tool.text_of("name"))
-                .map(str::to_owned);
-            Ok((
-                word(node.text_of("mode").unwrap_or("auto"))?,
-                Some(names.collect()),
-            ))
+            let names = node.get("tools").map(Node::items).unwrap_or_default().iter();
+            let names = names.filter_map(|tool| tool.text_of("name")).map(str::to_owned);
+            Ok((word(node.text_of("mode").unwrap_or("auto"))?, Some(names.collect())))
         }
         // A choice of a tool that only OpenAI runs.
         _ => Ok((ToolChoice::Auto, None)),
@@ -372,9 +312,7 @@ fn tool_choice(node: &Node<'_>) -> Result<(ToolChoice, Option<Vec<String>>), Fai
 fn text(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
     read::object(node, format_args!("text"))?;
     if let Some(verbosity) = node.get("verbosity") {
-        request
-            .extra
-            .push(("verbosity".to_owned(), verbosity.raw.to_owned()));
+        request.extra.push(("verbosity".to_owned(), verbosity.raw.to_owned()));
     }
     let Some(format) = node.get("format") else {
         return Ok(());
@@ -397,10 +335,7 @@ fn text(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
         }
         _ => {
             let param = format_args!("text.format.type");
-            return Err(read::wrong_value(
-                param,
-                "'text', 'json_object' or 'json_schema'",
-            ));
+            return Err(read::wrong_value(param, "'text', 'json_object' or 'json_schema'"));
         }
     };
     Ok(())
@@ -442,10 +377,7 @@ mod tests {
         )
         .unwrap();
         let roles: Vec<Role> = request.messages.iter().map(|m| m.role).collect();
-        assert_eq!(
-            roles,
-            [Role::System, Role::User, Role::Assistant, Role::Tool]
-        );
+        assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool]);
         let turn = &request.messages[2].parts;
         assert_eq!(turn.len(), 4, "one turn is one message");
         assert!(
@@ -465,26 +397,16 @@ mod tests {
     #[test]
     fn state_is_refused_clearly() {
         for (body, param) in [
-            (
-                r#"{"input":"a","previous_response_id":"resp_1"}"#,
-                "previous_response_id",
-            ),
+            (r#"{"input":"a","previous_response_id":"resp_1"}"#, "previous_response_id"),
             (r#"{"input":"a","store":true}"#, "store"),
             (r#"{"input":"a","background":true}"#, "background"),
             (r#"{"input":"a","conversation":"c"}"#, "conversation"),
-            (
-                r#"{"input":[{"type":"item_reference","id":"x"}]}"#,
-                "item_reference",
-            ),
+            (r#"{"input":[{"type":"item_reference","id":"x"}]}"#, "item_reference"),
         ] {
             let failure = decode(body.as_bytes()).unwrap_err();
             assert_eq!(failure.status, 400, "{body}");
             assert_eq!(failure.param.as_deref(), Some(param), "{body}");
-            assert_eq!(
-                failure.code.as_deref(),
-                Some("unsupported_parameter"),
-                "{body}"
-            );
+            assert_eq!(failure.code.as_deref(), Some("unsupported_parameter"), "{body}");
         }
         assert!(decode(br#"{"input":"a","store":false,"previous_response_id":null}"#).is_ok());
     }
@@ -496,26 +418,14 @@ mod tests {
             (r#"{"input":[]}"#, "input"),
             (r#"{"input":5}"#, "input"),
             (r#"{"input":[5]}"#, "input[0]"),
-            (
-                r#"{"input":[{"role":"king","content":"a"}]}"#,
-                "input[0].role",
-            ),
-            (
-                r#"{"input":[{"role":"user","content":[{"type":"x"}]}]}"#,
-                "input[0].content[0].type",
-            ),
-            (
-                r#"{"input":[{"type":"function_call","name":"f"}]}"#,
-                "input[0].call_id",
-            ),
+            (r#"{"input":[{"role":"king","content":"a"}]}"#, "input[0].role"),
+            (r#"{"input":[{"role":"user","content":[{"type":"x"}]}]}"#, "input[0].content[0].type"),
+            (r#"{"input":[{"type":"function_call","name":"f"}]}"#, "input[0].call_id"),
             (
                 r#"{"input":"a","text":{"format":{"type":"json_schema","name":"n"}}}"#,
                 "text.format.schema",
             ),
-            (
-                r#"{"input":"a","max_output_tokens":0}"#,
-                "max_output_tokens",
-            ),
+            (r#"{"input":"a","max_output_tokens":0}"#, "max_output_tokens"),
             (r#"{"input":"a","tool_choice":"maybe"}"#, "tool_choice"),
         ] {
             let failure = decode(body.as_bytes()).unwrap_err();

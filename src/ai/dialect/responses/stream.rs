@@ -66,8 +66,7 @@ impl Encoder {
 
     fn event(&mut self, name: &str, out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
         write::event(out, Some(name), |o| {
-            o.string("type", name)
-                .number("sequence_number", self.sequence);
+            o.string("type", name).number("sequence_number", self.sequence);
             fill(o);
         });
         self.sequence += 1;
@@ -113,10 +112,7 @@ impl Encoder {
     fn enter(&mut self, kind: Kind, out: &mut Vec<u8>) -> usize {
         self.begin(out);
         if let Some(place) = self.items.len().checked_sub(1)
-            && self
-                .items
-                .get(place)
-                .is_some_and(|item| item.is_open && kind.is(&item.part))
+            && self.items.get(place).is_some_and(|item| item.is_open && kind.is(&item.part))
         {
             return place;
         }
@@ -124,17 +120,13 @@ impl Encoder {
         let part = match kind {
             Kind::Text => Part::Text(String::new()),
             Kind::Refusal => Part::Refusal(String::new()),
-            Kind::Thinking => Part::Thinking {
-                text: String::new(),
-                signature: None,
-            },
+            Kind::Thinking => Part::Thinking { text: String::new(), signature: None },
         };
         let prefix = if kind == Kind::Thinking { "rs" } else { "msg" };
         let place = self.add(prefix, part, 0, out);
         if kind != Kind::Thinking {
             self.about("response.content_part.added", place, out, |item, o| {
-                o.number("content_index", 0)
-                    .object("part", |p| empty_part(&item.part, p));
+                o.number("content_index", 0).object("part", |p| empty_part(&item.part, p));
             });
         }
         place
@@ -144,13 +136,7 @@ impl Encoder {
     fn add(&mut self, prefix: &str, part: Part, call: u32, out: &mut Vec<u8>) -> usize {
         let place = self.items.len();
         let id = self.ids.make(prefix, place);
-        self.items.push(Item {
-            id,
-            part,
-            call,
-            is_open: true,
-            has_summary: false,
-        });
+        self.items.push(Item { id, part, call, is_open: true, has_summary: false });
         self.item_event("response.output_item.added", place, true, out);
         place
     }
@@ -223,8 +209,7 @@ impl Encoder {
             Some(name) if name.contains("arguments") => {
                 self.about(name, place, out, |item, o| {
                     if let Part::ToolCall(call) = &item.part {
-                        o.string("name", &call.name)
-                            .string("arguments", &call.arguments);
+                        o.string("name", &call.name).string("arguments", &call.arguments);
                     }
                 });
             }
@@ -238,35 +223,22 @@ impl Encoder {
                     };
                 });
                 self.about("response.content_part.done", place, out, |item, o| {
-                    o.number("content_index", 0)
-                        .object("part", |p| match &item.part {
-                            Part::Text(text) => encode::output_text(text, p),
-                            Part::Refusal(text) => encode::refusal(text, p),
-                            _ => {}
-                        });
+                    o.number("content_index", 0).object("part", |p| match &item.part {
+                        Part::Text(text) => encode::output_text(text, p),
+                        Part::Refusal(text) => encode::refusal(text, p),
+                        _ => {}
+                    });
                 });
             }
             None if has_summary => {
-                self.about(
-                    "response.reasoning_summary_text.done",
-                    place,
-                    out,
-                    |item, o| {
-                        o.number("summary_index", 0)
-                            .string("text", thought(&item.part));
-                    },
-                );
-                self.about(
-                    "response.reasoning_summary_part.done",
-                    place,
-                    out,
-                    |item, o| {
-                        o.number("summary_index", 0).object("part", |p| {
-                            p.string("type", "summary_text")
-                                .string("text", thought(&item.part));
-                        });
-                    },
-                );
+                self.about("response.reasoning_summary_text.done", place, out, |item, o| {
+                    o.number("summary_index", 0).string("text", thought(&item.part));
+                });
+                self.about("response.reasoning_summary_part.done", place, out, |item, o| {
+                    o.number("summary_index", 0).object("part", |p| {
+                        p.string("type", "summary_text").string("text", thought(&item.part));
+                    });
+                });
             }
             None => {}
         }
@@ -275,10 +247,8 @@ impl Encoder {
     fn call_started(&mut self, index: u32, call: ToolCall, out: &mut Vec<u8>) {
         self.begin(out);
         // Calls may be open side by side; anything else is over when a call begins.
-        let calls_only = self
-            .items
-            .iter()
-            .all(|i| !i.is_open || matches!(i.part, Part::ToolCall(_)));
+        let calls_only =
+            self.items.iter().all(|i| !i.is_open || matches!(i.part, Part::ToolCall(_)));
         if !calls_only {
             self.close(out);
         }
@@ -292,21 +262,12 @@ impl Encoder {
         let Some(place) = self.items.iter().rposition(is_it) else {
             return;
         };
-        if let Some(Item {
-            part: Part::ToolCall(call),
-            ..
-        }) = self.items.get_mut(place)
-        {
+        if let Some(Item { part: Part::ToolCall(call), .. }) = self.items.get_mut(place) {
             call.arguments.push_str(json);
         }
-        self.about(
-            "response.function_call_arguments.delta",
-            place,
-            out,
-            |_, o| {
-                o.string("delta", json);
-            },
-        );
+        self.about("response.function_call_arguments.delta", place, out, |_, o| {
+            o.string("delta", json);
+        });
     }
 }
 
@@ -339,26 +300,16 @@ impl StreamEncoder for Encoder {
             Delta::Start { .. } => self.begin(out),
             Delta::Text(more) => {
                 let place = self.enter(Kind::Text, out);
-                if let Some(Item {
-                    part: Part::Text(text),
-                    ..
-                }) = self.items.get_mut(place)
-                {
+                if let Some(Item { part: Part::Text(text), .. }) = self.items.get_mut(place) {
                     text.push_str(more);
                 }
                 self.about("response.output_text.delta", place, out, |_, o| {
-                    o.number("content_index", 0)
-                        .string("delta", more)
-                        .raw("logprobs", "[]");
+                    o.number("content_index", 0).string("delta", more).raw("logprobs", "[]");
                 });
             }
             Delta::Refusal(more) => {
                 let place = self.enter(Kind::Refusal, out);
-                if let Some(Item {
-                    part: Part::Refusal(text),
-                    ..
-                }) = self.items.get_mut(place)
-                {
+                if let Some(Item { part: Part::Refusal(text), .. }) = self.items.get_mut(place) {
                     text.push_str(more);
                 }
                 self.about("response.refusal.delta", place, out, |_, o| {
@@ -374,32 +325,20 @@ impl StreamEncoder for Encoder {
                     text.push_str(more);
                 }
                 if !std::mem::replace(&mut item.has_summary, true) {
-                    self.about(
-                        "response.reasoning_summary_part.added",
-                        place,
-                        out,
-                        |_, o| {
-                            o.number("summary_index", 0).object("part", |p| {
-                                p.string("type", "summary_text").string("text", "");
-                            });
-                        },
-                    );
+                    self.about("response.reasoning_summary_part.added", place, out, |_, o| {
+                        o.number("summary_index", 0).object("part", |p| {
+                            p.string("type", "summary_text").string("text", "");
+                        });
+                    });
                 }
-                self.about(
-                    "response.reasoning_summary_text.delta",
-                    place,
-                    out,
-                    |_, o| {
-                        o.number("summary_index", 0).string("delta", more);
-                    },
-                );
+                self.about("response.reasoning_summary_text.delta", place, out, |_, o| {
+                    o.number("summary_index", 0).string("delta", more);
+                });
             }
             Delta::Signature(found) => {
                 let place = self.enter(Kind::Thinking, out);
-                if let Some(Item {
-                    part: Part::Thinking { signature, .. },
-                    ..
-                }) = self.items.get_mut(place)
+                if let Some(Item { part: Part::Thinking { signature, .. }, .. }) =
+                    self.items.get_mut(place)
                 {
                     *signature = Some(found.clone());
                 }
@@ -412,12 +351,7 @@ impl StreamEncoder for Encoder {
                 self.add("rs", Part::RedactedThinking(data.clone()), 0, out);
                 self.close(out);
             }
-            Delta::ToolCallStart {
-                index,
-                id,
-                name,
-                signature: found,
-            } => {
+            Delta::ToolCallStart { index, id, name, signature: found } => {
                 let call = ToolCall {
                     id: signature::into_id(id, found.as_deref()).into_owned(),
                     name: name.clone(),
@@ -492,11 +426,7 @@ mod tests {
     }
 
     fn encoder() -> Encoder {
-        Encoder::new(Meta {
-            id: "resp_a".into(),
-            model: "m".into(),
-            created: 7,
-        })
+        Encoder::new(Meta { id: "resp_a".into(), model: "m".into(), created: 7 })
     }
 
     #[test]
@@ -504,35 +434,15 @@ mod tests {
         let mut encoder = encoder();
         let mut out = Vec::new();
         for delta in [
-            Delta::Start {
-                id: None,
-                model: None,
-            },
+            Delta::Start { id: None, model: None },
             Delta::Thinking("hm".into()),
             Delta::Signature("sig".into()),
             Delta::Text("a".into()),
             Delta::Text("b".into()),
-            Delta::ToolCallStart {
-                index: 0,
-                id: "c0".into(),
-                name: "f".into(),
-                signature: None,
-            },
-            Delta::ToolCallStart {
-                index: 1,
-                id: "c1".into(),
-                name: "g".into(),
-                signature: None,
-            },
-            Delta::ToolCallArguments {
-                index: 0,
-                json: "{\"x\":1}".into(),
-            },
-            Delta::Usage(Usage {
-                prompt_tokens: 3,
-                completion_tokens: 4,
-                ..Usage::default()
-            }),
+            Delta::ToolCallStart { index: 0, id: "c0".into(), name: "f".into(), signature: None },
+            Delta::ToolCallStart { index: 1, id: "c1".into(), name: "g".into(), signature: None },
+            Delta::ToolCallArguments { index: 0, json: "{\"x\":1}".into() },
+            Delta::Usage(Usage { prompt_tokens: 3, completion_tokens: 4, ..Usage::default() }),
             Delta::Finish(FinishReason::ToolCalls),
         ] {
             StreamEncoder::event(&mut encoder, &delta, &mut out);
@@ -596,24 +506,15 @@ mod tests {
         let all = events(out);
         let last = all.last().unwrap();
         assert_eq!(last["type"], "response.incomplete");
-        assert_eq!(
-            last["response"]["incomplete_details"]["reason"],
-            "max_output_tokens"
-        );
+        assert_eq!(last["response"]["incomplete_details"]["reason"], "max_output_tokens");
 
         let mut second = encoder();
         let mut out = Vec::new();
         StreamEncoder::event(&mut second, &Delta::Text("a".into()), &mut out);
-        second.fail(
-            &Failure::new(502, "it broke").code("upstream_failed"),
-            &mut out,
-        );
+        second.fail(&Failure::new(502, "it broke").code("upstream_failed"), &mut out);
         let all = events(out);
         assert_eq!(all[all.len() - 2]["type"], "error");
-        assert_eq!(
-            all.last().unwrap()["response"]["error"]["code"],
-            "upstream_failed"
-        );
+        assert_eq!(all.last().unwrap()["response"]["error"]["code"], "upstream_failed");
         assert!(all.iter().all(|e| e["type"] != "response.completed"));
     }
 }
