@@ -12,6 +12,8 @@ Usage:
                           serve until TERM or INT, then drain and end
   neurohttp check [-c FILE]
                           check the configuration and print what it comes to
+  neurohttp chat [-c FILE] [-m MODEL] PROMPT...
+                          one prompt, streamed to the terminal
   neurohttp kernels       CPU features, chosen kernels, self-test
   neurohttp --version | --help
 
@@ -29,9 +31,10 @@ Exit status: 0 fine, 1 failed while running, 2 usage or configuration error.
 ";
 
 /// What to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
     Serve,
+    Chat { model: Option<String>, prompt: String },
     Check,
     Kernels,
     Version,
@@ -67,9 +70,17 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Options, String> {
     };
     let mut listens = Vec::new();
     let mut command = None;
+    let mut model = None;
+    let mut prompt: Vec<String> = Vec::new();
+    let mut only_prompt = false;
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let text = word.to_str().ok_or_else(|| format!("{word:?} is not text"))?;
+        let is_chat = matches!(command, Some(Command::Chat { .. }));
+        if is_chat && (only_prompt || !text.starts_with('-')) {
+            prompt.push(text.to_owned());
+            continue;
+        }
         let (name, attached) = match text.split_once('=') {
             Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
             _ => (text, None),
@@ -90,6 +101,11 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Options, String> {
                     .ok_or_else(|| format!("--set {set}: section.key=value is expected"))?;
                 options.sets.push((key.trim().to_owned(), value.trim().to_owned()));
             }
+            "-m" | "--model" if is_chat => model = Some(as_text(value("a model")?)?),
+            "--" if is_chat => only_prompt = true,
+            "chat" if command.is_none() => {
+                command = Some(Command::Chat { model: None, prompt: String::new() });
+            }
             "serve" | "check" | "kernels" if command.is_none() => {
                 command = Some(match name {
                     "serve" => Command::Serve,
@@ -103,7 +119,13 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Options, String> {
     if !listens.is_empty() {
         options.sets.push(("server.listen".to_owned(), listens.join(",")));
     }
-    options.command = command.unwrap_or(Command::Serve);
+    options.command = match command {
+        Some(Command::Chat { .. }) if prompt.is_empty() => {
+            return Err("chat needs a prompt".to_owned());
+        }
+        Some(Command::Chat { .. }) => Command::Chat { model, prompt: prompt.join(" ") },
+        command => command.unwrap_or(Command::Serve),
+    };
     Ok(options)
 }
 
@@ -128,6 +150,8 @@ mod tests {
         assert_eq!(options.sets, sets.map(|(k, v)| (k.to_owned(), v.to_owned())));
         assert!(check("").unwrap().is_bare());
         assert_eq!(check("--config=a check").unwrap().command, Command::Check);
+        let chat = Command::Chat { model: Some("m".into()), prompt: "hi -x there".into() };
+        assert_eq!(check("chat -m m hi -- -x there").unwrap().command, chat);
         assert_eq!(check("kernels").unwrap().command, Command::Kernels);
         assert_eq!(check("--listen=a --listen b").unwrap().sets[0].1, "a,b");
     }
@@ -138,6 +162,8 @@ mod tests {
             ("dance", "dance is not understood; see neurohttp --help"),
             ("serve check", "check is not understood; see neurohttp --help"),
             ("-c", "-c needs a file"),
+            ("chat", "chat needs a prompt"),
+            ("chat -m", "-m needs a model"),
             ("--set a", "--set a: section.key=value is expected"),
             ("--frob=1", "--frob=1 is not understood; see neurohttp --help"),
         ] {

@@ -5,10 +5,12 @@
 mod cli;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use neurohttp::config::{self, Config, Listen, Sources};
 use neurohttp::kernel;
-use neurohttp::server::{Server, Setup};
+use neurohttp::server::client::{Client, prompt_json};
+use neurohttp::server::{LogSink, Server, Setup};
 use neurohttp::sys::proc;
 use neurohttp::sys::signal::{self, Signals};
 
@@ -58,6 +60,9 @@ fn run(options: &Options, is_aionic: bool) -> Result<(), Trouble> {
             say(&config.to_toml_masked())
         }
         Command::Serve => serve(load(options, is_aionic)?),
+        Command::Chat { model, prompt } => {
+            chat(load(options, is_aionic)?, model.as_deref(), prompt)
+        }
     }
 }
 
@@ -108,6 +113,36 @@ fn serve(config: Config) -> Result<(), Trouble> {
     }
     server.stop();
     server.wait(None).map_err(ended)
+}
+
+/// One prompt, its answer as it comes.
+fn chat(config: Config, model: Option<&str>, prompt: &str) -> Result<(), Trouble> {
+    let client = Client::new(config, Some(Arc::new(Errors))).map_err(ended)?;
+    let mut trouble = None;
+    let answered = client.chat_stream(&prompt_json(model, prompt), &mut |delta| {
+        use std::io::Write as _;
+        let mut out = std::io::stdout();
+        let written = out.write_all(delta.text.as_bytes()).and_then(|()| out.flush());
+        trouble = written.err();
+        trouble.is_none()
+    });
+    match (answered, trouble) {
+        (_, Some(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        (_, Some(error)) => Err(Trouble::Running(format!("standard output: {error}"))),
+        (Err(error), None) => Err(Trouble::Running(error.to_string())),
+        (Ok(_), None) => say("\n"),
+    }
+}
+
+/// Of the log only what a person at a terminal needs.
+struct Errors;
+
+impl LogSink for Errors {
+    fn line(&self, level: i32, message: &str) {
+        if level <= 2 {
+            eprintln!("neurohttp: {message}");
+        }
+    }
 }
 
 fn ended(error: neurohttp::base::error::Error) -> Trouble {

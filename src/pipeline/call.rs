@@ -187,7 +187,8 @@ impl Call {
         }
         end_head(&mut head, encoded.body.len());
         if !encoded.dropped.is_empty() {
-            drop(response.set_header(b"x-neurohttp-dropped", encoded.dropped.join(",").as_bytes()));
+            let _ =
+                response.set_header(b"x-neurohttp-dropped", encoded.dropped.join(",").as_bytes());
         }
         let kind = if self.scan.stream {
             Kind::TranslateStream {
@@ -302,8 +303,8 @@ fn is_listed(connection: Option<&[u8]>, name: &[u8]) -> bool {
 /// Says who answers. Names that could split the head are left out.
 fn mark(response: &mut Response, provider: &str, model: &str) {
     response.headers.push(b"x-neurohttp-cache", b"bypass");
-    drop(response.set_header(b"x-neurohttp-provider", provider.as_bytes()));
-    drop(response.set_header(b"x-neurohttp-model", model.as_bytes()));
+    let _ = response.set_header(b"x-neurohttp-provider", provider.as_bytes());
+    let _ = response.set_header(b"x-neurohttp-model", model.as_bytes());
 }
 
 /// The head of a streamed answer. Proxies in front of us must not collect it.
@@ -624,7 +625,7 @@ fn forward_answer_fields(head: &ResponseHead, raw: &[u8], response: &mut Respons
             continue;
         }
         // A field that does not fit any more is left out; the answer matters more.
-        drop(response.add_header(name, field.value.of(raw)));
+        let _ = response.add_header(name, field.value.of(raw));
     }
 }
 

@@ -86,7 +86,13 @@ fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Ste
 pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call, Failure> {
     let scan = scan::scan(body)?;
     let body = scan::set_stream(body, &scan, stream);
-    let scan = scan::scan(&body)?;
+    let mut scan = scan::scan(&body)?;
+    let mut body = body;
+    if stream && !scan.include_usage {
+        let patch = scan::Patch { model: None, include_usage: true };
+        body = scan::patch(&body, &scan, &patch);
+        scan = scan::scan(&body)?;
+    }
     let plan = app.router.resolve(scan.model.as_deref())?;
     let meta = Meta {
         id: answer_id(Dialect::OpenAiChat, id),

@@ -5,7 +5,6 @@
 //! after it the dialect's error event, or a cut connection, tells the truth.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::deadline::Deadline;
@@ -40,7 +39,7 @@ enum Phase {
 /// A call under way.
 pub(super) struct CallState {
     call: Box<Call>,
-    app: Rc<Arc<App>>,
+    app: Arc<Arc<App>>,
     sink: Sink,
     phase: Phase,
     pub(super) outgoing: Option<Box<Outgoing>>,
@@ -73,7 +72,7 @@ impl Worker {
     fn start_call(&mut self, call: Box<Call>, sink: Sink) {
         let state = CallState {
             call,
-            app: Rc::clone(&self.app),
+            app: Arc::clone(&self.app),
             sink,
             phase: Phase::Connecting,
             outgoing: None,
@@ -109,7 +108,7 @@ impl Worker {
     /// Begins the next attempt.
     fn attempt(&mut self, key: Key) {
         let Some(state) = self.calls.get_mut(key) else { return };
-        let app = Rc::clone(&state.app);
+        let app = Arc::clone(&state.app);
         let attempt = state.call.attempt(&app, &mut state.response);
         match attempt {
             Ok(Attempt::Remote(outgoing, inbound)) => {
@@ -275,6 +274,10 @@ impl Worker {
             return;
         }
         self.stats.call_failures.add(1);
+        if matches!(state.sink, Sink::Host(_)) {
+            self.deliver_failure(key, &failure);
+            return;
+        }
         let mut out = Vec::new();
         let told = match &mut state.inbound {
             Some(inbound) => inbound.fail_stream(&failure, &mut out),

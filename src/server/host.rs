@@ -14,8 +14,8 @@ use crate::exchange::Response;
 /// What a waiting thread finds.
 #[derive(Debug)]
 pub(super) enum Piece {
-    /// The answer's head: its status, and whether events follow.
-    Head(u16, bool),
+    /// The answer's head: whether events follow.
+    Head(bool),
     /// Body bytes.
     Bytes(Vec<u8>),
     /// The answer is complete.
@@ -36,7 +36,7 @@ pub(super) struct HostCall {
 #[derive(Default)]
 struct State {
     key: Option<Key>,
-    head: Option<(u16, bool)>,
+    head: Option<bool>,
     bytes: Vec<u8>,
     is_full: bool,
     ended: Option<Result<(), Failure>>,
@@ -62,7 +62,7 @@ impl HostCall {
             .headers
             .get(b"content-type")
             .is_some_and(|value| value.to_ascii_lowercase().starts_with(b"text/event-stream"));
-        self.change(|state| state.head = Some((response.effective_status(), events)));
+        self.change(|state| state.head = Some(events));
     }
 
     /// Takes body bytes; returns how many wait.
@@ -113,8 +113,8 @@ impl HostCall {
             if state.cancelled {
                 return Piece::Cancelled;
             }
-            if let Some((status, events)) = state.head.take() {
-                return Piece::Head(status, events);
+            if let Some(events) = state.head.take() {
+                return Piece::Head(events);
             }
             if !state.bytes.is_empty() {
                 let bytes = std::mem::take(&mut state.bytes);

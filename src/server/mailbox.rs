@@ -74,16 +74,16 @@ impl Mailbox {
         std::ptr::from_ref(self).addr()
     }
 
-    pub(super) fn post(&self, message: Message) {
-        // A worker that has ended drops its receiver; then the message is dropped here, and with
-        // it whatever it owns.
+    /// False when the worker has ended; the message is dropped then, and with it what it owns.
+    pub(super) fn post(&self, message: Message) -> bool {
         if self.sender.send(message).is_err() {
-            return;
+            return false;
         }
         // SeqCst: the swap must not move before the send, or the worker could look too early.
         if !self.told.swap(true, Ordering::SeqCst) && !self.is_loop_thread() {
             self.wake.wake();
         }
+        true
     }
 
     /// Makes the loop turn. Async-signal-safe.

@@ -3,7 +3,6 @@
 use std::io::ErrorKind as Io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::call::Sink;
@@ -443,7 +442,7 @@ impl Worker {
     /// Takes a complete request through the pipeline.
     fn answer_request(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(exchange) = &mut active.exchange else { return };
-        let app = Rc::clone(&self.app);
+        let app = Arc::clone(&self.app);
         let matched = &active.matched;
         // A handler in Rust may panic; what it left behind is thrown away with the response.
         let step = catch_unwind(AssertUnwindSafe(|| pipeline::run(&app, exchange, matched, false)));
@@ -482,7 +481,7 @@ impl Worker {
             self.refuse(key, fd, active, &failure.retry_after(1));
             return;
         }
-        let app = Arc::clone(&self.app);
+        let app = Arc::clone(&*self.app);
         let mailbox = Arc::clone(&self.mailbox);
         let ticket = Ticket { place: key.0, serial: active.serial };
         let is_ai = pipeline::half_close_means_gone(&matched);
@@ -615,7 +614,7 @@ impl Worker {
     /// The response is complete: sends it.
     fn respond(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(mut exchange) = active.exchange.take() else { return };
-        let app = Rc::clone(&self.app);
+        let app = Arc::clone(&self.app);
         let done = catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, &mut exchange)));
         if done.is_err() {
             tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
@@ -780,7 +779,7 @@ impl Worker {
     /// `length` is that of the body when it is known.
     fn begin_stream(&mut self, key: Key, fd: RawFd, active: &mut Active, length: Option<u64>) {
         let Some(mut exchange) = active.exchange.take() else { return };
-        let app = Rc::clone(&self.app);
+        let app = Arc::clone(&self.app);
         let done = catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, &mut exchange)));
         if done.is_err() {
             tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");

@@ -13,7 +13,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -42,6 +41,7 @@ const MARK_CONN: u64 = 0;
 const MARK_LISTENER: u64 = 1;
 const MARK_WAKE: u64 = 2;
 const MARK_ACCEPT: u64 = 3;
+const MARK_TIMER: u64 = 6;
 pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
@@ -66,8 +66,9 @@ pub(super) struct Worker {
     pub(super) ready_ups: Vec<Key>,
     pub(super) wheel: Wheel,
     due: Vec<u64>,
-    /// The snapshot requests are answered with; cheap to keep a copy of on this thread.
-    pub(super) app: Rc<Arc<App>>,
+    /// The snapshot requests are answered with. The outer count is this worker's own, so that
+    /// keeping a copy writes nothing that other workers read.
+    pub(super) app: Arc<Arc<App>>,
     version: u64,
     /// Connections that have more to do.
     ready: Vec<Key>,
@@ -107,7 +108,7 @@ impl Worker {
         let epoll = Epoll::new()?;
         epoll.add(mailbox.wake_fd(), epoll::IN, MARK_WAKE << MARK_SHIFT)?;
         let now_us = clock::monotonic_us();
-        let app = Rc::new(core.app());
+        let app = Arc::new(core.app());
         let version = core.version.load(Ordering::Acquire);
         let stats = Arc::clone(&core.workers[index].stats);
         let mut worker = Worker {
@@ -169,6 +170,32 @@ impl Worker {
         self.mailbox.set_own(false);
     }
 
+    /// Has the host's timer wake the loop.
+    pub(super) fn watch_timer(&self, fd: RawFd) -> std::io::Result<()> {
+        // Edge-triggered: arming it anew is what counts, not reading it.
+        self.epoll.add(fd, epoll::IN | epoll::EDGE, MARK_TIMER << MARK_SHIFT)
+    }
+
+    /// One turn on a thread of the host.
+    pub(super) fn turn_for_host(&mut self, wait_ms_max: Option<u64>) -> Option<usize> {
+        let mut events = [epoll::Event { events: 0, u64: 0 }; limits::EVENTS_PER_TURN];
+        self.mailbox.set_own(true);
+        let handled = self.turn(&mut events, wait_ms_max);
+        self.mailbox.set_own(false);
+        handled
+    }
+
+    pub(super) fn end_for_host(&mut self) {
+        self.mailbox.set_own(true);
+        self.end();
+        self.mailbox.set_own(false);
+    }
+
+    /// When the loop wants to turn again by itself.
+    pub(super) fn next_in_ms(&self) -> Option<u64> {
+        self.wait_ms(None)
+    }
+
     /// One turn of the loop. Returns how many events it handled; `None` once the server is stopped
     /// and nothing is left to do. `wait_ms_max` bounds the wait.
     pub(super) fn turn(
@@ -187,7 +214,11 @@ impl Worker {
                 MARK_CONN => self.on_conn_event(Key(data), flags),
                 MARK_UP => self.on_up_event(Key(data & MARK_MASK), flags),
                 MARK_LISTENER => self.accept((data & MARK_MASK) as usize),
-                _ => self.mailbox.clear_wake(),
+                MARK_TIMER => handled -= 1,
+                _ => {
+                    handled -= 1;
+                    self.mailbox.clear_wake();
+                }
             }
         }
         handled += self.read_messages();
@@ -233,7 +264,7 @@ impl Worker {
         let version = self.core.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
-            self.app = Rc::new(self.core.app());
+            self.app = Arc::new(self.core.app());
         }
     }
 
@@ -392,7 +423,10 @@ impl Worker {
                     let peer = address.map_or(Peer::Unix, Peer::Tcp);
                     self.stats.accepted.add(1);
                     match self.core.less_loaded(self.index) {
-                        Some(other) => other.post(Message::Accepted(fd, peer)),
+                        Some(other) => {
+                            // A worker that has ended closes it by dropping it.
+                            other.post(Message::Accepted(fd, peer));
+                        }
                         None => self.adopt(fd, peer),
                     }
                 }

@@ -35,6 +35,7 @@ pub fn decode_failure(status: u16, retry_after_s: Option<u32>, body: &[u8]) -> F
             .code("upstream_failed"),
     };
     failure.retry_after_s = retry_after_s;
+    failure.upstream_status = Some(status);
     failure
 }
 
