@@ -106,8 +106,9 @@ impl Facts {
         }
     }
 
-    /// Takes up one field. What belongs to requests only is skipped in responses.
-    #[inline(always)]
+    /// Takes up one field that decides framing or connection. What belongs to requests only is
+    /// skipped in responses.
+    #[inline]
     fn note<const REQUEST: bool>(
         &mut self,
         known: Known,
@@ -139,7 +140,6 @@ impl Facts {
             }
             _ => {}
         }
-        self.seen |= known.bit();
         Ok(())
     }
 
@@ -240,6 +240,7 @@ pub(super) fn parse<const REQUEST: bool>(
     loop {
         if phase == Phase::LineStart {
             match window.get(position) {
+                Some(&byte) if chars::is(byte, chars::TOKEN) => {}
                 None => partial!(),
                 Some(b'\r') => match window.get(position + 1) {
                     None => partial!(),
@@ -250,7 +251,7 @@ pub(super) fn parse<const REQUEST: bool>(
                     Some(_) => return Err(HeadError::BareCr),
                 },
                 Some(b' ' | b'\t') => return Err(HeadError::ObsoleteFold),
-                Some(_) => {}
+                Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
             }
             if fields.len() >= usize::from(fields_max) {
                 return Err(HeadError::TooManyFields);
@@ -260,19 +261,14 @@ pub(super) fn parse<const REQUEST: bool>(
         }
 
         if phase == Phase::Name {
-            let from = position;
-            position = chars::find_near(window, from, b':');
-            name = Span::new(mark, position);
-            known = Known::from_name(name.of(window));
-            // A known name is a token. Any other one is looked at byte by byte, and so is one that
-            // is not whole, to refuse it at its first wrong byte.
-            if known == Known::Other || position == window.len() {
-                match window.get(chars::end_of(window, from, chars::TOKEN)) {
-                    None => partial!(),
-                    Some(b':') if position > mark => {}
-                    Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
-                }
+            position = chars::end_of_token(window, position);
+            match window.get(position) {
+                None => partial!(),
+                Some(b':') => {}
+                Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
             }
+            name = Span::new(mark, position);
+            known = Known::from_part(window, mark, position);
             position += 1;
             phase = Phase::Blanks;
         }
@@ -290,14 +286,11 @@ pub(super) fn parse<const REQUEST: bool>(
         }
 
         position = chars::end_of_value(window, position);
-        match window.get(position) {
-            None => partial!(),
-            Some(b'\r') => match window.get(position + 1) {
-                None => partial!(),
-                Some(b'\n') => {}
-                Some(_) => return Err(HeadError::BareCr),
-            },
-            Some(&byte) => return Err(error_at(byte, HeadError::BadFieldValue)),
+        match (window.get(position), window.get(position + 1)) {
+            (Some(b'\r'), Some(b'\n')) => {}
+            (Some(b'\r'), Some(_)) => return Err(HeadError::BareCr),
+            (Some(b'\r') | None, _) => partial!(),
+            (Some(&byte), _) => return Err(error_at(byte, HeadError::BadFieldValue)),
         }
         let mut end = position;
         while end > mark && matches!(window.get(end - 1), Some(b' ' | b'\t')) {
@@ -305,7 +298,10 @@ pub(super) fn parse<const REQUEST: bool>(
         }
         let value = Span::new(mark, end);
         fields.push(Field { name, value, known });
-        facts.note::<REQUEST>(known, value.of(window), value)?;
+        if known.is_framing() {
+            facts.note::<REQUEST>(known, value.of(window), value)?;
+        }
+        facts.seen |= known.bit();
         position += 2;
         phase = Phase::LineStart;
     }
