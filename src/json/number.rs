@@ -59,27 +59,20 @@ fn parts(text: &[u8]) -> Option<(u64, i32)> {
     };
     let mut shift = 0i32;
     for &digit in digits {
-        let longer = shift
-            .checked_mul(10)
-            .and_then(|ten| ten.checked_add(i32::from(digit - b'0')));
+        let longer = shift.checked_mul(10).and_then(|ten| ten.checked_add(i32::from(digit - b'0')));
         match longer {
             Some(longer) => shift = longer,
             None if significand == 0 || is_negative => return Some((0, 0)),
             None => return None,
         }
     }
-    let exponent = if is_negative {
-        exponent.saturating_sub(shift)
-    } else {
-        exponent.saturating_add(shift)
-    };
+    let exponent =
+        if is_negative { exponent.saturating_sub(shift) } else { exponent.saturating_add(shift) };
     Some((significand, exponent))
 }
 
 fn extend(significand: u64, digit: u8) -> Option<u64> {
-    significand
-        .checked_mul(10)?
-        .checked_add(u64::from(digit - b'0'))
+    significand.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
 }
 
 /// Whether significand times ten to the exponent is finite.
@@ -91,8 +84,6 @@ fn is_finite(significand: u64, exponent: i32) -> bool {
     if exponent > 308 {
         return false;
     }
-    let power = format!("1e{exponent}")
-        .parse::<f64>()
-        .unwrap_or(f64::INFINITY);
+    let power = format!("1e{exponent}").parse::<f64>().unwrap_or(f64::INFINITY);
     (significand as f64 * power).is_finite()
 }

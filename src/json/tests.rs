@@ -10,12 +10,7 @@ fn serde_accepts(json: &[u8]) -> bool {
 fn check(json: impl AsRef<[u8]>) -> bool {
     let json = json.as_ref();
     let accepted = validate(json).is_ok();
-    assert_eq!(
-        accepted,
-        serde_accepts(json),
-        "{:?}",
-        String::from_utf8_lossy(json)
-    );
+    assert_eq!(accepted, serde_accepts(json), "{:?}", String::from_utf8_lossy(json));
     accepted
 }
 
@@ -137,13 +132,8 @@ fn depth() {
     for levels in [1, 63, 64, 126, 127, 128, 129, 1000, 100_000] {
         let arrays = "[".repeat(levels) + &"]".repeat(levels);
         let objects = "{\"a\":".repeat(levels - 1) + "{" + &"}".repeat(levels);
-        let mixed: String = (0..levels)
-            .map(|level| ["[", "{\"a\":"][level % 2])
-            .collect();
-        let closing: String = (0..levels)
-            .rev()
-            .map(|level| ["]", "}"][level % 2])
-            .collect();
+        let mixed: String = (0..levels).map(|level| ["[", "{\"a\":"][level % 2]).collect();
+        let closing: String = (0..levels).rev().map(|level| ["]", "}"][level % 2]).collect();
         for json in [arrays, objects, mixed + "1" + &closing] {
             assert_eq!(check(&json), levels <= 127, "{levels}");
         }
@@ -168,11 +158,8 @@ fn numbers_at_the_edge() {
             })
             .collect();
         if round % 3 == 0 {
-            number = [
-                "17976931348623157",
-                "1797693134862315807",
-                "18446744073709551615",
-            ][random.below(3)]
+            number = ["17976931348623157", "1797693134862315807", "18446744073709551615"]
+                [random.below(3)]
             .to_owned()
                 + &"0".repeat(random.below(3));
         }
@@ -193,13 +180,7 @@ fn numbers_at_the_edge() {
         check(format!("0.{}1e{zeros}", "0".repeat(zeros)));
         check(format!("0.{}1e-{zeros}", "0".repeat(zeros)));
     }
-    for shift in [
-        "2147483647",
-        "2147483648",
-        "-2147483647",
-        "-2147483648",
-        "99999999999999",
-    ] {
+    for shift in ["2147483647", "2147483648", "-2147483647", "-2147483648", "99999999999999"] {
         for significand in ["0", "0.0", "1", "0.01", "123456789012345678901234567890"] {
             check(format!("{significand}e{shift}"));
         }
@@ -249,10 +230,7 @@ fn mutated_documents() {
             assert!(members(&json, &["a"], &mut [None]).is_err());
         }
     }
-    assert!(
-        accepted > 2_000,
-        "the mutations are too wild to mean anything: {accepted}"
-    );
+    assert!(accepted > 2_000, "the mutations are too wild to mean anything: {accepted}");
 }
 
 fn compare_members(json: &[u8], object: &serde_json::Map<String, serde_json::Value>) {
@@ -275,52 +253,23 @@ fn finds_members() {
     let json = br#" { "model" : "a\"b" , "x":{"stream":false}, "stre\u0061m":true,"n":[1 , 2] } "#;
     let mut found = [const { None }; 4];
     members(json, &["model", "stream", "n", "missing"], &mut found).unwrap();
-    let raw: Vec<_> = found
-        .iter()
-        .map(|range| range.clone().map(|range| &json[range]))
-        .collect();
-    assert_eq!(
-        raw,
-        [
-            Some(&br#""a\"b""#[..]),
-            Some(b"true"),
-            Some(b"[1 , 2]"),
-            None
-        ]
-    );
+    let raw: Vec<_> = found.iter().map(|range| range.clone().map(|range| &json[range])).collect();
+    assert_eq!(raw, [Some(&br#""a\"b""#[..]), Some(b"true"), Some(b"[1 , 2]"), None]);
 
     let check = |json: &str, expected| {
         let result = members(json.as_bytes(), &["a", "b"], &mut [None, None]);
         assert_eq!(result, Err(expected), "{json}");
     };
-    check(
-        r#"{"b":1,"c":1,"c":2,"b":2}"#,
-        JsonError::Duplicate { index: 1 },
-    );
+    check(r#"{"b":1,"c":1,"c":2,"b":2}"#, JsonError::Duplicate { index: 1 });
     check(r#"{"a":1,"\u0061":2}"#, JsonError::Duplicate { index: 0 });
     check(
         r#"{"a":1,"a":2,}"#,
-        JsonError::Syntax {
-            offset: 13,
-            what: "a member's name in quotes was expected",
-        },
+        JsonError::Syntax { offset: 13, what: "a member's name in quotes was expected" },
     );
     check("[1]", JsonError::NotAnObject);
     check("\"a\"", JsonError::NotAnObject);
-    check(
-        "[1",
-        JsonError::Syntax {
-            offset: 2,
-            what: "a comma or a closing bracket was expected",
-        },
-    );
-    check(
-        "{} {}",
-        JsonError::Syntax {
-            offset: 3,
-            what: "nothing more was expected",
-        },
-    );
+    check("[1", JsonError::Syntax { offset: 2, what: "a comma or a closing bracket was expected" });
+    check("{} {}", JsonError::Syntax { offset: 3, what: "nothing more was expected" });
     members(b"{}", &[], &mut []).unwrap();
 }
 
@@ -372,10 +321,7 @@ fn paths() {
 /// Text must come out as it went in.
 #[test]
 fn strings_both_ways() {
-    assert!(matches!(
-        string(b"\"plain\xc3\xa9\""),
-        Some(Cow::Borrowed("plain\u{e9}"))
-    ));
+    assert!(matches!(string(b"\"plain\xc3\xa9\""), Some(Cow::Borrowed("plain\u{e9}"))));
     assert_eq!(
         string(br#""\"\\\/\b\f\n\r\t\u0041\ud83d\ude00x""#).as_deref(),
         Some("\"\\/\x08\x0c\n\r\tA\u{1f600}x")
@@ -395,10 +341,8 @@ fn strings_both_ways() {
     ] {
         assert_eq!(string(bad.as_bytes()), None, "{bad:?}");
     }
-    let all: String = (0..0x250)
-        .filter_map(char::from_u32)
-        .chain("\u{2028}\u{1f600}".chars())
-        .collect();
+    let all: String =
+        (0..0x250).filter_map(char::from_u32).chain("\u{2028}\u{1f600}".chars()).collect();
     for start in 0..20 {
         let text = all.get(start..).unwrap();
         let mut out = b"x".to_vec();
@@ -433,10 +377,7 @@ fn replaces() {
     assert_eq!(replace(b"abc", 3..3, b"d"), b"abcd");
     assert_eq!(replace(b"abc", 2..99, b"d"), b"abd");
     assert_eq!(replace(b"abc", 98..99, b"d"), b"abcd");
-    #[expect(
-        clippy::reversed_empty_ranges,
-        reason = "a range from elsewhere may be reversed"
-    )]
+    #[expect(clippy::reversed_empty_ranges, reason = "a range from elsewhere may be reversed")]
     let reversed = replace(b"abc", 2..1, b"d");
     assert_eq!(reversed, b"adbc");
 }
