@@ -9,6 +9,7 @@
 //! Nothing here recurses: the open levels are one bit each.
 #![forbid(unsafe_code)]
 
+mod indexed;
 mod number;
 mod reader;
 mod text;
@@ -18,6 +19,7 @@ use std::ops::Range;
 
 pub use text::{escape_into, string};
 
+use indexed::Verdict;
 use reader::Reader;
 
 /// Levels of arrays and objects that may be open at once.
@@ -75,9 +77,8 @@ pub fn members(
     found: &mut [Option<Range<usize>>],
 ) -> Result<(), JsonError> {
     debug_assert_eq!(wanted.len(), found.len());
-    found.fill(None);
     let mut duplicate = None;
-    for_each_member(json, |member| {
+    let mut note = |found: &mut [Option<Range<usize>>], member: Member| {
         let raw = json.get(member.key).unwrap_or_default();
         if let Some(index) = wanted.iter().position(|name| key_is(raw, name))
             && let Some(place) = found.get_mut(index)
@@ -87,7 +88,17 @@ pub fn members(
             }
             *place = Some(member.value);
         }
-    })?;
+    };
+    found.fill(None);
+    match indexed::for_each_member(json, |member| note(found, member)) {
+        Some(Verdict::Object) => {}
+        Some(Verdict::Other) => return Err(JsonError::NotAnObject),
+        // What the index refuses, the reader refuses too, and says why.
+        Some(Verdict::Invalid) | None => {
+            found.fill(None);
+            for_each_member(json, |member| note(found, member))?;
+        }
+    }
     match duplicate {
         Some(index) => Err(JsonError::Duplicate { index }),
         None => Ok(()),
@@ -129,6 +140,9 @@ pub fn for_each_member(json: &[u8], mut f: impl FnMut(Member)) -> Result<(), Jso
 
 /// Validates a whole document.
 pub fn validate(json: &[u8]) -> Result<(), JsonError> {
+    if let Some(Verdict::Object | Verdict::Other) = indexed::for_each_member(json, drop) {
+        return Ok(());
+    }
     let mut reader = Reader::new(json, 0);
     reader.skip_blanks();
     reader.value(0)?;

@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn word(&mut self, word: &'static [u8]) -> Result<(), JsonError> {
+    pub(super) fn word(&mut self, word: &'static [u8]) -> Result<(), JsonError> {
         let rest = self.json.get(self.position..).unwrap_or_default();
         if !rest.starts_with(word) {
             return Err(self.error("true, false or null was expected"));
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A number within the range of a double.
-    fn number(&mut self) -> Result<(), JsonError> {
+    pub(super) fn number(&mut self) -> Result<(), JsonError> {
         let start = self.position;
         if self.peek() == Some(b'-') {
             self.position += 1;
