@@ -30,6 +30,8 @@ pub(super) enum Phase {
     Blanks,
     /// In a field value.
     Value,
+    /// Behind the blank line.
+    Done,
 }
 
 /// The state of a parser between two calls.
@@ -246,6 +248,7 @@ pub(super) fn parse<const REQUEST: bool>(
                     None => partial!(),
                     Some(b'\n') => {
                         scan.position = position + 2;
+                        scan.phase = Phase::Done;
                         return Ok(Progress::Complete);
                     }
                     Some(_) => return Err(HeadError::BareCr),

@@ -5,6 +5,8 @@
 //! time without collisions, then one comparison.
 #![forbid(unsafe_code)]
 
+use super::chars;
+
 /// Declares [`Known`] and its table of lower-case names from one list.
 macro_rules! known {
     ($($name:ident $text:literal)*) => {

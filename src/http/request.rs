@@ -42,6 +42,9 @@ pub fn parse_request(
             Progress::Partial => return Ok(Progress::Partial),
         }
     }
+    if head.scan.phase == Phase::Done {
+        return Ok(Progress::Complete);
+    }
     let end = head.scan.section.saturating_add(limits.header_section as usize);
     let window = bytes.get(..end).unwrap_or(bytes);
     match fields::parse::<true>(

@@ -117,6 +117,17 @@ fn stops_at_the_blank_line() {
     assert_eq!(outcome(text, &LIMITS).unwrap().unwrap().size, 27);
 }
 
+/// A head that is read once more before its reset must not grow into the body.
+#[test]
+fn a_complete_head_stays() {
+    let text = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nX: y\r\n\r\n";
+    let mut head = RequestHead::new();
+    assert_eq!(parse_request(text, &LIMITS, &mut head), Ok(Progress::Complete));
+    let before = summary(text, &head);
+    assert_eq!(parse_request(text, &LIMITS, &mut head), Ok(Progress::Complete));
+    assert_eq!(summary(text, &head), before);
+}
+
 /// Old clients send an empty line after a body; endless ones are an attack.
 #[test]
 fn skips_a_few_empty_lines() {
