@@ -6,6 +6,7 @@ use crate::ai::router::Router;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware};
 use crate::pipeline::auth::Guard;
+use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
 use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
@@ -55,8 +56,8 @@ pub struct Settings {
 pub struct App {
     /// The host's routes.
     pub routes: Table<HostRoute>,
-    /// Whether ours exist beside them.
-    pub builtins: bool,
+    /// Ours beside them, unless they were left out.
+    pub builtins: Option<Arc<Table<Builtin>>>,
     /// In order of registration.
     pub before: Vec<Arc<dyn Middleware>>,
     /// One of `before` may block: requests go to the pool before it.
@@ -85,7 +86,7 @@ impl App {
     pub fn new(config: &Config, builtins: bool, status: Arc<dyn Status>) -> Result<App, String> {
         Ok(App {
             routes: Table::default(),
-            builtins,
+            builtins: builtins.then(|| Arc::new(builtin::table())),
             before: Vec::new(),
             before_blocks: false,
             after: Vec::new(),

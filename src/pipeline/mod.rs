@@ -119,7 +119,8 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
     if app.before_blocks && !may_block {
         return Step::Block;
     }
-    for middleware in &app.before {
+    while let Some(middleware) = app.before.get(exchange.passed) {
+        exchange.passed += 1;
         match middleware.pass(exchange) {
             Flow::Next => {}
             Flow::Answered => return answered(exchange),
@@ -186,8 +187,8 @@ fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
             Found::Nothing => {}
         }
     }
-    if app.builtins {
-        match builtin::table().find(method, text, path, params) {
+    if let Some(builtins) = &app.builtins {
+        match builtins.find(method, text, path, params) {
             Found::Route(builtin) => return Matched::Builtin(*builtin),
             Found::NotAllowed(others) => allowed.merge(others),
             Found::Nothing => {}
@@ -195,7 +196,7 @@ fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
     }
     match (method, allowed == Allowed::default()) {
         (Method::Other, _) => Matched::NotImplemented,
-        (Method::Options, _) if app.builtins || allowed != Allowed::default() => {
+        (Method::Options, _) if app.builtins.is_some() || allowed != Allowed::default() => {
             Matched::NotAllowed(allowed)
         }
         (_, true) => Matched::Nothing,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,9 @@ impl Core {
     pub(super) fn stop(&self) {
         if self.advance(RUNNING, DRAINING) {
             self.wake_all();
+        } else {
+            // Never started: it never will be.
+            self.advance(NEW, STOPPED);
         }
     }
 
@@ -130,6 +133,20 @@ impl Core {
         // Release pairs with the acquire of the workers.
         self.version.fetch_add(1, Ordering::Release);
         result
+    }
+
+    /// Lets go of everything of the host's: nothing calls it any more.
+    pub(super) fn let_go(&self) {
+        // Outside the lock: the drops of the host may call back.
+        let (routes, before, after) = self.change(|app| {
+            app.before_blocks = false;
+            (
+                std::mem::take(&mut app.routes),
+                std::mem::take(&mut app.before),
+                std::mem::take(&mut app.after),
+            )
+        });
+        drop((routes, before, after));
     }
 
     pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {
@@ -235,9 +252,12 @@ impl Core {
     }
 }
 
-impl Status for Core {
+/// What a snapshot sees of its server. It must not keep it alive: the server keeps the snapshot.
+pub(super) struct StatusOf(pub(super) Weak<Core>);
+
+impl Status for StatusOf {
     fn is_ready(&self) -> bool {
-        self.state() == RUNNING
+        self.0.upgrade().is_some_and(|core| core.state() == RUNNING)
     }
 
     fn unix_seconds(&self) -> i64 {
@@ -245,6 +265,13 @@ impl Status for Core {
     }
 
     fn stats_json(&self) -> String {
+        self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
+    }
+}
+
+impl Core {
+    /// The body of `/stats`.
+    pub(super) fn stats_json(&self) -> String {
         let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
             self.workers.iter().map(|worker| get(&worker.stats)).sum()
         };

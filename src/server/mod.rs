@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use self::core::{Core, DRAINING, NEW, RUNNING, STOPPED, WorkerHandle};
+use self::core::{Core, DRAINING, NEW, RUNNING, STOPPED, StatusOf, WorkerHandle};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
 use crate::config::Config;
@@ -96,7 +96,7 @@ impl Server {
             seats.push((mailbox, receiver));
         }
         let core = Arc::new(Core::new(&config, handles, dispatch.clone()));
-        let status = Arc::clone(&core) as Arc<dyn Status>;
+        let status: Arc<dyn Status> = Arc::new(StatusOf(Arc::downgrade(&core)));
         let app = App::new(&config, !setup.no_builtins, status)
             .map_err(|message| Error::new(ErrorKind::Config, message))?;
         let mut configs = HashMap::new();
@@ -278,6 +278,10 @@ impl Server {
         if self.is_own_thread() {
             return Err(Error::new(ErrorKind::State, "a thread of the server cannot wait for it"));
         }
+        if !self.seats.lock().is_empty() {
+            // Stopped before it was started.
+            return Ok(());
+        }
         if self.core.wait(timeout) {
             self.core.cut();
             Ok(())
@@ -306,6 +310,7 @@ impl Server {
             drop(thread.join());
         }
         self.core.pool.end();
+        self.core.let_go();
         true
     }
 

@@ -614,10 +614,11 @@ impl Worker {
     /// The response is complete: sends it.
     fn respond(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(mut exchange) = active.exchange.take() else { return };
-        let app = Arc::clone(&self.app);
-        let done = catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, &mut exchange)));
-        if done.is_err() {
-            tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
+        let was_open = exchange.response.status == 0;
+        exchange.response.status = exchange.response.effective_status();
+        self.finish(&mut exchange);
+        if was_open && exchange.response.status == 204 && !exchange.response.body.is_empty() {
+            exchange.response.status = 200;
         }
         let code = exchange.response.effective_status();
         let body_allowed = status_has_body(code);
@@ -650,6 +651,14 @@ impl Worker {
         }
         self.stats.answered(code);
         self.end_exchange(key, active, exchange);
+    }
+
+    /// The middleware after the answer.
+    fn finish(&mut self, exchange: &mut Exchange) {
+        let app = Arc::clone(&self.app);
+        if catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, exchange))).is_err() {
+            tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
+        }
     }
 
     /// Sends the output and a large body in one call; only what the socket does not take is copied.
@@ -779,16 +788,12 @@ impl Worker {
     /// `length` is that of the body when it is known.
     fn begin_stream(&mut self, key: Key, fd: RawFd, active: &mut Active, length: Option<u64>) {
         let Some(mut exchange) = active.exchange.take() else { return };
-        let app = Arc::clone(&self.app);
-        let done = catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, &mut exchange)));
-        if done.is_err() {
-            tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
+        if exchange.response.status == 0 {
+            exchange.response.status = 200;
         }
+        self.finish(&mut exchange);
         self.stats.streams.add(1);
-        let code = match exchange.response.status {
-            0 => 200,
-            status => status,
-        };
+        let code = exchange.response.status;
         exchange.response.body.clear();
         let has_body = status_has_body(code) && !active.is_bodiless;
         let is_http11 = exchange.request.head().version == Version::Http11;
