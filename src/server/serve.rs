@@ -922,6 +922,7 @@ impl Worker {
                             active.sent = 0;
                         }
                         active.awaits_write = true;
+                        active.unacknowledged = socket::unacknowledged(fd);
                         self.set_deadline(key, self.now_ms + self.app.settings.write_ms);
                         return true;
                     }
@@ -1152,6 +1153,16 @@ impl Worker {
             return;
         };
         let fd = conn.fd.as_raw_fd();
+        if active.awaits_write {
+            // A slow client frees the kernel's buffer long before that is writable again.
+            let unacknowledged = socket::unacknowledged(fd);
+            if unacknowledged < active.unacknowledged {
+                active.unacknowledged = unacknowledged;
+                conn.active = Some(active);
+                self.set_deadline(key, self.now_ms + self.app.settings.write_ms);
+                return;
+            }
+        }
         self.stats.timeouts.add(1);
         let cut = active.is_blocked
             || matches!(active.phase, Phase::Lingering | Phase::Streaming | Phase::Draining)
