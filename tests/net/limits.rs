@@ -57,7 +57,7 @@ fn a_long_header_section_is_431() {
 #[test]
 fn a_large_body_is_413() {
     let server = Server::gateway(&["limits.body=1000"]);
-    let prompt = |length| format!("{{\"prompt\":\"{}\"}}", "x".repeat(length - 13));
+    let prompt = |length: usize| format!("{{\"prompt\":\"{}\"}}", "x".repeat(length - 13));
     assert_eq!(
         server
             .connect()
