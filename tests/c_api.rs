@@ -61,14 +61,7 @@ fn the_header_compiles_alone_as_c11_and_as_cxx17() {
     let lib = &stage().lib;
     succeed(
         Command::new(&cxx)
-            .args([
-                "-std=c++17",
-                "-Wall",
-                "-Wextra",
-                "-Wpedantic",
-                "-Werror",
-                "-I",
-            ])
+            .args(["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
             .arg(root().join("include"))
             .arg(root().join("tests/c/header.cpp"))
             .arg("-o")
@@ -95,16 +88,13 @@ fn every_macro_and_every_function_of_the_header_is_used_by_a_program() {
         .filter_map(|line| line.strip_prefix("#define "))
         .filter_map(|line| line.split([' ', '(']).next())
         .filter(|name| name.starts_with("NH_") || name.starts_with("NEUROHTTP_"));
-    let unused: Vec<&str> = macros
-        .chain(functions(&header))
-        .filter(|name| !used.contains(name))
-        .collect();
+    let unused: Vec<&str> =
+        macros.chain(functions(&header)).filter(|name| !used.contains(name)).collect();
     assert!(unused.is_empty(), "no program in tests/c uses {unused:?}");
 }
 
 fn words(text: &str) -> BTreeSet<&str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .collect()
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect()
 }
 
 /// The functions that a header declares: a name that starts a parameter list, outside comments.
@@ -122,11 +112,8 @@ fn the_libraries_offer_what_the_header_declares_and_hide_the_rest() {
     let header = fs::read_to_string(root().join("include/neurohttp.h")).unwrap();
     let declared: BTreeSet<String> = functions(&header).map(str::to_owned).collect();
     let shared = defined(&["-D"], "libneurohttp.so");
-    let ours: BTreeSet<String> = shared
-        .iter()
-        .filter(|name| name.starts_with("nh_"))
-        .cloned()
-        .collect();
+    let ours: BTreeSet<String> =
+        shared.iter().filter(|name| name.starts_with("nh_")).cloned().collect();
     assert_eq!(declared, ours);
     let rust: Vec<&String> = shared.iter().filter(|name| name.starts_with("_")).collect();
     assert!(rust.is_empty(), "{rust:?}");
@@ -139,28 +126,16 @@ fn the_libraries_offer_what_the_header_declares_and_hide_the_rest() {
 /// The names that a library defines for others.
 fn defined(flags: &[&str], library: &str) -> BTreeSet<String> {
     let list = succeed(
-        Command::new("nm")
-            .arg("--defined-only")
-            .args(flags)
-            .arg(stage().lib.join(library)),
+        Command::new("nm").arg("--defined-only").args(flags).arg(stage().lib.join(library)),
     );
-    list.lines()
-        .filter_map(|line| line.split_whitespace().nth(2))
-        .map(str::to_owned)
-        .collect()
+    list.lines().filter_map(|line| line.split_whitespace().nth(2)).map(str::to_owned).collect()
 }
 
 #[test]
 fn the_shared_library_is_loaded_by_its_soname() {
-    let dynamic = succeed(
-        Command::new("readelf")
-            .arg("-d")
-            .arg(stage().lib.join("libneurohttp.so")),
-    );
-    assert!(
-        dynamic.contains("Library soname: [libneurohttp.so.1]"),
-        "{dynamic}"
-    );
+    let dynamic =
+        succeed(Command::new("readelf").arg("-d").arg(stage().lib.join("libneurohttp.so")));
+    assert!(dynamic.contains("Library soname: [libneurohttp.so.1]"), "{dynamic}");
     let program = build("tests/c/kernels.c", Link::Shared);
     let needed = succeed(Command::new("readelf").arg("-d").arg(program));
     assert!(needed.contains("[libneurohttp.so.1]"), "{needed}");

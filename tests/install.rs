@@ -25,9 +25,7 @@ fn fresh(name: &str) -> PathBuf {
 fn make(arguments: &[String]) -> String {
     // The flags of a make around us speak of its own jobs.
     let mut command = Command::new("make");
-    command
-        .args(["-C", root().to_str().unwrap()])
-        .args(arguments);
+    command.args(["-C", root().to_str().unwrap()]).args(arguments);
     succeed(command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL"))
 }
 
@@ -50,13 +48,7 @@ fn entries(folder: &Path) -> BTreeSet<String> {
                 open.push(entry.path());
             } else {
                 let path = entry.path();
-                found.insert(
-                    path.strip_prefix(folder)
-                        .unwrap()
-                        .to_str()
-                        .unwrap()
-                        .to_owned(),
-                );
+                found.insert(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
             }
         }
     }
@@ -111,40 +103,19 @@ fn installs_links_and_uninstalls() {
         "lib/pkgconfig/neurohttp.pc",
         "share/doc/neurohttp/README.md",
     ] {
-        assert!(
-            installed.contains(wanted),
-            "{wanted} is not among {installed:?}"
-        );
+        assert!(installed.contains(wanted), "{wanted} is not among {installed:?}");
     }
-    assert!(
-        fs::symlink_metadata(prefix.join("lib/libneurohttp.so.1"))
-            .unwrap()
-            .is_symlink()
-    );
-    let program = clean(prefix.join("bin/neurohttp"))
-        .arg("--version")
-        .output()
-        .unwrap();
-    assert_eq!(
-        String::from_utf8_lossy(&program.stdout).trim(),
-        format!("neurohttp {version}")
-    );
+    assert!(fs::symlink_metadata(prefix.join("lib/libneurohttp.so.1")).unwrap().is_symlink());
+    let program = clean(prefix.join("bin/neurohttp")).arg("--version").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&program.stdout).trim(), format!("neurohttp {version}"));
 
     assert_eq!(pkg_config(&prefix, &["--modversion"]), [version]);
-    check_program(
-        &prefix,
-        &pkg_config(&prefix, &["--cflags", "--libs"]),
-        "shared",
-    );
+    check_program(&prefix, &pkg_config(&prefix, &["--cflags", "--libs"]), "shared");
     // The archive alone, with all that it needs.
     for link in ["libneurohttp.so", "libneurohttp.so.1"] {
         fs::remove_file(prefix.join("lib").join(link)).unwrap();
     }
-    check_program(
-        &prefix,
-        &pkg_config(&prefix, &["--cflags", "--libs", "--static"]),
-        "static",
-    );
+    check_program(&prefix, &pkg_config(&prefix, &["--cflags", "--libs", "--static"]), "static");
     let needed = succeed(Command::new("readelf").arg("-d").arg(prefix.join("static")));
     assert!(!needed.contains("libneurohttp"), "{needed}");
 
@@ -161,17 +132,11 @@ fn a_destdir_is_a_stage_and_leaves_no_trace_in_the_files() {
         return;
     }
     let stage = fresh("install-destdir");
-    let arguments = [
-        "PREFIX=/usr".to_owned(),
-        format!("DESTDIR={}", stage.display()),
-    ];
+    let arguments = ["PREFIX=/usr".to_owned(), format!("DESTDIR={}", stage.display())];
     make(&[&["install".to_owned()], &arguments[..]].concat());
     assert!(stage.join("usr/bin/neurohttp").exists());
     let pc = fs::read_to_string(stage.join("usr/lib/pkgconfig/neurohttp.pc")).unwrap();
-    assert!(
-        pc.contains("prefix=/usr\n") && !pc.contains("install-destdir"),
-        "{pc}"
-    );
+    assert!(pc.contains("prefix=/usr\n") && !pc.contains("install-destdir"), "{pc}");
 
     // What belongs to others stays, and so does a configuration that was edited.
     fs::write(stage.join("usr/lib/other.so"), "other").unwrap();
@@ -180,10 +145,7 @@ fn a_destdir_is_a_stage_and_leaves_no_trace_in_the_files() {
     if sample.exists() {
         fs::write(&sample, "[server]\nworkers = 3\n").unwrap();
         make(&[&["install".to_owned()], &arguments[..]].concat());
-        assert_eq!(
-            fs::read_to_string(&sample).unwrap(),
-            "[server]\nworkers = 3\n"
-        );
+        assert_eq!(fs::read_to_string(&sample).unwrap(), "[server]\nworkers = 3\n");
         left.insert("etc/neurohttp/neurohttp.toml".to_owned());
     }
     make(&[&["uninstall".to_owned()], &arguments[..]].concat());

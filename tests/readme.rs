@@ -30,10 +30,7 @@ fn its_commands_work_against_the_program() {
         .map(|line| line.replace("127.0.0.1:8080", &here))
         .map(|line| succeed(clean("sh").arg("-c").arg(line.replace("curl", "curl -sS"))))
         .collect();
-    assert!(
-        outputs[0].starts_with(r#"{"response":"Hello","#),
-        "{outputs:?}"
-    );
+    assert!(outputs[0].starts_with(r#"{"response":"Hello","#), "{outputs:?}");
     assert!(outputs[1].matches("data: {").count() > 3, "{outputs:?}");
     assert!(outputs[1].ends_with("data: [DONE]\n\n"), "{outputs:?}");
     server.stop();

@@ -1,1 +1,224 @@
-//! (under construction)
+//! CPU kernels: one safe function per job, the only door to asm/.
+//!
+//! Each job has a reference in plain Rust (`scalar`) that says what it does; every other implementation
+//! gives the same result on every input. A [`Kernels`] table holds one implementation per job. The table in
+//! use is chosen once per process, from what the CPU has and the system saves, capped by the environment
+//! variable `NEUROHTTP_CPU` (`scalar`, `sse42`, `avx2`, `avx512`), and only after it has passed a self-test
+//! against the reference; one that fails it is left for the next lower level, and [`report`] says so.
+//!
+//! What is not here: anything that knows a protocol. A kernel sees bytes.
+//!
+//! How to add one: asm/README.md. Tests: tests/kernels, at every level the CPU has.
+
+mod cpu;
+pub mod json;
+mod report;
+mod scalar;
+mod self_test;
+#[cfg(all(nh_asm, not(miri)))]
+mod x86_64;
+
+pub use cpu::{CpuLevel, Features};
+pub use report::{JobReport, Rejected, Report};
+
+use std::sync::OnceLock;
+
+/// Adds bytes to a checksum: (sum of what came before, bytes) to the new sum.
+pub type CrcUpdate = fn(u32, &[u8]) -> u32;
+
+/// Whether bytes are UTF-8 (RFC 3629).
+pub type IsUtf8 = fn(&[u8]) -> bool;
+
+/// One implementation of a job.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<F> {
+    /// Who does it: `rust`, `nasm` with its instruction set, or the name of a crate.
+    pub implementation: &'static str,
+    /// The function itself.
+    pub call: F,
+}
+
+/// One implementation for each job, all within one [`CpuLevel`].
+#[derive(Debug, Clone, Copy)]
+pub struct Kernels {
+    /// No implementation in this table goes beyond it.
+    pub level: CpuLevel,
+    /// CRC-32 (IEEE), as in zlib, gzip and PNG.
+    pub crc32: Job<CrcUpdate>,
+    /// Structural index of JSON: see [`json`].
+    pub json_index: Job<json::JsonIndex>,
+    /// Whether bytes are UTF-8.
+    pub is_utf8: Job<IsUtf8>,
+}
+
+/// The implementation that is the specification.
+const REFERENCE: &str = "rust";
+
+const fn reference<F>(call: F) -> Job<F> {
+    Job { implementation: REFERENCE, call }
+}
+
+impl Kernels {
+    /// The table of a level on a CPU with these features, which must reach that level.
+    ///
+    /// The ladder: the reference first, then each step replaces what it does better.
+    fn build(level: CpuLevel, features: Features) -> Kernels {
+        let mut table = Kernels {
+            level,
+            crc32: reference(scalar::crc32::crc32_update),
+            json_index: reference(scalar::json_index::json_index),
+            is_utf8: reference(scalar::utf8::is_utf8),
+        };
+        if level < CpuLevel::Sse42 {
+            return table;
+        }
+        table.crc32 = Job { implementation: "crc32fast", call: crc32fast_update };
+        #[cfg(all(nh_asm, not(miri)))]
+        table.raise_to_assembly(features);
+        #[cfg(not(all(nh_asm, not(miri))))]
+        let _ = features;
+        table
+    }
+
+    #[cfg(all(nh_asm, not(miri)))]
+    fn raise_to_assembly(&mut self, features: Features) {
+        if features.pclmulqdq() {
+            self.crc32 =
+                Job { implementation: "nasm sse4.2 pclmulqdq", call: x86_64::crc32::sse42 };
+        }
+        if self.level < CpuLevel::Avx2 {
+            return;
+        }
+        if features.pclmulqdq() {
+            self.json_index = Job { implementation: "nasm avx2", call: x86_64::json_index::avx2 };
+        }
+        self.is_utf8 = Job { implementation: "nasm avx2", call: x86_64::utf8::avx2 };
+        if features.pclmulqdq() && features.vpclmulqdq() {
+            self.crc32 = Job { implementation: "nasm avx2 vpclmulqdq", call: x86_64::crc32::avx2 };
+        }
+    }
+
+    /// Who does each job, in a fixed order.
+    fn jobs(&self) -> Vec<JobReport> {
+        [
+            ("crc32", self.crc32.implementation),
+            ("json_index", self.json_index.implementation),
+            ("is_utf8", self.is_utf8.implementation),
+        ]
+        .map(|(job, implementation)| JobReport { job, implementation })
+        .to_vec()
+    }
+}
+
+/// CRC-32 where assembly is missing: the crate detects and uses what the CPU has.
+fn crc32fast_update(crc: u32, data: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(crc);
+    hasher.update(data);
+    hasher.finalize()
+}
+
+/// What was found and chosen, once.
+struct Chosen {
+    table: Kernels,
+    report: Report,
+}
+
+/// The process-wide choice: written once, never changed (documented exception to "no global state").
+static CHOSEN: OnceLock<Chosen> = OnceLock::new();
+
+fn chosen() -> &'static Chosen {
+    CHOSEN.get_or_init(|| {
+        let cap =
+            std::env::var_os("NEUROHTTP_CPU").map(|value| value.to_string_lossy().into_owned());
+        choose(Features::detect(), cap)
+    })
+}
+
+/// Chooses the highest table within the cap that passes the self-test.
+fn choose(features: Features, cap_text: Option<String>) -> Chosen {
+    let cap = cap_text.as_deref().and_then(CpuLevel::from_name);
+    let level_max = features.level().min(cap.unwrap_or(CpuLevel::Avx512));
+    let mut rejected = Vec::new();
+    for level in CpuLevel::ALL.into_iter().rev().filter(|&level| level <= level_max) {
+        let table = Kernels::build(level, features);
+        match self_test::run(&table) {
+            Ok(()) => {
+                let report = Report::new(features, cap_text, &table, rejected);
+                return Chosen { table, report };
+            }
+            Err(job) => rejected.push(Rejected { level, job }),
+        }
+    }
+    // Not even the reference gave its own published values. Nothing better is left to run.
+    let table = Kernels::build(CpuLevel::Scalar, features);
+    let report = Report::new(features, cap_text, &table, rejected);
+    Chosen { table, report }
+}
+
+/// The table in use. The first call chooses it, in well under a millisecond.   [any-thread]
+pub fn table() -> &'static Kernels {
+    &chosen().table
+}
+
+/// The level of the table in use.
+pub fn level() -> CpuLevel {
+    table().level
+}
+
+/// What the CPU has, what was chosen and why: for `neurohttp kernels`, the log and /stats.
+pub fn report() -> &'static Report {
+    &chosen().report
+}
+
+/// A table of its own for a level, for tests and benchmarks; `None` where the CPU does not reach it.
+pub fn at(level: CpuLevel) -> Option<Kernels> {
+    let features = Features::detect();
+    (level <= features.level()).then(|| Kernels::build(level, features))
+}
+
+/// CRC-32 (IEEE, as zlib) of `data`.
+pub fn crc32(data: &[u8]) -> u32 {
+    crc32_update(0, data)
+}
+
+/// Adds `data` to the CRC-32 (IEEE, as zlib) `crc` of what came before; 0 begins a new sum.
+pub fn crc32_update(crc: u32, data: &[u8]) -> u32 {
+    (table().crc32.call)(crc, data)
+}
+
+/// Whether `data` is UTF-8 (RFC 3629).
+pub fn is_utf8(data: &[u8]) -> bool {
+    (table().is_utf8.call)(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A cap above the CPU, an unknown word or none at all leave the CPU's own level; a lower one binds.
+    #[test]
+    fn cap_binds_downwards_only() {
+        let features = Features::detect();
+        let check = |cap: Option<&str>, expected: CpuLevel| {
+            let chosen = choose(features, cap.map(str::to_owned));
+            assert_eq!(chosen.table.level, expected, "{cap:?}");
+            assert!(chosen.report.rejected().is_empty(), "{cap:?}: {}", chosen.report);
+        };
+        check(None, features.level());
+        check(Some("avx512"), features.level());
+        check(Some("turbo"), features.level());
+        check(Some("scalar"), CpuLevel::Scalar);
+        check(Some("sse42"), features.level().min(CpuLevel::Sse42));
+    }
+
+    // A table must never name a level the CPU lacks.
+    #[test]
+    fn forced_levels_stop_at_the_cpu() {
+        for level in CpuLevel::ALL {
+            match at(level) {
+                Some(table) => assert_eq!(table.level, level),
+                None => assert!(level > Features::detect().level()),
+            }
+        }
+    }
+}

@@ -61,6 +61,9 @@ int main(void)
     action.sa_handler = on_signal;
     CHECK(sigaction(SIGTERM, &action, NULL) == 0);
     CHECK(sigaction(SIGPIPE, NULL, &before) == 0);
+    /* The system fills less of a set than its type has. */
+    memset(&mask_before, 0, sizeof mask_before);
+    memset(&mask_after, 0, sizeof mask_after);
     CHECK(pthread_sigmask(SIG_SETMASK, NULL, &mask_before) == 0);
 
     server = quiet_server();

@@ -47,9 +47,12 @@ static int fill(void)
     int written = 0;
 
     memset(block, 'x', sizeof block);
-    while ((status = nh_stream_write(kept, block, sizeof block)) == NH_OK)
-        CHECK(++written < 1000); /* the queue and the kernel's buffers are bounded */
-    CHECK_STATUS(status, NH_ERR_WOULD_BLOCK);
+    do { /* the server and the kernel take more for a while */
+        while ((status = nh_stream_write(kept, block, sizeof block)) == NH_OK)
+            CHECK(++written < 1000); /* the queue and the kernel's buffers are bounded */
+        CHECK_STATUS(status, NH_ERR_WOULD_BLOCK);
+    } while ((status = nh_stream_wait(kept, 300)) == NH_OK);
+    CHECK_STATUS(status, NH_ERR_TIMEOUT);
     return written;
 }
 

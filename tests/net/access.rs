@@ -43,10 +43,7 @@ fn without_keys_only_loopback_names_are_answered() {
 fn open_answers_everyone() {
     let server = Server::gateway(&["auth.open=true"]);
     assert_eq!(status(&server, "api.example", ""), 200);
-    assert_eq!(
-        status(&server, "api.example", "Origin: https://example.com\r\n"),
-        200
-    );
+    assert_eq!(status(&server, "api.example", "Origin: https://example.com\r\n"), 200);
     server.stop();
 }
 
@@ -91,13 +88,7 @@ fn a_key_is_checked_before_a_body_is_read() {
 fn a_key_may_come_from_the_environment() {
     let mut command = program();
     command
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--set",
-            "auth.keys=env:MY_KEY",
-        ])
+        .args(["serve", "--listen", "127.0.0.1:0", "--set", "auth.keys=env:MY_KEY"])
         .env("MY_KEY", "from outside");
     let server = Server::start(&mut command);
     assert_eq!(status(&server, "h", "x-api-key: from outside\r\n"), 200);

@@ -12,11 +12,7 @@ fn post(server: &Server, target: &str, body: &Value) -> Answer {
 #[test]
 fn a_prompt_comes_back() {
     let server = Server::gateway(&[]);
-    let answer = post(
-        &server,
-        "/v1/chat",
-        &json!({"prompt": "Hello, \"wörld\" \u{1f600}"}),
-    );
+    let answer = post(&server, "/v1/chat", &json!({"prompt": "Hello, \"wörld\" \u{1f600}"}));
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type").unwrap(), "application/json");
     let body = answer.json();
@@ -63,11 +59,7 @@ fn text_of(events: &[String]) -> String {
         .iter()
         .filter(|event| *event != "[DONE]")
         .map(|event| serde_json::from_str::<Value>(event).unwrap())
-        .filter_map(|chunk| {
-            chunk["choices"][0]["delta"]["content"]
-                .as_str()
-                .map(str::to_owned)
-        })
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
         .collect()
 }
 
@@ -78,16 +70,9 @@ fn a_stream_comes_token_by_token() {
     let request = json!({"model": "echo", "stream": true, "stream_options": {"include_usage": true},
         "messages": [{"role": "user", "content": prompt}]});
     let mut connection = server.connect();
-    let answer = connection
-        .post("/v1/chat/completions", &request.to_string())
-        .answer();
+    let answer = connection.post("/v1/chat/completions", &request.to_string()).answer();
     assert_eq!(answer.status, 200);
-    assert!(
-        answer
-            .header("content-type")
-            .unwrap()
-            .starts_with("text/event-stream")
-    );
+    assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
     let events = answer.events();
     assert_eq!(events.last().unwrap(), "[DONE]");
     assert_eq!(text_of(&events), prompt);
@@ -96,17 +81,10 @@ fn a_stream_comes_token_by_token() {
         .iter()
         .map(|event| serde_json::from_str(event).unwrap())
         .collect();
-    assert!(
-        chunks
-            .iter()
-            .all(|chunk| chunk["object"] == "chat.completion.chunk")
-    );
+    assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk"));
     assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"]));
     assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
-    let reasons = chunks
-        .iter()
-        .filter(|c| c["choices"][0]["finish_reason"] == "stop")
-        .count();
+    let reasons = chunks.iter().filter(|c| c["choices"][0]["finish_reason"] == "stop").count();
     assert_eq!(reasons, 1);
     let usage = &chunks.last().unwrap()["usage"];
     assert!(usage["total_tokens"].as_u64().unwrap() > 0);
@@ -118,18 +96,9 @@ fn a_stream_comes_token_by_token() {
 #[test]
 fn the_short_form_streams_too() {
     let server = Server::gateway(&[]);
-    let answer = post(
-        &server,
-        "/v1/chat",
-        &json!({"prompt": "a b c", "stream": true}),
-    );
+    let answer = post(&server, "/v1/chat", &json!({"prompt": "a b c", "stream": true}));
     assert_eq!(answer.status, 200);
-    assert!(
-        answer
-            .header("content-type")
-            .unwrap()
-            .starts_with("text/event-stream")
-    );
+    assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
     assert_eq!(text_of(&answer.events()), "a b c");
     server.stop();
 }
@@ -140,23 +109,13 @@ fn models_are_listed_and_looked_up() {
     let mut connection = server.connect();
     let list = connection.get("/v1/models").answer().json();
     assert_eq!(list["object"], "list");
-    let ids: Vec<&str> = list["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|model| model["id"].as_str())
-        .collect();
+    let ids: Vec<&str> =
+        list["data"].as_array().unwrap().iter().filter_map(|model| model["id"].as_str()).collect();
     assert!(ids.contains(&"echo"), "{list}");
     let model = connection.get("/v1/models/echo").answer().json();
-    assert_eq!(
-        (&model["id"], &model["object"]),
-        (&json!("echo"), &json!("model"))
-    );
+    assert_eq!((&model["id"], &model["object"]), (&json!("echo"), &json!("model")));
     let answer = connection.get("/v1/models/none").answer();
-    assert_eq!(
-        (answer.status, &answer.json()["error"]["code"]),
-        (404, &json!("model_not_found"))
-    );
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!("model_not_found")));
     server.stop();
 }
 
@@ -172,37 +131,13 @@ fn wrong_requests_get_the_dialects_errors() {
         ("/v1/chat/completions", "null".to_owned(), 400),
         ("/v1/chat/completions", "{}".to_owned(), 400),
         ("/v1/chat/completions", r#"{"messages":[]}"#.to_owned(), 400),
-        (
-            "/v1/chat/completions",
-            r#"{"messages":"hello"}"#.to_owned(),
-            400,
-        ),
-        (
-            "/v1/chat/completions",
-            r#"{"messages":[{"role":7}]}"#.to_owned(),
-            400,
-        ),
-        (
-            "/v1/chat/completions",
-            format!(r#"{{"model":7,{hello}}}"#),
-            400,
-        ),
-        (
-            "/v1/chat/completions",
-            format!(r#"{{"stream":"yes",{hello}}}"#),
-            400,
-        ),
+        ("/v1/chat/completions", r#"{"messages":"hello"}"#.to_owned(), 400),
+        ("/v1/chat/completions", r#"{"messages":[{"role":7}]}"#.to_owned(), 400),
+        ("/v1/chat/completions", format!(r#"{{"model":7,{hello}}}"#), 400),
+        ("/v1/chat/completions", format!(r#"{{"stream":"yes",{hello}}}"#), 400),
         ("/v1/chat/completions", format!("{{{hello}}} and more"), 400),
-        (
-            "/v1/chat/completions",
-            format!(r#"{{"model":"none",{hello}}}"#),
-            404,
-        ),
-        (
-            "/v1/chat/completions",
-            format!(r#"{{"model":"none/none",{hello}}}"#),
-            404,
-        ),
+        ("/v1/chat/completions", format!(r#"{{"model":"none",{hello}}}"#), 404),
+        ("/v1/chat/completions", format!(r#"{{"model":"none/none",{hello}}}"#), 404),
         ("/v1/chat", r#"{"prompt":7}"#.to_owned(), 400),
         ("/v1/chat", r#"{"message":"x"}"#.to_owned(), 400),
         ("/v1/chat", "[".repeat(100_000), 400),
@@ -211,17 +146,9 @@ fn wrong_requests_get_the_dialects_errors() {
         let shown: String = body.chars().take(80).collect();
         assert_eq!(answer.status, status, "{shown} got {}", answer.text());
         let error = &answer.json()["error"];
-        assert!(
-            error["message"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty()),
-            "{shown}"
-        );
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{shown}");
         assert!(error["type"].is_string());
-        assert!(
-            error.get("param").is_some() && error.get("code").is_some(),
-            "{shown}"
-        );
+        assert!(error.get("param").is_some() && error.get("code").is_some(), "{shown}");
         if status == 404 {
             assert_eq!(error["code"], "model_not_found");
         }
@@ -240,19 +167,14 @@ fn a_request_id_is_taken_over_when_sane_else_made() {
     let server = Server::gateway(&[]);
     let mut connection = server.connect();
     let mut ask = |id: &str| {
-        connection.send(format!(
-            "GET /health HTTP/1.1\r\nHost: h\r\nX-Request-Id: {id}\r\n\r\n"
-        ));
+        connection.send(format!("GET /health HTTP/1.1\r\nHost: h\r\nX-Request-Id: {id}\r\n\r\n"));
         connection.answer().header("x-request-id").unwrap()
     };
     assert_eq!(ask("abc-123_X.y"), "abc-123_X.y");
     let long = "x".repeat(1000);
     let made = [ask(""), ask("two words"), ask("<script>"), ask(&long)];
     for (index, id) in made.iter().enumerate() {
-        assert!(
-            id.len() >= 8 && id.len() < 200 && !id.contains([' ', '<']),
-            "{id}"
-        );
+        assert!(id.len() >= 8 && id.len() < 200 && !id.contains([' ', '<']), "{id}");
         assert!(!made[..index].contains(id), "twice the same");
     }
     server.stop();

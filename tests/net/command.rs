@@ -18,10 +18,7 @@ fn write(name: &str, text: &str) -> String {
 
 #[test]
 fn version_help_and_kernels() {
-    assert_eq!(
-        run(&["--version"], 0).trim(),
-        format!("neurohttp {}", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(run(&["--version"], 0).trim(), format!("neurohttp {}", env!("CARGO_PKG_VERSION")));
     let help = run(&["--help"], 0);
     for word in ["serve", "check", "kernels", "--listen", "--set", "-c"] {
         assert!(help.contains(word), "{word} is missing in:\n{help}");
@@ -60,10 +57,7 @@ fn a_wrong_file_is_named_with_line_and_column() {
         let file = write("wrong.toml", text);
         for command in ["check", "serve"] {
             let output = run(&[command, "-c", &file], 2);
-            assert!(
-                output.contains(&format!("{file}{place}")),
-                "{text}: {output}"
-            );
+            assert!(output.contains(&format!("{file}{place}")), "{text}: {output}");
             assert!(output.contains(word), "{output}");
         }
     }
@@ -77,10 +71,7 @@ fn check_prints_the_configuration_with_secrets_masked() {
          [[provider]]\nname = \"openai\"\napi_key = \"env:KEY_B\"\n",
     );
     let mut command = program();
-    command
-        .args(["check", "-c", &file])
-        .env("KEY_A", "hidden-a")
-        .env("KEY_B", "hidden-b");
+    command.args(["check", "-c", &file]).env("KEY_A", "hidden-a").env("KEY_B", "hidden-b");
     let output = Server::launch(&mut command).expect_exit(0);
     assert!(output.contains("12345"), "{output}");
     for secret in ["plain-secret", "hidden-a", "hidden-b"] {
@@ -94,15 +85,7 @@ fn later_layers_win() {
     let file = write("layers.toml", "[limits]\nbody = 100\nrequest_line = 100\n");
     let mut command = program();
     command
-        .args([
-            "serve",
-            "-c",
-            &file,
-            "--listen",
-            "127.0.0.1:0",
-            "--set",
-            "limits.body=300",
-        ])
+        .args(["serve", "-c", &file, "--listen", "127.0.0.1:0", "--set", "limits.body=300"])
         .env("NEUROHTTP_LIMITS__BODY", "200")
         .env("NEUROHTTP_LIMITS__REQUEST_LINE", "200");
     let server = Server::start(&mut command);
@@ -123,10 +106,7 @@ fn later_layers_win() {
 
 #[test]
 fn the_file_may_be_named_by_the_environment() {
-    let file = write(
-        "named.toml",
-        "[server]\nlisten = \"127.0.0.1:0\"\n[limits]\nbody = 10\n",
-    );
+    let file = write("named.toml", "[server]\nlisten = \"127.0.0.1:0\"\n[limits]\nbody = 10\n");
     let server = Server::start(program().arg("serve").env("NEUROHTTP_CONFIG", &file));
     let answer = server.connect().post("/v1/chat", &" ".repeat(11)).answer();
     assert_eq!(answer.status, 413);
@@ -143,10 +123,7 @@ fn serving_needs_no_word_and_says_what_to_try() {
 
 #[test]
 fn what_would_weaken_safety_if_ignored_is_refused() {
-    for setting in [
-        "server.listen=tls://127.0.0.1:0",
-        "firewall.deny=10.0.0.0/8",
-    ] {
+    for setting in ["server.listen=tls://127.0.0.1:0", "firewall.deny=10.0.0.0/8"] {
         let mut command = program();
         command.args(["serve", "--set", setting]);
         let mut server = Server::launch(&mut command);

@@ -15,11 +15,7 @@ fn idle_and_half_spoken_connections_do_not_hold_the_end() {
         let begun = Instant::now();
         server.signal(signal);
         server.expect_exit(0);
-        assert!(
-            begun.elapsed() < Duration::from_secs(8),
-            "{:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         idle.expect_close();
         silent.expect_close();
     }
@@ -30,10 +26,9 @@ fn a_stream_under_way_is_finished() {
     let mut server = Server::gateway(&["server.workers=1"]);
     let prompt = "word ".repeat(100_000);
     let mut stream = server.connect();
-    stream.receive_little().post(
-        "/v1/chat",
-        &format!("{{\"prompt\":\"{prompt}\",\"stream\":true}}"),
-    );
+    stream
+        .receive_little()
+        .post("/v1/chat", &format!("{{\"prompt\":\"{prompt}\",\"stream\":true}}"));
     assert_eq!(stream.head().status, 200);
     server.signal(libc::SIGTERM);
     // Nobody new comes in once the drain has begun.
@@ -55,10 +50,9 @@ fn a_stalled_client_is_cut_at_the_end_of_the_drain() {
     let mut server = Server::gateway(&["timeouts.drain=300", "server.workers=1"]);
     let prompt = "word ".repeat(400_000);
     let mut stalled = server.connect();
-    stalled.receive_little().post(
-        "/v1/chat",
-        &format!("{{\"prompt\":\"{prompt}\",\"stream\":true}}"),
-    );
+    stalled
+        .receive_little()
+        .post("/v1/chat", &format!("{{\"prompt\":\"{prompt}\",\"stream\":true}}"));
     assert_eq!(stalled.head().status, 200);
     let begun = Instant::now();
     server.signal(libc::SIGTERM);
@@ -72,9 +66,7 @@ fn a_deferred_answer_is_waited_for() {
     let mut server = Server::start(example("deferred", Link::Shared).arg("0"));
     let mut connection = server.connect();
     let mut probe = server.connect();
-    connection
-        .post("/jobs", "work")
-        .post("/jobs", "never begun or answered in full");
+    connection.post("/jobs", "work").post("/jobs", "never begun or answered in full");
     assert_eq!(probe.get("/health").answer().status, 200);
     assert_eq!(connection.answer().text(), "work");
     server.signal(libc::SIGTERM);

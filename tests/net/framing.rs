@@ -11,25 +11,12 @@ fn echo() -> Server {
 fn check_refused(server: &Server, request: &str, statuses: &[u16]) {
     let mut connection = server.connect();
     // What follows a refused message must not be taken for a request of its own.
-    let _ = connection.try_send(format!(
-        "{request}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
-    ));
+    let _ = connection.try_send(format!("{request}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"));
     let answer = connection.answer();
-    assert!(
-        statuses.contains(&answer.status),
-        "{request:?} got {}",
-        answer.head
-    );
-    assert_eq!(
-        answer.header("connection").as_deref(),
-        Some("close"),
-        "{request:?}"
-    );
+    assert!(statuses.contains(&answer.status), "{request:?} got {}", answer.head);
+    assert_eq!(answer.header("connection").as_deref(), Some("close"), "{request:?}");
     let error = &answer.json()["error"];
-    assert!(
-        error["message"].is_string() && error["type"].is_string(),
-        "{request:?}"
-    );
+    assert!(error["message"].is_string() && error["type"].is_string(), "{request:?}");
     connection.expect_close();
 }
 
@@ -62,60 +49,27 @@ fn heads_in_doubt_are_refused_and_closed() {
         ("GET / HTTP/1.1\r\nHost: h\r\nA: b\0c\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: h\r\nA: b\rc\r\n\r\n", 400),
         ("GET / HTTP/1.1\nHost: h\n\n", 400),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x1\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 2\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\n",
-            400,
-        ),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 2\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
         (
             "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             400,
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            501,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n",
-            400,
-        ),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
         (
             "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\
              Transfer-Encoding: chunked\r\n\r\n",
             400,
         ),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        (
-            "POST / HTTP/1.1\r\nHost: h\r\nExpect: a-miracle\r\nContent-Length: 1\r\n\r\n",
-            417,
-        ),
+        ("POST / HTTP/1.1\r\nHost: h\r\nExpect: a-miracle\r\nContent-Length: 1\r\n\r\n", 417),
     ] {
         check_refused(&server, request, &[status]);
     }
@@ -154,11 +108,7 @@ fn a_request_may_come_in_any_pieces() {
         let (first, second) = request.split_at(cut);
         let mut connection = server.connect();
         connection.send(first);
-        assert_eq!(
-            connection.send(second).answer().text(),
-            "abc0123456789",
-            "cut at {cut}"
-        );
+        assert_eq!(connection.send(second).answer().text(), "abc0123456789", "cut at {cut}");
     }
     let mut connection = server.connect();
     for byte in request.as_bytes() {
@@ -184,13 +134,7 @@ fn a_pipeline_may_come_in_any_pieces() {
         assert_eq!(connection.answer().text(), "one", "cut at {cut}");
         assert_eq!(connection.answer().text(), "");
         assert_eq!(connection.answer().text(), "three");
-        assert_eq!(
-            connection
-                .answer_to_head()
-                .header("content-length")
-                .unwrap(),
-            "4"
-        );
+        assert_eq!(connection.answer_to_head().header("content-length").unwrap(), "4");
         assert_eq!(connection.answer().text(), "five");
     }
     server.stop();
@@ -209,11 +153,7 @@ fn what_is_unusual_but_plain_is_taken() {
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 000\r\n\r\n",
         "OPTIONS / HTTP/1.1\r\nHost: h\r\n\r\n",
     ] {
-        assert_eq!(
-            server.connect().send(request).answer().status,
-            200,
-            "{request:?}"
-        );
+        assert_eq!(server.connect().send(request).answer().status, 200, "{request:?}");
     }
     server.stop();
 }
@@ -259,10 +199,7 @@ fn a_client_that_leaves_within_a_message_leaves_nothing_behind() {
                     // Half closed within a message: it can never be whole.
                     connection.finish();
                     let rest = String::from_utf8(connection.rest()).unwrap();
-                    assert!(
-                        rest.is_empty() || rest.starts_with("HTTP/1.1 400 "),
-                        "{rest}"
-                    );
+                    assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 400 "), "{rest}");
                 }
             }
         }

@@ -7,37 +7,22 @@ fn the_version_and_the_connection_field_decide() {
     let server = Server::gateway(&[]);
     for (request, stays) in [
         ("GET /health HTTP/1.1\r\nHost: h\r\n\r\n", true),
-        (
-            "GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-            false,
-        ),
-        (
-            "GET /health HTTP/1.1\r\nHost: h\r\nConnection: X, Close\r\n\r\n",
-            false,
-        ),
+        ("GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", false),
+        ("GET /health HTTP/1.1\r\nHost: h\r\nConnection: X, Close\r\n\r\n", false),
         ("GET /health HTTP/1.0\r\n\r\n", false),
-        (
-            "GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-            true,
-        ),
+        ("GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
         ("GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", true),
         ("DELETE /health HTTP/1.1\r\nHost: h\r\n\r\n", true),
     ] {
         let mut connection = server.connect();
         let answer = connection.send(request).answer();
-        let field = answer
-            .header("connection")
-            .map(|value| value.to_ascii_lowercase());
+        let field = answer.header("connection").map(|value| value.to_ascii_lowercase());
         if stays {
             assert_ne!(field.as_deref(), Some("close"), "{request:?}");
             if request.contains("HTTP/1.0") {
                 assert_eq!(field.as_deref(), Some("keep-alive"));
             }
-            assert_eq!(
-                connection.get("/health").answer().status,
-                200,
-                "{request:?}"
-            );
+            assert_eq!(connection.get("/health").answer().status, 200, "{request:?}");
         } else {
             assert_eq!(field.as_deref(), Some("close"), "{request:?}");
             connection.expect_close();
@@ -67,15 +52,10 @@ fn head_has_the_fields_of_get_and_no_body() {
 fn an_early_answer_never_desynchronizes() {
     // The body of a request that is refused is read to its end or the connection is closed.
     let server = Server::gateway(&["limits.body=300000"]);
-    for (length, target) in [
-        (10, "/nowhere"),
-        (250_000, "/nowhere"),
-        (299_999, "/health"),
-    ] {
+    for (length, target) in [(10, "/nowhere"), (250_000, "/nowhere"), (299_999, "/health")] {
         let mut connection = server.connect();
-        connection.send(format!(
-            "POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"
-        ));
+        connection
+            .send(format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
         let body = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n".repeat(length / 38 + 1);
         let _ = connection.try_send(&body[..length]);
         let _ = connection.try_send("GET /health HTTP/1.1\r\nHost: h\r\n\r\n");

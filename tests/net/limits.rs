@@ -20,31 +20,17 @@ fn a_long_request_line_is_414() {
     let fits = "/".to_owned() + &"a".repeat(100 - "GET / HTTP/1.1".len());
     assert_eq!(server.connect().get(&fits).answer().status, 404);
     let target = fits + "a";
-    assert_eq!(
-        refused(
-            &server,
-            &format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
-        )
-        .status,
-        414
-    );
+    assert_eq!(refused(&server, &format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")).status, 414);
     // It does not take the end of the line to know.
-    assert_eq!(
-        refused(&server, &format!("GET {}", "/a".repeat(5000))).status,
-        414
-    );
+    assert_eq!(refused(&server, &format!("GET {}", "/a".repeat(5000))).status, 414);
     server.stop();
 }
 
 #[test]
 fn a_long_header_section_is_431() {
     let server = Server::gateway(&["limits.header_section=1000"]);
-    let head = |length| {
-        format!(
-            "GET /health HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n",
-            "x".repeat(length)
-        )
-    };
+    let head =
+        |length| format!("GET /health HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(length));
     assert_eq!(server.connect().send(head(900)).answer().status, 200);
     assert_eq!(refused(&server, &head(1000)).status, 431);
     assert_eq!(refused(&server, &head(100_000)).status, 431);
@@ -57,28 +43,15 @@ fn a_long_header_section_is_431() {
 #[test]
 fn a_large_body_is_413() {
     let server = Server::gateway(&["limits.body=1000"]);
-    let prompt = |length: usize| format!("{{\"prompt\":\"{}\"}}", "x".repeat(length - 13));
-    assert_eq!(
-        server
-            .connect()
-            .post("/v1/chat", &prompt(1000))
-            .answer()
-            .status,
-        200
-    );
+    let prompt = |length| format!("{{\"prompt\":\"{}\"}}", "x".repeat(length - 13));
+    assert_eq!(server.connect().post("/v1/chat", &prompt(1000)).answer().status, 200);
     let over = "POST /v1/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n";
     assert_eq!(refused(&server, &format!("{over}\r\n")).status, 413);
     // A client that asks first is told at once, and without a 100.
-    assert_eq!(
-        refused(&server, &format!("{over}Expect: 100-continue\r\n\r\n")).status,
-        413
-    );
+    assert_eq!(refused(&server, &format!("{over}Expect: 100-continue\r\n\r\n")).status, 413);
     let chunked = "POST /v1/chat HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = format!("200\r\n{}\r\n", "x".repeat(0x200));
-    assert_eq!(
-        refused(&server, &format!("{chunked}{chunk}{chunk}")).status,
-        413
-    );
+    assert_eq!(refused(&server, &format!("{chunked}{chunk}{chunk}")).status, 413);
     assert_eq!(refused(&server, &format!("{chunked}3e9\r\n")).status, 413);
     server.stop();
 }

@@ -7,10 +7,7 @@ use crate::support::wire::Connection;
 
 /// Raises this process's limit of open files as far as it goes and returns it; children inherit it.
 fn descriptors_allowed() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls take a pointer to one rlimit, alive during the call.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
@@ -40,10 +37,7 @@ fn ten_thousand_idle_connections_and_a_thousand_streams_on_one_worker() {
         r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#
     );
     // What a stream leaves warm is no growth.
-    check_stream(
-        server.connect().post("/v1/chat/completions", &body),
-        &prompt,
-    );
+    check_stream(server.connect().post("/v1/chat/completions", &body), &prompt);
     let (memory, descriptors) = (server.resident_kib(), server.descriptors());
 
     let mut idle: Vec<Connection> = (0..idle_count).map(|_| server.connect()).collect();
@@ -54,10 +48,7 @@ fn ten_thousand_idle_connections_and_a_thousand_streams_on_one_worker() {
         assert_eq!(connection.answer().status, 200);
     }
     let idle_kib = server.resident_kib().saturating_sub(memory);
-    assert!(
-        idle_kib < 2 * idle_count as u64,
-        "{idle_kib} KiB for {idle_count} idle connections"
-    );
+    assert!(idle_kib < 2 * idle_count as u64, "{idle_kib} KiB for {idle_count} idle connections");
 
     let mut streams: Vec<Connection> = (0..stream_count).map(|_| server.connect()).collect();
     for connection in &mut streams {
@@ -80,10 +71,7 @@ fn ten_thousand_idle_connections_and_a_thousand_streams_on_one_worker() {
         server.descriptors() <= descriptors + 1
     });
     let left = server.resident_kib().saturating_sub(memory);
-    assert!(
-        left < 16 * 1024,
-        "{left} KiB more than before all of them came"
-    );
+    assert!(left < 16 * 1024, "{left} KiB more than before all of them came");
     server.stop();
 }
 
@@ -96,9 +84,7 @@ fn check_stream(connection: &mut Connection, prompt: &str) {
     let mut text = String::new();
     for event in &events[..events.len() - 1] {
         let chunk: serde_json::Value = serde_json::from_str(event).unwrap();
-        text += chunk["choices"][0]["delta"]["content"]
-            .as_str()
-            .unwrap_or_default();
+        text += chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
     }
     assert_eq!(text, prompt);
 }
@@ -107,20 +93,11 @@ fn check_stream(connection: &mut Connection, prompt: &str) {
 fn running_out_of_descriptors_is_survived() {
     const ALLOWED: u64 = 64;
     let mut command = program();
-    command.args([
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--set",
-        "server.workers=1",
-    ]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--set", "server.workers=1"]);
     // SAFETY: setrlimit is async-signal-safe and its argument lives on this stack.
     unsafe {
         command.pre_exec(|| {
-            let limit = libc::rlimit {
-                rlim_cur: ALLOWED,
-                rlim_max: ALLOWED,
-            };
+            let limit = libc::rlimit { rlim_cur: ALLOWED, rlim_max: ALLOWED };
             match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
                 0 => Ok(()),
                 _ => Err(std::io::Error::last_os_error()),
@@ -133,14 +110,8 @@ fn running_out_of_descriptors_is_survived() {
     // More than fit: the rest waits in the kernel's backlog.
     let mut crowd: Vec<Connection> = (0..2 * ALLOWED).map(|_| server.connect()).collect();
     server.line(|line| line.contains("accepting pauses"));
-    assert_eq!(
-        first.get("/health").answer().status,
-        200,
-        "who is in is still served"
-    );
-    let answer = first
-        .post("/v1/chat", r#"{"prompt":"still here"}"#)
-        .answer();
+    assert_eq!(first.get("/health").answer().status, 200, "who is in is still served");
+    let answer = first.post("/v1/chat", r#"{"prompt":"still here"}"#).answer();
     assert_eq!(answer.json()["response"], "still here");
     let waiting = crowd.split_off(ALLOWED as usize);
     drop(crowd);
@@ -176,10 +147,7 @@ fn readers_that_stop_cost_their_queue_and_no_more() {
     }
     let grown = server.resident_kib().saturating_sub(before);
     let allowed = (READERS * (4 * body.len() / 1024 + 600)) as u64;
-    assert!(
-        grown < allowed,
-        "{grown} KiB for {READERS} readers, {allowed} allowed"
-    );
+    assert!(grown < allowed, "{grown} KiB for {READERS} readers, {allowed} allowed");
     // And when they read on, everything comes.
     for mut connection in stopped {
         let mut all = Vec::new();
@@ -208,9 +176,6 @@ fn pipelined_requests_behind_a_slow_reader_stay_in_the_kernel() {
     let mut probe = server.connect();
     assert_eq!(probe.get("/health").answer().status, 200);
     let grown = server.resident_kib().saturating_sub(before);
-    assert!(
-        grown < 4 * 1024,
-        "{grown} KiB for one client that does not read"
-    );
+    assert!(grown < 4 * 1024, "{grown} KiB for one client that does not read");
     server.stop();
 }

@@ -11,10 +11,7 @@ const LATE: Duration = Duration::from_secs(5);
 /// The server gives up between the configured time and a little later.
 fn in_time(since: Instant) {
     let taken = since.elapsed();
-    assert!(
-        taken >= SHORT - Duration::from_millis(50),
-        "too early: {taken:?}"
-    );
+    assert!(taken >= SHORT - Duration::from_millis(50), "too early: {taken:?}");
     assert!(taken < SHORT + LATE, "too late: {taken:?}");
 }
 
@@ -100,10 +97,7 @@ fn a_client_that_takes_nothing_is_cut() {
     let mut connection = server.connect();
     connection.receive_little();
     let prompt = "word ".repeat(400_000);
-    connection.post(
-        "/v1/chat",
-        &format!("{{\"prompt\":\"{prompt}\",\"stream\":true}}"),
-    );
+    connection.post("/v1/chat", &format!("{{\"prompt\":\"{prompt}\",\"stream\":true}}"));
     assert_eq!(connection.head().status, 200);
     let mut probe = server.connect();
     crate::support::wait_until("the stalled stream is cut", || {
@@ -111,9 +105,6 @@ fn a_client_that_takes_nothing_is_cut() {
         server.descriptors() <= before + 1
     });
     let rest = connection.rest();
-    assert!(
-        !rest.ends_with(b"0\r\n\r\n"),
-        "a cut stream must not look complete"
-    );
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "a cut stream must not look complete");
     server.stop();
 }

@@ -18,19 +18,12 @@ fn python_with_sdk() -> Result<PathBuf, String> {
     let python = folder.join("bin/python");
     let has_sdk = || {
         let mut command = Command::new(&python);
-        command
-            .args(["-c", "import openai"])
-            .output()
-            .is_ok_and(|output| output.status.success())
+        command.args(["-c", "import openai"]).output().is_ok_and(|output| output.status.success())
     };
     if has_sdk() {
         return Ok(python);
     }
-    finish(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&folder),
-    )?;
+    finish(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     finish(Command::new(&python).args([
         "-m",
         "pip",
@@ -41,23 +34,13 @@ fn python_with_sdk() -> Result<PathBuf, String> {
         "1",
         "openai",
     ]))?;
-    if has_sdk() {
-        Ok(python)
-    } else {
-        Err("the package cannot be imported".to_owned())
-    }
+    if has_sdk() { Ok(python) } else { Err("the package cannot be imported".to_owned()) }
 }
 
 fn finish(command: &mut Command) -> Result<(), String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?}: {}", text.trim()))
-    }
+    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", text.trim())) }
 }
 
 #[test]

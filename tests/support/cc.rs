@@ -17,14 +17,8 @@ pub enum Link {
 }
 
 /// The warnings that every C file of the repository must pass.
-pub const STRICT: [&str; 6] = [
-    "-std=c11",
-    "-Wall",
-    "-Wextra",
-    "-Wpedantic",
-    "-Wstrict-prototypes",
-    "-Werror",
-];
+pub const STRICT: [&str; 6] =
+    ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wstrict-prototypes", "-Werror"];
 
 /// The C compiler with the include path, the strict flags and those of `NH_CFLAGS`.
 pub fn c_compiler() -> Command {
@@ -39,9 +33,7 @@ pub fn c_compiler() -> Command {
 /// Builds `source` (relative to the repository) into a program and returns its path.
 pub fn build(source: &str, link: Link) -> PathBuf {
     static BUILT: Mutex<Option<HashMap<(String, Link), PathBuf>>> = Mutex::new(None);
-    let mut built = BUILT
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let built = built.get_or_insert_default();
     let key = (source.to_owned(), link);
     if let Some(path) = built.get(&key) {
@@ -61,20 +53,14 @@ fn compile(source: &str, link: Link) -> PathBuf {
     let name = Path::new(source).with_extension("");
     let output = folder.join(name.to_string_lossy().replace('/', "-"));
     let mut command = c_compiler();
-    command
-        .arg("-g")
-        .arg(root().join(source))
-        .arg("-o")
-        .arg(&output);
+    command.arg("-g").arg(root().join(source)).arg("-o").arg(&output);
     match link {
         Link::Shared => command
             .arg("-L")
             .arg(&stage().lib)
             .arg("-lneurohttp")
             .arg(format!("-Wl,-rpath,{}", stage().lib.display())),
-        Link::Static => command
-            .arg(stage().lib.join("libneurohttp.a"))
-            .args(&stage().native_libs),
+        Link::Static => command.arg(stage().lib.join("libneurohttp.a")).args(&stage().native_libs),
     };
     succeed(&mut command);
     output
@@ -82,18 +68,12 @@ fn compile(source: &str, link: Link) -> PathBuf {
 
 /// Runs a command to its end; panics with what it printed when it fails.
 pub fn succeed(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{text}",
-        output.status
-    );
+    assert!(output.status.success(), "{command:?}: {}\n{text}", output.status);
     text
 }

@@ -27,10 +27,7 @@ pub fn for_each_link(body: impl Fn(cc::Link)) {
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !so() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "waited in vain until {what}"
-        );
+        assert!(std::time::Instant::now() < deadline, "waited in vain until {what}");
         std::thread::yield_now();
     }
 }

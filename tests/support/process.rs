@@ -25,17 +25,8 @@ pub struct Server {
 /// A command in a clean environment: no provider keys, no proxies, no configuration lying about.
 pub fn clean(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .current_dir(scratch())
-        .stdin(Stdio::null());
-    for name in [
-        "PATH",
-        "LD_LIBRARY_PATH",
-        "HOME",
-        "ASAN_OPTIONS",
-        "LSAN_OPTIONS",
-    ] {
+    command.env_clear().current_dir(scratch()).stdin(Stdio::null());
+    for name in ["PATH", "LD_LIBRARY_PATH", "HOME", "ASAN_OPTIONS", "LSAN_OPTIONS"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
@@ -57,7 +48,9 @@ impl Server {
     /// Starts the command and waits until it has printed where it listens.
     pub fn start(command: &mut Command) -> Server {
         let mut server = Server::launch(command);
-        let line = server.line(|line| port_in(line).is_some());
+        // The program's or example's own word, not the log's: by then its signals are set up.
+        let own = |line: &str| line.starts_with("listening on") || line.starts_with("NeuroHTTP");
+        let line = server.line(|line| own(line) && port_in(line).is_some());
         server.port = port_in(&line).unwrap();
         server
     }
@@ -65,18 +58,11 @@ impl Server {
     /// Starts the command without waiting for a port.
     pub fn launch(command: &mut Command) -> Server {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (sender, lines) = channel();
         forward(child.stdout.take().unwrap(), sender.clone());
         forward(child.stderr.take().unwrap(), sender);
-        Server {
-            child,
-            lines,
-            seen: Vec::new(),
-            port: 0,
-        }
+        Server { child, lines, seen: Vec::new(), port: 0 }
     }
 
     /// The program with the default listener on a free port and these settings.
@@ -138,19 +124,10 @@ impl Server {
         if raw >= 0 {
             // SAFETY: the descriptor is new and nobody else's.
             let watch = unsafe { OwnedFd::from_raw_fd(raw) };
-            let mut poll = libc::pollfd {
-                fd: watch.as_raw_fd(),
-                events: libc::POLLIN,
-                revents: 0,
-            };
+            let mut poll = libc::pollfd { fd: watch.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // SAFETY: one pollfd, alive during the call.
             let ready = unsafe { libc::poll(&mut poll, 1, limit.as_millis() as i32) };
-            assert_eq!(
-                ready,
-                1,
-                "still running after {limit:?}:\n{}",
-                self.output()
-            );
+            assert_eq!(ready, 1, "still running after {limit:?}:\n{}", self.output());
         }
         self.child.wait().unwrap()
     }
@@ -182,10 +159,7 @@ impl Server {
     /// Resident memory, KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(self.proc("status")).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
@@ -225,8 +199,6 @@ fn forward(output: impl Read + Send + 'static, sender: Sender<String>) {
 /// The port in a line that tells where a server listens.
 fn port_in(line: &str) -> Option<u16> {
     let after = line.split_once("127.0.0.1:")?.1;
-    let digits = after
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(after.len());
+    let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
     after[..digits].parse().ok().filter(|port| *port != 0)
 }

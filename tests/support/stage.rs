@@ -37,28 +37,16 @@ pub fn stage() -> &'static Stage {
 
 fn staged(folder: &Path) -> Stage {
     let lib = folder.join("lib");
-    assert!(
-        lib.join("libneurohttp.so").exists(),
-        "nothing is staged in {}",
-        folder.display()
-    );
+    assert!(lib.join("libneurohttp.so").exists(), "nothing is staged in {}", folder.display());
     let list = fs::read_to_string(lib.join("native-static-libs")).unwrap();
     let native_libs = list.split_whitespace().map(str::to_owned).collect();
-    Stage {
-        lib,
-        program: folder.join("bin/neurohttp"),
-        native_libs,
-    }
+    Stage { lib, program: folder.join("bin/neurohttp"), native_libs }
 }
 
 /// Cargo leaves the libraries in `deps`, beside the running test, under their plain names; the
 /// shared one is loaded by its soname, so links stand for both in a folder of their own.
 fn just_built() -> Stage {
-    let deps = std::env::current_exe()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .to_owned();
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     let lib = scratch().join("lib");
     fs::create_dir_all(&lib).unwrap();
     for (link, file) in [
@@ -72,15 +60,7 @@ fn just_built() -> Stage {
         let _ = symlink(target, lib.join(link));
         assert!(lib.join(link).exists());
     }
-    let native_libs = [
-        "-lgcc_s",
-        "-lutil",
-        "-lrt",
-        "-lpthread",
-        "-lm",
-        "-ldl",
-        "-lc",
-    ];
+    let native_libs = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
     Stage {
         lib,
         program: PathBuf::from(env!("CARGO_BIN_EXE_neurohttp")),

@@ -75,10 +75,7 @@ impl Connection {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Connection {
-            stream: Stream::Tcp(stream),
-            buffer: Vec::new(),
-        }
+        Connection { stream: Stream::Tcp(stream), buffer: Vec::new() }
     }
 
     /// Connects to a Unix socket.
@@ -86,10 +83,7 @@ impl Connection {
         let stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Connection {
-            stream: Stream::Unix(stream),
-            buffer: Vec::new(),
-        }
+        Connection { stream: Stream::Unix(stream), buffer: Vec::new() }
     }
 
     /// Sends bytes. Panics when the peer does not take them.
@@ -146,37 +140,21 @@ impl Connection {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 break at;
             }
-            assert!(
-                self.fill(),
-                "closed within a head: {:?}",
-                lossy(&self.buffer)
-            );
+            assert!(self.fill(), "closed within a head: {:?}", lossy(&self.buffer));
         };
         let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
         self.buffer.drain(..end + 4);
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.unwrap_or_else(|| panic!("not a status line: {head:?}"));
-        assert!(
-            head.starts_with("HTTP/1.1 ") || head.starts_with("HTTP/1.0 "),
-            "{head:?}"
-        );
-        Answer {
-            status,
-            head,
-            body: Vec::new(),
-            chunks: Vec::new(),
-        }
+        assert!(head.starts_with("HTTP/1.1 ") || head.starts_with("HTTP/1.0 "), "{head:?}");
+        Answer { status, head, body: Vec::new(), chunks: Vec::new() }
     }
 
     fn one_answer(&mut self, to_head: bool) -> Answer {
         let mut answer = self.head();
         let length = answer.header("content-length");
         let coding = answer.header("transfer-encoding");
-        assert!(
-            length.is_none() || coding.is_none(),
-            "framed twice: {:?}",
-            answer.head
-        );
+        assert!(length.is_none() || coding.is_none(), "framed twice: {:?}", answer.head);
         if to_head || answer.status < 200 || answer.status == 204 || answer.status == 304 {
             return answer;
         }
@@ -214,22 +192,14 @@ impl Connection {
                 self.buffer.drain(..at + 2);
                 return line;
             }
-            assert!(
-                self.fill(),
-                "closed within a line: {:?}",
-                lossy(&self.buffer)
-            );
+            assert!(self.fill(), "closed within a line: {:?}", lossy(&self.buffer));
         }
     }
 
     /// Reads exactly so many bytes.
     pub fn take(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
-            assert!(
-                self.fill(),
-                "closed after {} of {count} bytes",
-                self.buffer.len()
-            );
+            assert!(self.fill(), "closed after {} of {count} bytes", self.buffer.len());
         }
         self.buffer.drain(..count).collect()
     }
@@ -243,11 +213,7 @@ impl Connection {
     /// Waits for the peer to close. Panics when it sends something first.
     pub fn expect_close(&mut self) {
         let rest = self.rest();
-        assert!(
-            rest.is_empty(),
-            "more came before the close: {:?}",
-            lossy(&rest)
-        );
+        assert!(rest.is_empty(), "more came before the close: {:?}", lossy(&rest));
     }
 
     /// Whether nothing comes and the connection stays open for so long.
@@ -255,11 +221,7 @@ impl Connection {
         if !self.buffer.is_empty() {
             return false;
         }
-        let mut poll = libc::pollfd {
-            fd: self.descriptor(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        let mut poll = libc::pollfd { fd: self.descriptor(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one pollfd, alive during the call.
         let ready = unsafe { libc::poll(&mut poll, 1, time.as_millis() as i32) };
         assert!(ready >= 0);
@@ -268,11 +230,7 @@ impl Connection {
 
     /// Whether the peer takes more within half a second.
     pub fn can_send(&self) -> bool {
-        let mut poll = libc::pollfd {
-            fd: self.descriptor(),
-            events: libc::POLLOUT,
-            revents: 0,
-        };
+        let mut poll = libc::pollfd { fd: self.descriptor(), events: libc::POLLOUT, revents: 0 };
         // SAFETY: one pollfd, alive during the call.
         unsafe { libc::poll(&mut poll, 1, 500) == 1 }
     }
@@ -319,10 +277,7 @@ impl Connection {
 
     /// Ends the connection with a reset instead of a close.
     pub fn reset(self) {
-        let linger = libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         // SAFETY: the option is a linger, alive during the call.
         let done = unsafe {
             libc::setsockopt(
@@ -362,9 +317,7 @@ impl Connection {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 fn lossy(bytes: &[u8]) -> String {

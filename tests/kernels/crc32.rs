@@ -1,0 +1,93 @@
+//! CRC-32 (IEEE): every level against the reference, and both against crc32fast.
+
+use crate::harness::guard::Guarded;
+use crate::harness::noise::Noise;
+use crate::harness::{LENGTH_EACH_MAX, Place, places, reference, tables};
+
+/// Random lengths go up to this: several turns of the widest loop, and a partial page.
+const LENGTH_MAX: usize = 70_000;
+
+// A kernel that reads outside its input, or whose sum depends on alignment or length, would corrupt gzip
+// and PNG data silently.
+#[test]
+fn equals_the_reference() {
+    let mut noise = Noise::new();
+    let seed = noise.seed();
+    let data = noise.bytes(LENGTH_EACH_MAX);
+    let mut memory = Guarded::new(LENGTH_EACH_MAX);
+    let reference = reference();
+    for table in tables() {
+        for length in 0..=LENGTH_EACH_MAX {
+            let start = noise.next() as u32;
+            let expected = (reference.crc32.call)(start, &data[..length]);
+            for place in places() {
+                let found = (table.crc32.call)(start, memory.put(place, &data[..length]));
+                let level = table.level;
+                assert_eq!(found, expected, "crc32 {level} seed {seed}: {length} bytes {place:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn equals_the_reference_on_long_input() {
+    let mut noise = Noise::new();
+    let seed = noise.seed();
+    let mut memory = Guarded::new(LENGTH_MAX);
+    let reference = reference();
+    for round in 0..40 {
+        let length = noise.below(LENGTH_MAX);
+        let data = noise.bytes(length);
+        let place = Place::AfterGuard(noise.below(64));
+        let place = if round % 2 == 0 { Place::BeforeGuard } else { place };
+        let start = noise.next() as u32;
+        let data = memory.put(place, &data);
+        let expected = (reference.crc32.call)(start, data);
+        let mut oracle = crc32fast::Hasher::new_with_initial(start);
+        oracle.update(data);
+        assert_eq!(expected, oracle.finalize(), "crc32 reference seed {seed}: {length} bytes");
+        for table in tables() {
+            let found = (table.crc32.call)(start, data);
+            let level = table.level;
+            assert_eq!(found, expected, "crc32 {level} seed {seed}: {length} bytes {place:?}");
+        }
+    }
+}
+
+#[cfg(nh_asm)]
+mod raw {
+    use super::*;
+    use crate::harness::call::watched;
+    use neurohttp::kernel::Features;
+
+    unsafe extern "C" {
+        fn nh_crc32_sse42(crc: u32, data: *const u8, length: usize) -> u32;
+        fn nh_crc32_avx2(crc: u32, data: *const u8, length: usize) -> u32;
+    }
+
+    // A kernel that loses a callee-saved register breaks its caller far away from here.
+    #[test]
+    fn keeps_the_calling_convention() {
+        let has = Features::detect();
+        let clmul = has.sse42() && has.pclmulqdq();
+        let wide = has.avx2() && has.vpclmulqdq() && clmul;
+        let kernels: [(&str, bool, unsafe extern "C" fn(u32, *const u8, usize) -> u32); 2] =
+            [("sse42", clmul, nh_crc32_sse42), ("avx2", wide, nh_crc32_avx2)];
+        let mut noise = Noise::new();
+        let seed = noise.seed();
+        let data = noise.bytes(1000);
+        let reference = reference();
+        for (level, _, kernel) in kernels.into_iter().filter(|kernel| kernel.1) {
+            for length in (16..LENGTH_EACH_MAX).chain([511, 512, 513, 1000]) {
+                let start = noise.next();
+                let arguments = [start, data.as_ptr() as u64, length as u64];
+                // SAFETY: the features were checked; the data is readable, at least 16 bytes of it. The
+                // upper half of the 32-bit argument is garbage on purpose.
+                let found = unsafe { watched(kernel as *const (), &arguments) };
+                let expected = (reference.crc32.call)(start as u32, &data[..length]);
+                let found = found.map(|value| value as u32);
+                assert_eq!(found, Ok(expected), "crc32 {level} seed {seed}: {length} bytes");
+            }
+        }
+    }
+}
