@@ -80,10 +80,13 @@ impl Core {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Begins the drain. Async-signal-safe.
+    /// Begins the drain; a server that was not started is not to be started any more.
+    /// Async-signal-safe.
     pub(super) fn stop(&self) {
         if self.advance(RUNNING, DRAINING) {
             self.wake_all();
+        } else {
+            self.advance(NEW, STOPPED);
         }
     }
 

@@ -106,12 +106,12 @@ impl Server {
     pub fn start(&self) -> Result<(), Error> {
         let mut seats = self.seats.lock();
         if self.core.state() != NEW || seats.is_empty() {
-            return Err(Error::new(ErrorKind::State, "the server was started before"));
+            return Err(Error::new(ErrorKind::State, "the server was started or stopped before"));
         }
         let listeners = listener::open(&self.config)?;
         self.core.set_listeners(listeners);
         if !self.core.advance(NEW, RUNNING) {
-            return Err(Error::new(ErrorKind::State, "the server was started before"));
+            return Err(Error::new(ErrorKind::State, "the server was stopped before"));
         }
         self.with_log(|| {
             for note in &self.config.notes {
@@ -173,7 +173,8 @@ impl Server {
     /// # Errors
     /// `State` before the start and on a thread of the server, `Timeout`.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        if self.core.state() == NEW {
+        // One that was stopped before its start has its seats still: there is nobody to wait for.
+        if self.core.state() == NEW || !self.seats.lock().is_empty() {
             return Err(Error::new(ErrorKind::State, "the server has not been started"));
         }
         if self.is_own_thread() {
