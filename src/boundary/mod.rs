@@ -12,3 +12,4 @@ pub mod guard;
 pub mod handle;
 pub mod last_error;
 pub mod options;
+pub use guard::guard;
