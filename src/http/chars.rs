@@ -111,9 +111,9 @@ fn control_hits(word: u64) -> u64 {
 #[inline(always)]
 fn uncommon_hits(word: u64) -> u64 {
     let low = word & !HIGHS;
-    let folded = low | ONES * 0x20;
+    let folded = low | (ONES * 0x20);
     let letter = (folded + ONES * (0x80 - b'a' as u64)) & !(folded + ONES * (0x7f - b'z' as u64));
-    let hyphen = !((low ^ ONES * b'-' as u64) + !HIGHS);
+    let hyphen = !((low ^ (ONES * b'-' as u64)) + !HIGHS);
     !((letter | hyphen) & !word) & HIGHS
 }
 
