@@ -119,7 +119,9 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
     if app.before_blocks && !may_block {
         return Step::Block;
     }
-    for middleware in &app.before {
+    // The pool goes on where the loop has stopped: behind the middleware, unless that may block.
+    let passed = if may_block && !app.before_blocks { &[] } else { app.before.as_slice() };
+    for middleware in passed {
         match middleware.pass(exchange) {
             Flow::Next => {}
             Flow::Answered => return answered(exchange),
