@@ -179,10 +179,11 @@ fn registering_again_replaces_and_frees() {
     });
     assert_eq!(unsafe { nh_stream_on_ready(stream, ready, data, drop) }, NH_ERR_CLOSED);
     assert_eq!(Arc::strong_count(&third), 1);
-    until("the callback's data to be freed", || Arc::strong_count(&second) == 1);
     assert_eq!(write(stream, b"x"), NH_ERR_CLOSED);
     assert_eq!(unsafe { nh_stream_wait(stream, -1) }, NH_ERR_CLOSED);
+    assert_eq!(Arc::strong_count(&second), 2, "freed when the stream is ended");
     unsafe { nh_stream_end(stream) };
+    until("the callback's data to be freed", || Arc::strong_count(&second) == 1);
 }
 
 #[test]
