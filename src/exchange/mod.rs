@@ -115,7 +115,11 @@ impl Exchange {
             return None;
         }
         self.pending = Pending::Stream;
-        let head = self.split();
+        let mut head = self.split();
+        if head.response.status == 0 {
+            // Its body is still to come, so it is not an empty answer.
+            head.response.status = 200;
+        }
         let queue = Arc::new(StreamQueue::new(
             Arc::clone(&self.owner),
             self.ticket,
