@@ -2,6 +2,7 @@
 //!
 //! What would break: a C program that was compiled against a header that is not the library's, or
 //! that does not compile at all. `NEUROHTTP_WRITE_HEADER=1` (`make header`) rewrites the file.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,17 +10,22 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, in the order of the header.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 16] = [
     "version",
     "status",
     "memory",
+    "log",
     "server",
+    "attach",
     "route",
     "middleware",
     "request",
     "response",
     "deferred",
     "stream",
+    "client",
+    "reply",
+    "model",
     "kernel",
 ];
 
@@ -42,6 +48,8 @@ const PROTOTYPES: &str = "
     void nh_server_free(nh_server *)
     uint16_t nh_server_port(const nh_server *)
     nh_status nh_server_stats_json(const nh_server *, char **, size_t *)
+    nh_status nh_server_attach(nh_server *, int *)
+    nh_status nh_server_poll(nh_server *, int32_t, uint32_t *)
     nh_status nh_server_route(nh_server *, const char *, const char *, uint32_t, nh_handler, void *, nh_drop)
     nh_status nh_server_unroute(nh_server *, const char *, const char *)
     nh_status nh_server_before(nh_server *, nh_middleware, void *, nh_drop)
@@ -78,6 +86,27 @@ const PROTOTYPES: &str = "
     nh_status nh_stream_on_ready(nh_stream *, nh_ready_fn, void *, nh_drop)
     void nh_stream_end(nh_stream *)
     void nh_stream_abort(nh_stream *)
+    nh_status nh_client_new(const char *, const char *, nh_client **)
+    void nh_client_options_init(nh_client_options *, size_t)
+    nh_status nh_client_open(const nh_client_options *, nh_client **)
+    void nh_client_free(nh_client *)
+    void nh_client_cancel(nh_client *)
+    nh_status nh_server_client(nh_server *, nh_client **)
+    nh_status nh_prompt(nh_client *, const char *, const char *, nh_reply **)
+    nh_status nh_chat(nh_client *, const char *, size_t, nh_reply **)
+    nh_status nh_chat_stream(nh_client *, const char *, size_t, nh_delta_fn, void *, nh_reply **)
+    const char *nh_delta_text(const nh_delta *, size_t *)
+    const char *nh_delta_json(const nh_delta *, size_t *)
+    const char *nh_reply_text(const nh_reply *, size_t *)
+    const char *nh_reply_json(const nh_reply *, size_t *)
+    const char *nh_reply_model(const nh_reply *, size_t *)
+    const char *nh_reply_finish_reason(const nh_reply *, size_t *)
+    nh_status nh_reply_usage(const nh_reply *, uint64_t *, uint64_t *)
+    void nh_reply_free(nh_reply *)
+    nh_status nh_models_json(nh_client *, char **, size_t *)
+    nh_status nh_model_set_available(nh_client *, const char *, int32_t)
+    nh_status nh_model_set_default(nh_client *, const char *)
+    nh_status nh_model_remove(nh_client *, const char *)
     uint32_t nh_crc32(const void *, size_t)
     uint32_t nh_crc32_update(uint32_t, const void *, size_t)
     const char *nh_cpu_level(void)

@@ -279,8 +279,7 @@ impl Server {
     /// # Errors
     /// `State` before the start and on a thread of the server, `Timeout`.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        // One that was stopped before its start has its seats still: there is nobody to wait for.
-        if self.core.state() == NEW || !self.seats.lock().is_empty() {
+        if self.core.state() == NEW {
             return Err(Error::new(ErrorKind::State, "the server has not been started"));
         }
         if self.is_own_thread() {
