@@ -14,6 +14,7 @@ mod auth;
 mod builtin;
 mod complete;
 mod failure;
+pub mod old_pages;
 
 use crate::base::error::Failure;
 use crate::exchange::{Exchange, Flow, Pending, Request, Taken};
@@ -22,6 +23,7 @@ use crate::http::method::Method;
 use crate::route::{Allowed, Found, Params};
 
 pub use app::{App, HostRoute, Settings, Status};
+pub use auth::Guard;
 pub use builtin::Builtin;
 pub use complete::Provider;
 pub use failure::{answer, dialect_of};
