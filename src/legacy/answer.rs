@@ -250,11 +250,16 @@ mod tests {
     fn messages_are_complete() {
         let text = |answer: &Answer, with_body| {
             let message = String::from_utf8(to_message(answer, "close", with_body)).unwrap();
-            message.split_once("\r\n\r\n").map(|(head, body)| (head.to_owned(), body.to_owned())).unwrap()
+            message
+                .split_once("\r\n\r\n")
+                .map(|(head, body)| (head.to_owned(), body.to_owned()))
+                .unwrap()
         };
         let (head, body) = text(&error(404, "Route not found", 3), true);
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{head}");
-        assert!(head.contains("\r\nServer: AIONIC/1.0\r\nContent-Type: application/json\r\nContent-Length: "));
+        assert!(head.contains(
+            "\r\nServer: AIONIC/1.0\r\nContent-Type: application/json\r\nContent-Length: "
+        ));
         assert!(head.ends_with("\r\nConnection: close"));
         assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
         assert!(text(&error(404, "x", 3), false).1.is_empty());
@@ -269,7 +274,8 @@ mod tests {
     fn methods_are_told() {
         let allow = |method, methods: &[c_int]| {
             let answer = not_allowed(method, methods);
-            let (_, value) = answer.headers.iter().find(|(name, _)| name == b"Allow").unwrap().clone();
+            let (_, value) =
+                answer.headers.iter().find(|(name, _)| name == b"Allow").unwrap().clone();
             (answer.status, String::from_utf8(value).unwrap())
         };
         assert_eq!(allow(1, &[0]), (405, "GET, HEAD, OPTIONS".into()));

@@ -108,7 +108,9 @@ unsafe extern "C" fn finish(caller: *const c_void) {
 pub unsafe extern "C" fn plugin_load(plugin_path: *const c_char) -> c_int {
     guard(-1, || {
         // SAFETY: as promised by the caller.
-        let (Some(file), Some(registry)) = (unsafe { path(plugin_path) }, registry()) else { return -1 };
+        let (Some(file), Some(registry)) = (unsafe { path(plugin_path) }, registry()) else {
+            return -1;
+        };
         match registry.load(file) {
             Ok(()) => 0,
             Err(reason) => {
@@ -152,7 +154,10 @@ pub unsafe extern "C" fn plugin_set_enabled(plugin_name: *const c_char, enabled:
 /// # Safety
 /// `request` and `response` are what the plugins expect: an HTTPRequest and a RouteResponse, or NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn plugin_process_request(request: *mut c_void, response: *mut c_void) -> c_int {
+pub unsafe extern "C" fn plugin_process_request(
+    request: *mut c_void,
+    response: *mut c_void,
+) -> c_int {
     guard(-1, || match registry() {
         Some(registry) if !request.is_null() && !response.is_null() => {
             registry.process_all(request.cast(), response.cast())
@@ -164,7 +169,10 @@ pub unsafe extern "C" fn plugin_process_request(request: *mut c_void, response: 
 /// # Safety
 /// The outputs are NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn plugin_get_list(plugin_names: *mut *mut *mut c_char, count: *mut c_int) -> c_int {
+pub unsafe extern "C" fn plugin_get_list(
+    plugin_names: *mut *mut *mut c_char,
+    count: *mut c_int,
+) -> c_int {
     guard(-1, || {
         let Some(registry) = registry() else { return -1 };
         let plugins = registry.list();

@@ -83,7 +83,9 @@ pub unsafe extern "C" fn route_request(
             // SAFETY: the host's function and structs; no lock is held.
             Found::Target(Target::Host(handler)) => unsafe { handler(server, request, response) },
             // SAFETY: as promised by the caller.
-            Found::Target(Target::Page(page)) => unsafe { handle_page(page, server, request, response) },
+            Found::Target(Target::Page(page)) => unsafe {
+                handle_page(page, server, request, response)
+            },
             Found::NotAllowed(methods) => {
                 // SAFETY: writable.
                 unsafe { fill(response, &answer::not_allowed(method, &methods)) }

@@ -99,7 +99,12 @@ fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 impl Routes {
     /// Nothing registered.
     pub const fn new() -> Routes {
-        Routes { exact: BTreeMap::new(), patterns: Vec::new(), middleware: Vec::new(), pages: false }
+        Routes {
+            exact: BTreeMap::new(),
+            patterns: Vec::new(),
+            middleware: Vec::new(),
+            pages: false,
+        }
     }
 
     /// Adds the built-in pages.
@@ -136,7 +141,8 @@ impl Routes {
         }
         let segments: Vec<Option<Vec<u8>>> =
             segments(path).map(|part| (!part.starts_with(b":")).then(|| part.to_vec())).collect();
-        let same = |pattern: &&mut Pattern| pattern.method == method && pattern.segments == segments;
+        let same =
+            |pattern: &&mut Pattern| pattern.method == method && pattern.segments == segments;
         match self.patterns.iter_mut().find(same) {
             Some(known) => known.handler = handler,
             None => self.patterns.push(Pattern { segments, method, handler }),
@@ -161,7 +167,9 @@ impl Routes {
     /// What answers this path and method. HEAD is answered by GET's target where it has none of its own.
     pub fn find(&self, path: &[u8], method: c_int) -> Found {
         let all = self.all(path);
-        let of = |wanted: c_int| all.iter().find(|(known, _)| *known == wanted).map(|(_, target)| *target);
+        let of = |wanted: c_int| {
+            all.iter().find(|(known, _)| *known == wanted).map(|(_, target)| *target)
+        };
         let target = of(method).or_else(|| if method == HEAD { of(GET) } else { None });
         match target {
             Some(target) => Found::Target(target),
@@ -187,7 +195,8 @@ impl Routes {
             }
         }
         if self.pages {
-            let pages = PAGES.iter().filter(|(page_path, ..)| *page_path == without_last_slash(path));
+            let pages =
+                PAGES.iter().filter(|(page_path, ..)| *page_path == without_last_slash(path));
             all.extend(pages.map(|(_, method, page)| (*method, Target::Page(*page))));
         }
         all
@@ -270,9 +279,14 @@ mod tests {
     fn what_cannot_be_a_route_is_refused() {
         let mut routes = Routes::new();
         let long = format!("/:{}", "n".repeat(32));
-        for (path, method) in
-            [("", GET), ("a", GET), ("/a", -1), ("/a", 8), ("/:1/:2/:3/:4/:5/:6/:7/:8/:9", GET), (&long, GET)]
-        {
+        for (path, method) in [
+            ("", GET),
+            ("a", GET),
+            ("/a", -1),
+            ("/a", 8),
+            ("/:1/:2/:3/:4/:5/:6/:7/:8/:9", GET),
+            (&long, GET),
+        ] {
             assert!(!routes.add(path.as_bytes(), method, one), "{path} {method}");
         }
         assert!(routes.add(b"/:1/:2/:3/:4/:5/:6/:7/:8", 7, one));

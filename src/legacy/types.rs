@@ -273,7 +273,6 @@ pub struct ServerStats {
     pub avg_response_time: c_double,
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

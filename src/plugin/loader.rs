@@ -114,6 +114,7 @@ fn may_bind_deep() -> bool {
     if sanitizers.iter().any(|name| !global(name).is_null()) {
         return false;
     }
-    let (malloc, libc_itself) = (base_of(global(c"malloc")), base_of(global(c"gnu_get_libc_version")));
+    let (malloc, libc_itself) =
+        (base_of(global(c"malloc")), base_of(global(c"gnu_get_libc_version")));
     malloc.is_some() && malloc == libc_itself
 }

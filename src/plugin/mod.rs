@@ -108,7 +108,11 @@ impl Plugin {
     }
 
     /// One request through `plugin_process`.
-    fn process(self: &Arc<Plugin>, request: *mut HttpRequest, response: *mut RouteResponse) -> c_int {
+    fn process(
+        self: &Arc<Plugin>,
+        request: *mut HttpRequest,
+        response: *mut RouteResponse,
+    ) -> c_int {
         let begun = Instant::now();
         let process = self.functions.process;
         // SAFETY: the object is open as long as `self` lives; the pointers are good during the call.

@@ -250,8 +250,9 @@ impl Answer {
     /// `data` is NULL or readable for `length` bytes; the counted headers are NULL or NUL-terminated.
     pub unsafe fn of(response: &RouteResponse) -> Answer {
         // SAFETY: the caller's promise.
-        let (data, lines) =
-            unsafe { (bytes(response.data, response.length).unwrap_or(b""), header_lines(response)) };
+        let (data, lines) = unsafe {
+            (bytes(response.data, response.length).unwrap_or(b""), header_lines(response))
+        };
         let mut answer = match data.starts_with(b"HTTP/1.").then(|| message(data)).flatten() {
             Some(answer) => answer,
             None => Answer { body: data.to_vec(), ..Answer::default() },
@@ -264,7 +265,8 @@ impl Answer {
         }
         answer.is_streaming = response.is_streaming != 0;
         answer.add_lines(&lines);
-        let has_type = answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
+        let has_type =
+            answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
         if !has_type && !answer.body.is_empty() && !data.starts_with(b"HTTP/1.") {
             let json = matches!(answer.body.first(), Some(b'{' | b'['));
             let kind: &[u8] = if json { b"application/json" } else { b"text/plain" };
@@ -276,9 +278,8 @@ impl Answer {
     /// Adds `Name: value` lines; those that could split the message are dropped and logged.
     pub fn add_lines(&mut self, lines: &[Vec<u8>]) {
         for line in lines {
-            let field = memchr::memchr(b':', line).map(|colon| {
-                (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii())
-            });
+            let field = memchr::memchr(b':', line)
+                .map(|colon| (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()));
             match field {
                 Some((name, value)) if encode::valid_name(name) && encode::valid_value(value) => {
                     self.headers.push((name.to_vec(), value.to_vec()));
@@ -343,13 +344,16 @@ fn message(data: &[u8]) -> Option<Answer> {
         let mut fields = answer.headers.iter();
         fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.clone())
     };
-    let is_chunked =
-        value_of(b"transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    let is_chunked = value_of(b"transfer-encoding")
+        .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
     let length: Option<usize> = value_of(b"content-length")
         .and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
-    answer.close = value_of(b"connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
+    answer.close =
+        value_of(b"connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
     let framing: [&[u8]; 2] = [b"content-length", b"transfer-encoding"];
-    answer.headers.retain(|(name, _)| !framing.iter().any(|field| name.eq_ignore_ascii_case(field)));
+    answer
+        .headers
+        .retain(|(name, _)| !framing.iter().any(|field| name.eq_ignore_ascii_case(field)));
     answer.body = match (is_chunked, length) {
         (true, _) => unchunked(rest).unwrap_or_else(|| rest.to_vec()),
         (false, Some(length)) => rest[..length.min(rest.len())].to_vec(),
@@ -423,19 +427,28 @@ mod tests {
             (200, Some("<p>"), &["content-type: text/html"], "200 [content-type=text/html] <p>"),
             (
                 200,
-                Some("HTTP/1.1 201 Made\r\nA: b\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi and more"),
+                Some(
+                    "HTTP/1.1 201 Made\r\nA: b\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi and more",
+                ),
                 &["C: d"],
                 "201 [A=b,Connection=close,C=d] hi close",
             ),
             (0, Some("HTTP/1.0 404 x\nA: b\n\nbody"), &[], "404 [A=b] body"),
             (
                 0,
-                Some("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+                Some(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+                ),
                 &[],
                 "200 [] abcde",
             ),
             (0, Some("HTTP/1.1 200 OK"), &[], "200 [] "),
-            (0, Some("HTTP/1.1 nonsense"), &["X-A: 1\r\nSet-Cookie: evil"], "200 [] HTTP/1.1 nonsense"),
+            (
+                0,
+                Some("HTTP/1.1 nonsense"),
+                &["X-A: 1\r\nSet-Cookie: evil"],
+                "200 [] HTTP/1.1 nonsense",
+            ),
             (0, Some("HTTP/1.1 999 x\r\n\r\n"), &["no colon"], "200 [] HTTP/1.1 999 x\r\n\r\n"),
             (503, None, &[], "503 [] "),
             (0, None, &[], "0 [] "),
