@@ -56,9 +56,7 @@ fn assemble() -> Result<PathBuf, String> {
     let mut ar = Command::new(env::var("AR").unwrap_or_else(|_| "ar".into()));
     ar.arg("crs").arg(&archive);
     for source in sources(Path::new("asm/x86_64"))? {
-        let object = out
-            .join(source.file_stem().unwrap_or_default())
-            .with_extension("o");
+        let object = out.join(source.file_stem().unwrap_or_default()).with_extension("o");
         let mut command = Command::new(&nasm);
         command.args(["-f", "elf64", "-g", "-F", "dwarf", "-Wall", "-Werror"]);
         command.args(["-I", "asm/", "-I", "asm/x86_64/"]);
@@ -95,11 +93,7 @@ fn run(command: &mut Command) -> Result<(), String> {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    Err(text
-        .lines()
-        .next()
-        .unwrap_or("failed without a message")
-        .to_owned())
+    Err(text.lines().next().unwrap_or("failed without a message").to_owned())
 }
 
 fn env_is(name: &str, value: &str) -> bool {

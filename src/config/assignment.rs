@@ -24,9 +24,7 @@ pub(crate) fn apply_environment(
         .collect();
     // The system gives them in no order of its own; what an error names should not change.
     variables.sort_unstable();
-    variables
-        .into_iter()
-        .try_for_each(|(name, value)| apply_variable(draft, name, value))
+    variables.into_iter().try_for_each(|(name, value)| apply_variable(draft, name, value))
 }
 
 /// Applies `section.key` or `provider.NAME.key`.
@@ -83,11 +81,7 @@ fn assign(
         }
     };
     let node = read_text(at, shape, text)?;
-    let entry = Entry {
-        key: path.key.to_owned(),
-        at: at.clone(),
-        node,
-    };
+    let entry = Entry { key: path.key.to_owned(), at: at.clone(), node };
     match form {
         Form::Single => draft.set_single(path.part, &entry),
         Form::Named => draft.set_named(path.part, path.name, &entry),
@@ -97,9 +91,7 @@ fn assign(
 }
 
 fn no_names(at: &At, part: &str) -> ConfigError {
-    at.error(format!(
-        "[[{part}]] has no names to set one by, expected it in a file"
-    ))
+    at.error(format!("[[{part}]] has no names to set one by, expected it in a file"))
 }
 
 fn apply_variable(draft: &mut Draft, variable: &str, text: &str) -> Result<(), ConfigError> {
@@ -107,10 +99,7 @@ fn apply_variable(draft: &mut Draft, variable: &str, text: &str) -> Result<(), C
     let Some((part, rest)) = path_of(variable) else {
         return Ok(());
     };
-    let Some((part, form)) = parts::PARTS
-        .iter()
-        .copied()
-        .find(|(name, _)| plain(name) == part)
+    let Some((part, form)) = parts::PARTS.iter().copied().find(|(name, _)| plain(name) == part)
     else {
         let part = part.to_ascii_lowercase();
         return Err(at.error(format!(
@@ -125,25 +114,12 @@ fn apply_variable(draft: &mut Draft, variable: &str, text: &str) -> Result<(), C
         Form::Named => named_key(draft, &at, part, &rest)?,
         Form::Free => plugin_key(draft, &at, &rest)?,
     };
-    assign(
-        draft,
-        &at,
-        form,
-        Path {
-            part,
-            name: &name,
-            key: &key,
-        },
-        text,
-    )
+    assign(draft, &at, form, Path { part, name: &name, key: &key }, text)
 }
 
 /// The key of a single table; what matches none stays, for the error.
 fn single_key(draft: &mut Draft, part: &str, rest: &str) -> String {
-    let known = draft
-        .keys(part)
-        .iter()
-        .find(|spec| plain(spec.name) == rest);
+    let known = draft.keys(part).iter().find(|spec| plain(spec.name) == rest);
     known.map_or_else(|| rest.to_ascii_lowercase(), |spec| spec.name.to_owned())
 }
 
@@ -164,37 +140,23 @@ fn named_key(
         (None, None) => ("", String::new()),
     };
     if name.is_empty() {
-        return Err(at.error(format!(
-            "names no table, expected {PREFIX}{}__NAME__KEY",
-            plain(part)
-        )));
+        return Err(
+            at.error(format!("names no table, expected {PREFIX}{}__NAME__KEY", plain(part)))
+        );
     }
     let names = draft.table_names(part);
-    Ok((
-        the_one(at, part, name, names.iter().map(String::as_str))?,
-        key,
-    ))
+    Ok((the_one(at, part, name, names.iter().map(String::as_str))?, key))
 }
 
 fn plugin_key(draft: &Draft, at: &At, rest: &str) -> Result<(String, String), ConfigError> {
-    let Some((name, key)) = rest
-        .rsplit_once("__")
-        .filter(|(name, key)| !name.is_empty() && !key.is_empty())
+    let Some((name, key)) =
+        rest.rsplit_once("__").filter(|(name, key)| !name.is_empty() && !key.is_empty())
     else {
         return Err(at.error(format!("names no key, expected {PREFIX}PLUGIN__NAME__KEY")));
     };
     let name = the_one(at, "plugin", name, draft.plugins.keys().map(String::as_str))?;
-    let keys = draft
-        .plugins
-        .get(&name)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let key = the_one(
-        at,
-        "plugin",
-        key,
-        keys.iter().map(|entry| entry.key.as_str()),
-    )?;
+    let keys = draft.plugins.get(&name).map(Vec::as_slice).unwrap_or_default();
+    let key = the_one(at, "plugin", key, keys.iter().map(|entry| entry.key.as_str()))?;
     Ok((name, key))
 }
 
@@ -241,10 +203,7 @@ fn plain(name: &str) -> String {
 /// The value that plain text means for a key of this shape.
 fn read_text(at: &At, shape: Shape, text: &str) -> Result<Node, ConfigError> {
     let parsed = || parse_value(at, text.trim());
-    let plain = |text: &str| Node {
-        at: at.clone(),
-        value: Value::Text(text.to_owned()),
-    };
+    let plain = |text: &str| Node { at: at.clone(), value: Value::Text(text.to_owned()) };
     Ok(match shape {
         Shape::Toml | Shape::TomlList => parsed().unwrap_or_else(|| plain(text)),
         Shape::Text => parsed()
@@ -252,10 +211,7 @@ fn read_text(at: &At, shape: Shape, text: &str) -> Result<Node, ConfigError> {
             .unwrap_or_else(|| plain(text)),
         Shape::TextList => match parsed().filter(|node| matches!(node.value, Value::List(_))) {
             Some(list) => list,
-            None => Node {
-                at: at.clone(),
-                value: Value::List(split_list(at, text)?),
-            },
+            None => Node { at: at.clone(), value: Value::List(split_list(at, text)?) },
         },
     })
 }
@@ -268,13 +224,8 @@ fn split_list(at: &At, text: &str) -> Result<Vec<Node>, ConfigError> {
     }
     // All quoted: commas inside the quotes are text.
     if text.contains(['"', '\''])
-        && let Some(Node {
-            value: Value::List(items),
-            ..
-        }) = parse_value(at, &format!("[{text}]"))
-        && items
-            .iter()
-            .all(|item| matches!(item.value, Value::Text(_)))
+        && let Some(Node { value: Value::List(items), .. }) = parse_value(at, &format!("[{text}]"))
+        && items.iter().all(|item| matches!(item.value, Value::Text(_)))
     {
         return Ok(items);
     }
@@ -288,10 +239,7 @@ fn split_list(at: &At, text: &str) -> Result<Vec<Node>, ConfigError> {
             if is_broken {
                 return Err(at.error("not a list, expected TOML or texts between commas"));
             }
-            Ok(Node {
-                at: at.clone(),
-                value: Value::Text(item.to_owned()),
-            })
+            Ok(Node { at: at.clone(), value: Value::Text(item.to_owned()) })
         })
         .collect()
 }

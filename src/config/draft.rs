@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::node::{At, Entry, Node, Value};
 use super::parts::{self, Form, Part, Tables};
 use super::schema::KeySpec;
+use super::settings::Provider;
 use super::values::{assign, nearest, shown};
 use super::{Config, ConfigError};
 
@@ -18,13 +19,25 @@ use super::{Config, ConfigError};
 const TABLES_MAX: usize = 10_000;
 
 /// What has been read so far.
-#[derive(Default)]
 pub(crate) struct Draft {
     pub config: Config,
     /// `[plugin.NAME]`, still as values.
     pub plugins: BTreeMap<String, Vec<Entry>>,
     /// Where each table, key and list element was last set, by its path.
     pub marks: BTreeMap<String, At>,
+    /// Which of its kind a named table is, by its path: a search would be quadratic.
+    indexes: BTreeMap<String, usize>,
+}
+
+impl Default for Draft {
+    fn default() -> Draft {
+        Draft {
+            config: Config::without_providers(),
+            plugins: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+        }
+    }
 }
 
 impl Draft {
@@ -60,16 +73,19 @@ impl Draft {
     /// Sets one key of the table called `name`, which is made if it is not there yet.
     pub fn set_named(&mut self, part: &str, name: &str, entry: &Entry) -> Result<(), ConfigError> {
         if entry.key == "name" {
-            return Err(entry
-                .at
-                .error("a table's `name` cannot be changed, expected another key"));
+            return Err(entry.at.error("a table's `name` cannot be changed, expected another key"));
         }
-        let name_node = Node {
-            at: entry.at.clone(),
-            value: Value::Text(name.to_owned()),
-        };
+        let name_node = Node { at: entry.at.clone(), value: Value::Text(name.to_owned()) };
         self.open_table(part, name, &name_node, &entry.at)?;
         self.set_in_table(part, name, entry)
+    }
+
+    /// Appends a provider that stands in no file.
+    pub fn add_provider(&mut self, provider: Provider, at: At) {
+        let path = format!("provider.{}", provider.name);
+        self.marks.insert(path.clone(), at);
+        self.indexes.insert(path, self.config.provider.len());
+        self.config.provider.push(provider);
     }
 
     /// Sets one key of a plugin's table.
@@ -77,8 +93,7 @@ impl Draft {
         if self.plugins.len() >= TABLES_MAX && !self.plugins.contains_key(name) {
             return Err(too_many("plugin", &entry.at));
         }
-        self.marks
-            .insert(format!("plugin.{name}"), entry.at.clone());
+        self.marks.insert(format!("plugin.{name}"), entry.at.clone());
         merge(self.plugins.entry(name.to_owned()).or_default(), entry);
         Ok(())
     }
@@ -86,9 +101,7 @@ impl Draft {
     /// The names of the tables of a kind.
     pub fn table_names(&mut self, part: &str) -> Vec<String> {
         match self.tables(part) {
-            Some(tables) => (0..tables.len())
-                .map(|index| tables.name(index).to_owned())
-                .collect(),
+            Some(tables) => (0..tables.len()).map(|index| tables.name(index).to_owned()).collect(),
             None => Vec::new(),
         }
     }
@@ -122,9 +135,7 @@ impl Draft {
         for item in list(part, &entry.node)? {
             let inner = table(part, item, &format!("a table [[{part}]]"))?;
             let Some(named) = inner.iter().find(|inner| inner.key == "name") else {
-                return Err(item
-                    .at
-                    .error(format!("[[{part}]] has no `name`, expected one")));
+                return Err(item.at.error(format!("[[{part}]] has no `name`, expected one")));
             };
             let Value::Text(name) = &named.node.value else {
                 return Err(super::values::wrong_type("name", &named.node, "a string"));
@@ -154,8 +165,7 @@ impl Draft {
         }
         for (index, item) in items.iter().enumerate() {
             let inner = table(part, item, &format!("a table [[{part}]]"))?;
-            self.marks
-                .insert(format!("{part}[{index}]"), item.at.clone());
+            self.marks.insert(format!("{part}[{index}]"), item.at.clone());
             let Some(tables) = self.tables(part) else {
                 return Ok(());
             };
@@ -180,8 +190,7 @@ impl Draft {
             }
             // A table without keys is one too: the plugin may ask whether it is there.
             self.plugins.entry(plugin.key.clone()).or_default();
-            self.marks
-                .insert(format!("plugin.{}", plugin.key), plugin.at.clone());
+            self.marks.insert(format!("plugin.{}", plugin.key), plugin.at.clone());
         }
         Ok(())
     }
@@ -194,38 +203,37 @@ impl Draft {
         name_node: &Node,
         at: &At,
     ) -> Result<(), ConfigError> {
+        let path = format!("{part}.{name}");
+        if self.indexes.contains_key(&path) {
+            return Ok(());
+        }
         let Some(tables) = self.tables(part) else {
             return Ok(());
         };
-        if index_of(tables, name).is_some() {
-            return Ok(());
-        }
         if tables.len() >= TABLES_MAX {
             return Err(too_many(part, at));
         }
         tables.add();
         let index = tables.len() - 1;
         if let Some(section) = tables.get(index) {
-            let entry = Entry {
-                key: "name".to_owned(),
-                at: at.clone(),
-                node: name_node.clone(),
-            };
+            let entry = Entry { key: "name".to_owned(), at: at.clone(), node: name_node.clone() };
             assign(section, &format!("[[{part}]]"), &entry)?;
         }
-        self.marks.insert(format!("{part}.{name}"), at.clone());
-        self.mark(&format!("{part}.{name}.name"), name_node);
+        self.mark(&format!("{path}.name"), name_node);
+        self.marks.insert(path.clone(), at.clone());
+        self.indexes.insert(path, index);
         Ok(())
     }
 
     fn set_in_table(&mut self, part: &str, name: &str, entry: &Entry) -> Result<(), ConfigError> {
-        if let Some(tables) = self.tables(part)
-            && let Some(index) = index_of(tables, name)
+        let path = format!("{part}.{name}");
+        if let Some(index) = self.indexes.get(&path).copied()
+            && let Some(tables) = self.tables(part)
             && let Some(section) = tables.get(index)
         {
             assign(section, &format!("[[{part}]]"), entry)?;
         }
-        self.mark(&format!("{part}.{name}.{}", entry.key), &entry.node);
+        self.mark(&format!("{path}.{}", entry.key), &entry.node);
         Ok(())
     }
 
@@ -248,10 +256,6 @@ impl Draft {
     }
 }
 
-fn index_of(tables: &dyn Tables, name: &str) -> Option<usize> {
-    (0..tables.len()).find(|&index| tables.name(index) == name)
-}
-
 fn table<'a>(key: &str, node: &'a Node, expected: &str) -> Result<&'a [Entry], ConfigError> {
     match &node.value {
         Value::Table(entries) => Ok(entries),
@@ -262,18 +266,12 @@ fn table<'a>(key: &str, node: &'a Node, expected: &str) -> Result<&'a [Entry], C
 fn list<'a>(part: &str, node: &'a Node) -> Result<&'a [Node], ConfigError> {
     match &node.value {
         Value::List(items) => Ok(items),
-        _ => Err(super::values::wrong_type(
-            part,
-            node,
-            &format!("tables [[{part}]]"),
-        )),
+        _ => Err(super::values::wrong_type(part, node, &format!("tables [[{part}]]"))),
     }
 }
 
 fn too_many(part: &str, at: &At) -> ConfigError {
-    at.error(format!(
-        "too many tables `{part}`, expected at most {TABLES_MAX}"
-    ))
+    at.error(format!("too many tables `{part}`, expected at most {TABLES_MAX}"))
 }
 
 /// Puts an entry into a plugin's table, over one of the same key; tables in it are merged.

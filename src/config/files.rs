@@ -35,8 +35,7 @@ fn read_bounded(file: File) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than may be there tells a file that is too long from one that just fits,
     // and bounds what a device can give.
-    file.take(FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -76,8 +75,7 @@ pub(crate) fn overlay_of(path: &Path, name: &str) -> Option<PathBuf> {
 
 /// It is written in the old `key = value` grammar.
 pub(crate) fn is_legacy(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "conf")
+    path.extension().is_some_and(|extension| extension == "conf")
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {

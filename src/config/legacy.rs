@@ -122,11 +122,7 @@ impl LegacyConf {
     /// port that is none is an error; other numbers that cannot be are replaced and noted.
     pub(crate) fn lay_over(&self, draft: &mut Draft, name: &str) -> Result<(), ConfigError> {
         let (line, column) = self.port_place;
-        let place = if line > 0 {
-            format!("{name}:{line}:{column}")
-        } else {
-            name.to_owned()
-        };
+        let place = if line > 0 { format!("{name}:{line}:{column}") } else { name.to_owned() };
         let at = At::named(place);
         let Ok(port) = u16::try_from(self.port) else {
             return Err(at.error(format!("`port` is {}, expected 0 to 65535", self.port)));
@@ -147,19 +143,10 @@ impl LegacyConf {
         config.workers = within("thread_count", self.thread_count, 0, 1024, 0);
         config.max_connections =
             within("max_connections", self.max_connections, 1, 10_000_000, 1024);
-        config.listen = vec![Listen::Tcp(SocketAddr::new(
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            port,
-        ))];
+        config.listen = vec![Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))];
 
         let timeouts = &mut draft.config.timeouts;
-        timeouts.body = within(
-            "request_timeout",
-            self.request_timeout,
-            1,
-            86_400_000,
-            30_000,
-        );
+        timeouts.body = within("request_timeout", self.request_timeout, 1, 86_400_000, 30_000);
         // The old program had no limit for the head: a long one would invite slow clients.
         timeouts.header = timeouts.body.min(super::Timeouts::default().header);
 
@@ -187,8 +174,7 @@ impl LegacyConf {
 /// The column, from 1, at which `part` begins in the line that holds it.
 fn column_of(line: &str, part: &str) -> usize {
     let start = part.as_ptr().addr().saturating_sub(line.as_ptr().addr());
-    line.get(..start)
-        .map_or(1, |before| before.chars().count() + 1)
+    line.get(..start).map_or(1, |before| before.chars().count() + 1)
 }
 
 /// C's `atoi`: leading blanks, a sign, digits; 0 without any; kept in 64 bits, then cut to 32.
@@ -199,14 +185,9 @@ fn atoi(text: &str) -> i32 {
         Some(b'+') => (1, text.get(1..).unwrap_or_default()),
         _ => (1, text),
     };
-    let value = digits
-        .bytes()
-        .take_while(u8::is_ascii_digit)
-        .fold(0i64, |value, digit| {
-            value
-                .saturating_mul(10)
-                .saturating_add(sign * i64::from(digit - b'0'))
-        });
+    let value = digits.bytes().take_while(u8::is_ascii_digit).fold(0i64, |value, digit| {
+        value.saturating_mul(10).saturating_add(sign * i64::from(digit - b'0'))
+    });
     value as i32
 }
 
@@ -258,9 +239,7 @@ mod tests {
     /// Wrong: an old file with many keys overflows the old struct's array.
     #[test]
     fn the_first_64_keys_count() {
-        let text: String = (0..70)
-            .map(|index| format!("api_key = k{index}\n"))
-            .collect();
+        let text: String = (0..70).map(|index| format!("api_key = k{index}\n")).collect();
         let conf = parse_conf(&text);
         assert_eq!(conf.api_keys.len(), 64);
         assert_eq!(conf.api_keys.last().map(String::as_str), Some("k63"));

@@ -25,7 +25,7 @@ pub struct Sources<'a> {
     pub search: bool,
     /// C's `config_text`: TOML over the file.
     pub text: Option<&'a str>,
-    /// The environment; empty: there is none.
+    /// The environment, as far as it is text; empty: there is none.
     pub environment: Vec<(String, String)>,
     /// Of the environment only what an explicit `env:NAME` names is read: no overrides, overlay or
     /// keys of providers.
@@ -50,10 +50,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
         files::check_size(TEXT_NAME, text.len())?;
         draft.apply_document(&parse_document(TEXT_NAME, text)?)?;
     }
-    if draft.config.provider.is_empty() {
-        providers::add_from_environment(&mut draft, &layer)?;
-    }
-    apply_environment(&mut draft, variables)?;
+    apply_variables(&mut draft, variables, &layer)?;
     if let Some(listen) = &sources.listen {
         apply_set(&mut draft, "server.listen", listen)?;
     }
@@ -80,14 +77,25 @@ pub fn load_legacy_start(
 ) -> Result<Config, ConfigError> {
     let by_name = environment.iter().cloned().collect::<BTreeMap<_, _>>();
     let mut draft = Draft::default();
-    apply_legacy_default(
-        &mut draft,
-        dir,
-        by_name.get("AIONIC_ENV").map(String::as_str),
-    )?;
-    providers::add_from_environment(&mut draft, &by_name)?;
-    apply_environment(&mut draft, environment)?;
+    apply_legacy_default(&mut draft, dir, by_name.get("AIONIC_ENV").map(String::as_str))?;
+    apply_variables(&mut draft, environment, &by_name)?;
     finish(draft, &by_name)
+}
+
+/// The layer of the environment: providers for the keys in it, when none is configured, and the
+/// variables that set keys, of these providers too.
+fn apply_variables(
+    draft: &mut Draft,
+    environment: &[(String, String)],
+    by_name: &BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    let are_configured = !draft.config.provider.is_empty();
+    if !are_configured {
+        providers::add_from_environment(draft, by_name)?;
+    }
+    apply_environment(draft, environment)?;
+    draft.config.providers_from_env = !are_configured && !draft.config.provider.is_empty();
+    Ok(())
 }
 
 fn apply_file(
@@ -123,10 +131,10 @@ fn apply_file(
     if let Some(overlay) = overlay {
         match files::read_if_there(&overlay)? {
             Some(bytes) => apply_toml(draft, overlay, bytes)?,
-            None => draft.config.notes.push(format!(
-                "NEUROHTTP_ENV is set, but there is no {}",
-                overlay.display()
-            )),
+            None => draft
+                .config
+                .notes
+                .push(format!("NEUROHTTP_ENV is set, but there is no {}", overlay.display())),
         }
     }
     Ok(())
@@ -212,25 +220,13 @@ fn apply_legacy_default(
 fn finish(mut draft: Draft, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     providers::complete(&mut draft)?;
     pending::check(&mut draft)?;
-    let Draft {
-        mut config,
-        plugins,
-        marks,
-    } = draft;
-    let scope = Scope {
-        environment,
-        marks: &marks,
-    };
+    let Draft { mut config, plugins, marks, .. } = draft;
+    let scope = Scope { environment, marks: &marks };
     resolve(&mut config, &scope)?;
     validate::check(&mut config, &scope)?;
-    config.plugin = plugins
-        .iter()
-        .map(|(name, entries)| (name.clone(), print::plugin_text(entries)))
-        .collect();
-    config.listen_at = marks
-        .get("server.listen")
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    config.plugin =
+        plugins.iter().map(|(name, entries)| (name.clone(), print::plugin_text(entries))).collect();
+    config.listen_at = marks.get("server.listen").map(ToString::to_string).unwrap_or_default();
     dedup(&mut config.notes);
     Ok(config)
 }

@@ -142,10 +142,7 @@ parts! {
 
 /// The form of the table called `name`.
 pub(crate) fn form(name: &str) -> Option<Form> {
-    PARTS
-        .iter()
-        .find(|(part, _)| *part == name)
-        .map(|(_, form)| *form)
+    PARTS.iter().find(|(part, _)| *part == name).map(|(_, form)| *form)
 }
 
 /// The names of all tables, for errors.

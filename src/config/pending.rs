@@ -98,11 +98,7 @@ fn set_keys(draft: &mut Draft, part: &str, key: &str) -> Vec<String> {
                 }
             })
             .collect(),
-        Some(Part::Plugins) => draft
-            .plugins
-            .keys()
-            .map(|name| format!("{part}.{name}"))
-            .collect(),
+        Some(Part::Plugins) => draft.plugins.keys().map(|name| format!("{part}.{name}")).collect(),
         None => Vec::new(),
     }
 }
@@ -110,9 +106,7 @@ fn set_keys(draft: &mut Draft, part: &str, key: &str) -> Vec<String> {
 fn is_set(section: &dyn Section, key: &str) -> bool {
     let printed = section.printed();
     // What is switched off is not missed.
-    let is_off = printed
-        .iter()
-        .any(|it| it.key == "enable" && it.value == "false");
+    let is_off = printed.iter().any(|it| it.key == "enable" && it.value == "false");
     !is_off && printed.iter().any(|it| it.key == key && !it.is_default)
 }
 
@@ -120,10 +114,7 @@ fn report(draft: &mut Draft, at: &At, path: &str, effect: Effect) -> Result<(), 
     let path = shown(path);
     match effect {
         Warn => {
-            draft
-                .config
-                .notes
-                .push(format!("{at}: `{path}` has no effect in this version"));
+            draft.config.notes.push(format!("{at}: `{path}` has no effect in this version"));
             Ok(())
         }
         Refuse => Err(at.error(format!(
@@ -135,10 +126,7 @@ fn report(draft: &mut Draft, at: &At, path: &str, effect: Effect) -> Result<(), 
 
 fn scope(draft: &Draft) -> Scope<'_> {
     static NONE: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
-    Scope {
-        environment: &NONE,
-        marks: &draft.marks,
-    }
+    Scope { environment: &NONE, marks: &draft.marks }
 }
 
 #[cfg(test)]

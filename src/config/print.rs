@@ -135,14 +135,10 @@ fn mask_value(value: &mut Value, is_secret: bool) {
     match value {
         Value::Text(text) if is_secret => MASK.clone_into(text),
         Value::List(items) => {
-            items
-                .iter_mut()
-                .for_each(|item| mask_value(&mut item.value, is_secret));
+            items.iter_mut().for_each(|item| mask_value(&mut item.value, is_secret));
         }
         Value::Table(entries) if is_secret => {
-            entries
-                .iter_mut()
-                .for_each(|entry| mask_value(&mut entry.node.value, true));
+            entries.iter_mut().for_each(|entry| mask_value(&mut entry.node.value, true));
         }
         Value::Table(entries) => mask(entries),
         _ => {}

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::kinds::{self, Dialect, KINDS, available};
+use super::kinds::{self, KINDS, available};
 use super::node::At;
 use super::schema::Scope;
 use super::secret::Secret;
@@ -22,10 +22,7 @@ pub(crate) fn add_from_environment(
 ) -> Result<(), ConfigError> {
     let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
     for kind in KINDS {
-        let found = kind
-            .key_variables
-            .iter()
-            .find_map(|name| Some((*name, set(name)?)));
+        let found = kind.key_variables.iter().find_map(|name| Some((*name, set(name)?)));
         let Some((variable, key)) = found else {
             continue;
         };
@@ -46,16 +43,14 @@ pub(crate) fn add_from_environment(
             }
             None => String::new(),
         };
-        let path = format!("provider.{}", kind.name);
-        draft.marks.insert(path, At::named(variable));
-        draft.config.provider.push(Provider {
+        let provider = Provider {
             name: kind.name.to_owned(),
             kind: kind.name.to_owned(),
             base_url,
             api_key: Some(Secret::from_variable(variable, key)),
             ..Provider::default()
-        });
-        draft.config.providers_from_env = true;
+        };
+        draft.add_provider(provider, At::named(variable));
     }
     Ok(())
 }
@@ -63,10 +58,7 @@ pub(crate) fn add_from_environment(
 /// Fills in what providers left out, and adds `echo`.
 pub(crate) fn complete(draft: &mut Draft) -> Result<(), ConfigError> {
     let empty = BTreeMap::new();
-    let scope = Scope {
-        environment: &empty,
-        marks: &draft.marks,
-    };
+    let scope = Scope { environment: &empty, marks: &draft.marks };
     let mut notes = Vec::new();
     for provider in &mut draft.config.provider {
         let path = format!("provider.{}", provider.name);
@@ -81,11 +73,8 @@ pub(crate) fn complete(draft: &mut Draft) -> Result<(), ConfigError> {
             )));
         };
         if !available(kind.dialect) {
-            let usable: Vec<&str> = KINDS
-                .iter()
-                .filter(|kind| available(kind.dialect))
-                .map(|kind| kind.name)
-                .collect();
+            let usable: Vec<&str> =
+                KINDS.iter().filter(|kind| available(kind.dialect)).map(|kind| kind.name).collect();
             return Err(scope.at(&format!("{path}.kind")).error(format!(
                 "kind \"{}\" is not available in this build, expected one of {}",
                 kind.name,
@@ -95,9 +84,7 @@ pub(crate) fn complete(draft: &mut Draft) -> Result<(), ConfigError> {
         if provider.base_url.is_empty() {
             provider.base_url = kind.base_url.to_owned();
         }
-        provider
-            .base_url
-            .truncate(provider.base_url.trim_end_matches('/').len());
+        provider.base_url.truncate(provider.base_url.trim_end_matches('/').len());
         if kind.needs_key && provider.api_key.is_none() && provider.base_url == kind.base_url {
             notes.push(format!(
                 "provider \"{}\" has no `api_key`, and {} answers nothing without one",
@@ -107,18 +94,13 @@ pub(crate) fn complete(draft: &mut Draft) -> Result<(), ConfigError> {
         }
     }
     draft.config.notes.append(&mut notes);
-    if !draft
-        .config
-        .provider
-        .iter()
-        .any(|provider| provider.name == ECHO)
-    {
-        draft.config.provider.push(Provider {
-            name: ECHO.to_owned(),
-            kind: ECHO.to_owned(),
-            ..Provider::default()
-        });
+    if !draft.config.provider.iter().any(|provider| provider.name == ECHO) {
+        draft.config.provider.push(echo());
     }
-    debug_assert!(kinds::find(ECHO).is_some_and(|kind| kind.dialect == Dialect::Echo));
     Ok(())
+}
+
+/// The provider that answers inside the process.
+pub(crate) fn echo() -> Provider {
+    Provider { name: ECHO.to_owned(), kind: ECHO.to_owned(), ..Provider::default() }
 }

@@ -32,12 +32,7 @@ fn check_listeners(config: &Config, scope: &Scope<'_>) -> Result<(), ConfigError
     for (index, address) in listen.iter().enumerate() {
         // Port 0 picks another one each time.
         let picks = matches!(address, Listen::Tcp(it) | Listen::Tls(it) if it.port() == 0);
-        if !picks
-            && listen
-                .iter()
-                .take(index)
-                .any(|earlier| is_same(earlier, address))
-        {
+        if !picks && listen.iter().take(index).any(|earlier| is_same(earlier, address)) {
             return Err(scope.at(&format!("server.listen[{index}]")).error(format!(
                 "`listen` names \"{}\" twice, expected each address once",
                 shown(&address.to_string())
@@ -61,9 +56,9 @@ fn check_tls(config: &Config, scope: &Scope<'_>) -> Result<(), ConfigError> {
     for (index, tls) in config.tls.iter().enumerate() {
         for (key, value) in [("cert", &tls.cert), ("key", &tls.key)] {
             if value.is_empty() {
-                return Err(scope.at(&format!("tls[{index}]")).error(format!(
-                    "[[tls]] has no `{key}`, expected the path of a PEM file"
-                )));
+                return Err(scope
+                    .at(&format!("tls[{index}]"))
+                    .error(format!("[[tls]] has no `{key}`, expected the path of a PEM file")));
             }
         }
     }
@@ -125,19 +120,17 @@ fn check_models(config: &Config, scope: &Scope<'_>) -> Result<(), ConfigError> {
             }
         }
         if model.targets.is_empty() {
-            return Err(scope.at(&path).error(format!(
-                "model \"{name}\" has no `targets`, expected at least one"
-            )));
+            return Err(scope
+                .at(&path)
+                .error(format!("model \"{name}\" has no `targets`, expected at least one")));
         }
         for (index, target) in model.targets.iter().enumerate() {
             if !providers.contains(&target.provider.as_str()) {
-                return Err(scope
-                    .at(&format!("{path}.targets[{index}].provider"))
-                    .error(format!(
-                        "unknown provider \"{}\", expected {}",
-                        shown(&target.provider),
-                        nearest(&target.provider, &providers)
-                    )));
+                return Err(scope.at(&format!("{path}.targets[{index}].provider")).error(format!(
+                    "unknown provider \"{}\", expected {}",
+                    shown(&target.provider),
+                    nearest(&target.provider, &providers)
+                )));
             }
         }
         if model.default {
@@ -174,32 +167,16 @@ fn check_default(
 /// The printed form of a configuration loads, but its masks are no keys.
 fn note_masks(config: &mut Config) {
     let mut masked: Vec<String> = Vec::new();
-    let keys = config
-        .auth
-        .keys
+    let keys = config.auth.keys.iter().map(|key| ("auth.keys".to_owned(), key));
+    let tables = config.key.iter().map(|it| (format!("key.{}.key", it.name), &it.key));
+    let admin = config.admin.key.iter().map(|key| ("admin.key".to_owned(), key));
+    let providers = config
+        .provider
         .iter()
-        .map(|key| ("auth.keys".to_owned(), key));
-    let tables = config
-        .key
-        .iter()
-        .map(|it| (format!("key.{}.key", it.name), &it.key));
-    let admin = config
-        .admin
-        .key
-        .iter()
-        .map(|key| ("admin.key".to_owned(), key));
-    let providers = config.provider.iter().filter_map(|it| {
-        Some((
-            format!("provider.{}.api_key", it.name),
-            it.api_key.as_ref()?,
-        ))
-    });
+        .filter_map(|it| Some((format!("provider.{}.api_key", it.name), it.api_key.as_ref()?)));
     for (path, secret) in keys.chain(tables).chain(admin).chain(providers) {
         if secret.is_mask() {
-            masked.push(format!(
-                "`{}` is the mask of a printed configuration",
-                shown(&path)
-            ));
+            masked.push(format!("`{}` is the mask of a printed configuration", shown(&path)));
         }
     }
     config.notes.append(&mut masked);
@@ -218,18 +195,10 @@ impl Config {
         if !self.is_guarded_only() {
             return Ok(());
         }
-        let Some(listen) = self
-            .server
-            .listen
-            .iter()
-            .find(|listen| !listen.is_loopback())
-        else {
+        let Some(listen) = self.server.listen.iter().find(|listen| !listen.is_loopback()) else {
             return Ok(());
         };
-        let Some(provider) = self
-            .provider
-            .iter()
-            .find(|provider| provider.api_key.is_some())
+        let Some(provider) = self.provider.iter().find(|provider| provider.api_key.is_some())
         else {
             return Ok(());
         };

@@ -61,6 +61,8 @@ pub struct Exchange {
     pub response: Response,
     /// How it is answered after the handler has returned.
     pub pending: Pending,
+    /// Middlewares before the handler that it has passed: each sees it once, on whatever thread.
+    pub passed: usize,
     owner: Arc<dyn Owner>,
     ticket: Ticket,
 }
@@ -72,6 +74,7 @@ impl Exchange {
             request,
             response: Response::default(),
             pending: Pending::Nothing,
+            passed: 0,
             owner,
             ticket,
         }
@@ -91,6 +94,7 @@ impl Exchange {
     pub fn reuse(&mut self, ticket: Ticket) {
         self.ticket = ticket;
         self.pending = Pending::Nothing;
+        self.passed = 0;
         self.response.clear();
     }
 
@@ -128,6 +132,7 @@ impl Exchange {
             request: Arc::clone(&self.request),
             response: std::mem::take(&mut self.response),
             pending: Pending::Nothing,
+            passed: self.passed,
             owner: Arc::clone(&self.owner),
             ticket: self.ticket,
         }

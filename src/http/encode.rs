@@ -127,3 +127,84 @@ pub fn valid_name(name: &[u8]) -> bool {
 pub fn valid_value(value: &[u8]) -> bool {
     chars::end_of_value(value, 0) == value.len() && chars::trim(value).len() == value.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = b"|".to_vec();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// A wrong byte here breaks every response.
+    #[test]
+    fn lines() {
+        assert_eq!(written(|out| status_line(out, 200)), "|HTTP/1.1 200 OK\r\n");
+        assert_eq!(written(|out| status_line(out, 299)), "|HTTP/1.1 299 \r\n");
+        assert_eq!(written(|out| field(out, b"a", b"b c")), "|a: b c\r\n");
+        assert_eq!(written(|out| field(out, b"a", b"")), "|a: \r\n");
+        assert_eq!(written(|out| content_length(out, 120)), "|content-length: 120\r\n");
+        let date = date_line(784_111_777);
+        assert_eq!(&date, b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    }
+
+    /// A wrong length lets the client read into the next response.
+    #[test]
+    fn numbers() {
+        let mut values = vec![0, u64::MAX, u64::MAX / 10];
+        for power in 0..20 {
+            let ten = 10u64.pow(power);
+            values.extend([ten - 1, ten, ten + 1]);
+        }
+        for shift in 0..64 {
+            values.extend([1 << shift, (1 << shift) - 1]);
+        }
+        for value in values {
+            assert_eq!(written(|out| decimal(out, value)), format!("|{value}"));
+            let header = written(|out| chunk_header(out, value as usize));
+            assert_eq!(header, format!("|{value:x}\r\n"));
+        }
+    }
+
+    /// An empty chunk would end the body.
+    #[test]
+    fn chunks() {
+        assert_eq!(written(|out| chunk(out, b"hello")), "|5\r\nhello\r\n");
+        assert_eq!(written(|out| chunk(out, b"")), "|");
+        let data = [b'x'; 300];
+        assert!(written(|out| chunk(out, &data)).starts_with("|12c\r\nxxx"));
+    }
+
+    /// What passes here cannot split a response.
+    #[test]
+    fn names_and_values() {
+        for (name, valid) in [
+            ("a", true),
+            ("X-a_1", true),
+            ("", false),
+            ("a b", false),
+            ("a:", false),
+            ("a\r", false),
+        ] {
+            assert_eq!(valid_name(name.as_bytes()), valid, "{name:?}");
+        }
+        for (value, valid) in [
+            ("", true),
+            ("a b\tc", true),
+            ("\u{e9}", true),
+            (" a", false),
+            ("a ", false),
+            ("\ta", false),
+            ("a\r\nSet-Cookie: b", false),
+            ("a\nb", false),
+            ("a\rb", false),
+            ("a\0b", false),
+            ("a\x7f", false),
+            ("123456789\x01", false),
+        ] {
+            assert_eq!(valid_value(value.as_bytes()), valid, "{value:?}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ pub const CHUNK_SIZE_DIGITS_MAX: u16 = 16;
 pub const CHUNK_EXTENSION_BYTES_MAX: u16 = 1024;
 /// Bytes of extensions in sum that are not made up for by as many bytes of data.
 pub const CHUNK_OVERHEAD_BYTES_MAX: u32 = 16 * 1024;
-/// Bytes of the trailer section.
+/// Bytes of the trailer section, its blank line included.
 pub const TRAILER_BYTES_MAX: u32 = 8 * 1024;
 
 /// Where the decoder stands.
@@ -151,13 +151,7 @@ impl BodyDecoder {
             Body::Chunked => (State::Size, 0),
             Body::UntilClose => (State::UntilClose, 0),
         };
-        BodyDecoder {
-            remaining,
-            overhead: 0,
-            trailer: 0,
-            line: 0,
-            state,
-        }
+        BodyDecoder { remaining, overhead: 0, trailer: 0, line: 0, state }
     }
 
     /// Whether the body is complete.
@@ -204,11 +198,7 @@ impl BodyDecoder {
                 }
             }
         }
-        Ok(Piece {
-            consumed: position,
-            data,
-            done: self.is_done(),
-        })
+        Ok(Piece { consumed: position, data, done: self.is_done() })
     }
 
     /// The peer has closed. Only a body that lasts until then may end so.
@@ -239,13 +229,11 @@ impl BodyDecoder {
                 self.line = 0;
                 Ok(State::Size)
             }
-            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf => {
-                self.trailer(byte)
-            }
-            State::FinalLf => {
-                expect_lf(byte)?;
-                Ok(State::Done)
-            }
+            State::TrailerStart
+            | State::TrailerName
+            | State::TrailerValue
+            | State::TrailerLf
+            | State::FinalLf => self.trailer(byte),
             _ => self.extension(byte),
         }
     }
@@ -271,11 +259,7 @@ impl BodyDecoder {
             return Err(line_error(byte, BodyError::BadChunkSize));
         }
         self.line = 1;
-        Ok(if byte == b';' {
-            State::ExtensionStart
-        } else {
-            State::BeforeExtension
-        })
+        Ok(if byte == b';' { State::ExtensionStart } else { State::BeforeExtension })
     }
 
     /// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`: blanks are taken where
@@ -283,15 +267,9 @@ impl BodyDecoder {
     #[cold]
     fn extension(&mut self, byte: u8) -> Result<State, BodyError> {
         if byte == b'\r' {
-            let may_end = matches!(
-                self.state,
-                State::ExtensionName | State::Value | State::QuotedEnd
-            );
-            return if may_end {
-                Ok(State::SizeLf)
-            } else {
-                Err(BodyError::BadChunkExtension)
-            };
+            let may_end =
+                matches!(self.state, State::ExtensionName | State::Value | State::QuotedEnd);
+            return if may_end { Ok(State::SizeLf) } else { Err(BodyError::BadChunkExtension) };
         }
         self.line += 1;
         if self.line > CHUNK_EXTENSION_BYTES_MAX {
@@ -338,11 +316,7 @@ impl BodyDecoder {
         }
         let size = u32::try_from(self.remaining).unwrap_or(u32::MAX);
         self.overhead = self.overhead.saturating_sub(size);
-        Ok(if self.remaining == 0 {
-            State::TrailerStart
-        } else {
-            State::Data
-        })
+        Ok(if self.remaining == 0 { State::TrailerStart } else { State::Data })
     }
 
     fn trailer(&mut self, byte: u8) -> Result<State, BodyError> {
@@ -361,6 +335,10 @@ impl BodyDecoder {
                 expect_lf(byte)?;
                 Ok(State::TrailerStart)
             }
+            (State::FinalLf, _) => {
+                expect_lf(byte)?;
+                Ok(State::Done)
+            }
             _ => Err(line_error(byte, BodyError::BadTrailer)),
         }
     }
@@ -372,18 +350,13 @@ fn clamp(value: u64) -> usize {
 
 #[inline]
 fn expect_lf(byte: u8) -> Result<(), BodyError> {
-    if byte == b'\n' {
-        Ok(())
-    } else {
-        Err(BodyError::BareCr)
-    }
+    if byte == b'\n' { Ok(()) } else { Err(BodyError::BareCr) }
 }
 
 #[cold]
 fn line_error(byte: u8, other: BodyError) -> BodyError {
-    if byte == b'\n' {
-        BodyError::BareLf
-    } else {
-        other
-    }
+    if byte == b'\n' { BodyError::BareLf } else { other }
 }
+
+#[cfg(test)]
+mod tests;

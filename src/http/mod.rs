@@ -33,3 +33,5 @@ mod error;
 mod fields;
 mod request;
 mod response;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -21,12 +21,8 @@ pub enum CpuLevel {
 
 impl CpuLevel {
     /// Every level, the lowest first.
-    pub const ALL: [CpuLevel; 4] = [
-        CpuLevel::Scalar,
-        CpuLevel::Sse42,
-        CpuLevel::Avx2,
-        CpuLevel::Avx512,
-    ];
+    pub const ALL: [CpuLevel; 4] =
+        [CpuLevel::Scalar, CpuLevel::Sse42, CpuLevel::Avx2, CpuLevel::Avx512];
 
     /// The name used in `NEUROHTTP_CPU`, in reports and by `nh_cpu_level`.
     pub const fn name(self) -> &'static str {
@@ -153,17 +149,10 @@ mod x86 {
         // Bit positions: Intel SDM volume 2A, "CPUID"; AMD APM volume 3, appendix E.
         let leaf_max = cpuid(0, 0).eax;
         let basic = cpuid(1, 0);
-        let extended = if leaf_max >= 7 {
-            Some(cpuid(7, 0))
-        } else {
-            None
-        };
+        let extended = if leaf_max >= 7 { Some(cpuid(7, 0)) } else { None };
         let (ebx7, ecx7, edx7) = extended.map_or((0, 0, 0), |leaf| (leaf.ebx, leaf.ecx, leaf.edx));
-        let amd_ecx = if cpuid(0x8000_0000, 0).eax > 0x8000_0000 {
-            cpuid(0x8000_0001, 0).ecx
-        } else {
-            0
-        };
+        let amd_ecx =
+            if cpuid(0x8000_0000, 0).eax > 0x8000_0000 { cpuid(0x8000_0001, 0).ecx } else { 0 };
 
         let xcr0 = if bit(basic.ecx, 27) {
             // SAFETY: OSXSAVE (leaf 1, ECX bit 27) says that XSAVE and XGETBV are enabled.
@@ -194,12 +183,7 @@ mod x86 {
             bit(ebx7, 9),
             bit(edx7, 4),
         ];
-        Features(
-            found
-                .iter()
-                .enumerate()
-                .fold(0, |set, (at, &is)| set | (u32::from(is) << at)),
-        )
+        Features(found.iter().enumerate().fold(0, |set, (at, &is)| set | (u32::from(is) << at)))
     }
 
     fn bit(register: u32, index: u32) -> bool {

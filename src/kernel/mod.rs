@@ -11,6 +11,7 @@
 //! How to add one: asm/README.md. Tests: tests/kernels, at every level the CPU has.
 
 mod cpu;
+pub mod json;
 mod report;
 mod scalar;
 mod self_test;
@@ -24,6 +25,9 @@ use std::sync::OnceLock;
 
 /// Adds bytes to a checksum: (sum of what came before, bytes) to the new sum.
 pub type CrcUpdate = fn(u32, &[u8]) -> u32;
+
+/// Whether bytes are UTF-8 (RFC 3629).
+pub type IsUtf8 = fn(&[u8]) -> bool;
 
 /// One implementation of a job.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +45,17 @@ pub struct Kernels {
     pub level: CpuLevel,
     /// CRC-32 (IEEE), as in zlib, gzip and PNG.
     pub crc32: Job<CrcUpdate>,
+    /// Structural index of JSON: see [`json`].
+    pub json_index: Job<json::JsonIndex>,
+    /// Whether bytes are UTF-8.
+    pub is_utf8: Job<IsUtf8>,
+}
+
+/// The implementation that is the specification.
+const REFERENCE: &str = "rust";
+
+const fn reference<F>(call: F) -> Job<F> {
+    Job { implementation: REFERENCE, call }
 }
 
 impl Kernels {
@@ -50,18 +65,14 @@ impl Kernels {
     fn build(level: CpuLevel, features: Features) -> Kernels {
         let mut table = Kernels {
             level,
-            crc32: Job {
-                implementation: "rust",
-                call: scalar::crc32::crc32_update,
-            },
+            crc32: reference(scalar::crc32::crc32_update),
+            json_index: reference(scalar::json_index::json_index),
+            is_utf8: reference(scalar::utf8::is_utf8),
         };
         if level < CpuLevel::Sse42 {
             return table;
         }
-        table.crc32 = Job {
-            implementation: "crc32fast",
-            call: crc32fast_update,
-        };
+        table.crc32 = Job { implementation: "crc32fast", call: crc32fast_update };
         #[cfg(all(nh_asm, not(miri)))]
         table.raise_to_assembly(features);
         #[cfg(not(all(nh_asm, not(miri))))]
@@ -72,28 +83,30 @@ impl Kernels {
     #[cfg(all(nh_asm, not(miri)))]
     fn raise_to_assembly(&mut self, features: Features) {
         if features.pclmulqdq() {
-            self.crc32 = Job {
-                implementation: "nasm sse4.2 pclmulqdq",
-                call: x86_64::crc32::sse42,
-            };
+            self.crc32 =
+                Job { implementation: "nasm sse4.2 pclmulqdq", call: x86_64::crc32::sse42 };
         }
         if self.level < CpuLevel::Avx2 {
             return;
         }
+        if features.pclmulqdq() {
+            self.json_index = Job { implementation: "nasm avx2", call: x86_64::json_index::avx2 };
+        }
+        self.is_utf8 = Job { implementation: "nasm avx2", call: x86_64::utf8::avx2 };
         if features.pclmulqdq() && features.vpclmulqdq() {
-            self.crc32 = Job {
-                implementation: "nasm avx2 vpclmulqdq",
-                call: x86_64::crc32::avx2,
-            };
+            self.crc32 = Job { implementation: "nasm avx2 vpclmulqdq", call: x86_64::crc32::avx2 };
         }
     }
 
     /// Who does each job, in a fixed order.
-    fn jobs(&self) -> [JobReport; 1] {
-        [JobReport {
-            job: "crc32",
-            implementation: self.crc32.implementation,
-        }]
+    fn jobs(&self) -> Vec<JobReport> {
+        [
+            ("crc32", self.crc32.implementation),
+            ("json_index", self.json_index.implementation),
+            ("is_utf8", self.is_utf8.implementation),
+        ]
+        .map(|(job, implementation)| JobReport { job, implementation })
+        .to_vec()
     }
 }
 
@@ -126,11 +139,7 @@ fn choose(features: Features, cap_text: Option<String>) -> Chosen {
     let cap = cap_text.as_deref().and_then(CpuLevel::from_name);
     let level_max = features.level().min(cap.unwrap_or(CpuLevel::Avx512));
     let mut rejected = Vec::new();
-    for level in CpuLevel::ALL
-        .into_iter()
-        .rev()
-        .filter(|&level| level <= level_max)
-    {
+    for level in CpuLevel::ALL.into_iter().rev().filter(|&level| level <= level_max) {
         let table = Kernels::build(level, features);
         match self_test::run(&table) {
             Ok(()) => {
@@ -177,6 +186,11 @@ pub fn crc32_update(crc: u32, data: &[u8]) -> u32 {
     (table().crc32.call)(crc, data)
 }
 
+/// Whether `data` is UTF-8 (RFC 3629).
+pub fn is_utf8(data: &[u8]) -> bool {
+    (table().is_utf8.call)(data)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,11 +202,7 @@ mod tests {
         let check = |cap: Option<&str>, expected: CpuLevel| {
             let chosen = choose(features, cap.map(str::to_owned));
             assert_eq!(chosen.table.level, expected, "{cap:?}");
-            assert!(
-                chosen.report.rejected().is_empty(),
-                "{cap:?}: {}",
-                chosen.report
-            );
+            assert!(chosen.report.rejected().is_empty(), "{cap:?}: {}", chosen.report);
         };
         check(None, features.level());
         check(Some("avx512"), features.level());

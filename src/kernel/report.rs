@@ -38,13 +38,7 @@ impl Report {
         table: &Kernels,
         rejected: Vec<Rejected>,
     ) -> Report {
-        Report {
-            features,
-            cap,
-            level: table.level,
-            jobs: table.jobs().to_vec(),
-            rejected,
-        }
+        Report { features, cap, level: table.level, jobs: table.jobs(), rejected }
     }
 
     /// What the CPU has and the system saves.
@@ -86,11 +80,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.features.names().collect();
-        let features = if names.is_empty() {
-            "none known".to_owned()
-        } else {
-            names.join(" ")
-        };
+        let features = if names.is_empty() { "none known".to_owned() } else { names.join(" ") };
         writeln!(f, "CPU features  {features}")?;
         writeln!(f, "CPU level     {}", self.cpu_level())?;
         match self.cap() {
@@ -99,29 +89,18 @@ impl fmt::Display for Report {
             }
             Some(cap) => {
                 let escaped = cap.escape_default();
-                writeln!(
-                    f,
-                    "NEUROHTTP_CPU \"{escaped}\" is not a level and has no effect"
-                )?;
+                writeln!(f, "NEUROHTTP_CPU \"{escaped}\" is not a level and has no effect")?;
             }
             None => {}
         }
         writeln!(
             f,
             "assembly      {}",
-            if self.has_assembly() {
-                "yes"
-            } else {
-                "not in this build"
-            }
+            if self.has_assembly() { "yes" } else { "not in this build" }
         )?;
         writeln!(f, "level in use  {}", self.level)?;
         for rejected in &self.rejected {
-            writeln!(
-                f,
-                "self-test     {} FAILED at level {}",
-                rejected.job, rejected.level
-            )?;
+            writeln!(f, "self-test     {} FAILED at level {}", rejected.job, rejected.level)?;
         }
         if self.rejected.is_empty() {
             writeln!(f, "self-test     passed")?;
@@ -143,10 +122,7 @@ mod tests {
     #[test]
     fn shows_what_went_wrong() {
         let table = at(CpuLevel::Scalar).unwrap();
-        let rejected = vec![Rejected {
-            level: CpuLevel::Avx2,
-            job: "crc32",
-        }];
+        let rejected = vec![Rejected { level: CpuLevel::Avx2, job: "crc32" }];
         let cap = Some("avx3\n".to_owned());
         let text = Report::new(Features::default(), cap, &table, rejected).to_string();
         assert!(text.contains("crc32 FAILED at level avx2"), "{text}");

@@ -3,6 +3,7 @@
 //! It guards against a CPU, hypervisor or emulator that announces an instruction and computes something
 //! else. The thorough comparison is tests/kernels.
 
+use super::json::{Marks, State};
 use super::{Kernels, scalar};
 
 /// Longer than the widest loop of any kernel, with a remainder.
@@ -12,7 +13,9 @@ const LENGTH_MAX: usize = 1100;
 /// differs from the reference.
 pub(super) fn run(table: &Kernels) -> Result<(), &'static str> {
     let data = vector();
-    crc32(table, &data).ok_or("crc32")
+    crc32(table, &data).ok_or("crc32")?;
+    json_index(table).ok_or("json_index")?;
+    is_utf8(table).ok_or("is_utf8")
 }
 
 fn crc32(table: &Kernels, data: &[u8]) -> Option<()> {
@@ -26,6 +29,42 @@ fn crc32(table: &Kernels, data: &[u8]) -> Option<()> {
     Some(())
 }
 
+/// A document with every kind of mark, twice over with a long plain string between.
+fn json_index(table: &Kernels) -> Option<()> {
+    let part = br#"{"a\\\"b":[1.5e3,true , null],"u":"\u00e9\/\n","x":"quite a long string without anything to see"}"#;
+    let mut text = [b' '; 512];
+    for at in [0, 300] {
+        text.get_mut(at..at + part.len())?.copy_from_slice(part);
+    }
+    text.get_mut(120..180)?.fill(b'x');
+    let mut results = [(State::default(), Marks::new()), (State::default(), Marks::new())];
+    let (blocks, _) = text.as_chunks();
+    for (call, (state, marks)) in
+        [scalar::json_index::json_index, table.json_index.call].iter().zip(&mut results)
+    {
+        call(state, blocks, marks);
+        state.bad = u64::from(state.bad != 0);
+    }
+    let [(expected_state, expected), (found_state, found)] = results;
+    same(found_state, expected_state)?;
+    same(found.positions(), expected.positions())?;
+    same(found.unicode(), expected.unicode())
+}
+
+fn is_utf8(table: &Kernels) -> Option<()> {
+    let mut text = [b'a'; 300];
+    for at in [5, 61, 126, 250] {
+        text.get_mut(at..at + 4)?.copy_from_slice("\u{1f600}".as_bytes());
+    }
+    same((table.is_utf8.call)(&text), true)?;
+    for at in [0, 63, 64, 129, 255, 299] {
+        let mut wrong = text;
+        *wrong.get_mut(at)? = 0xc3;
+        same((table.is_utf8.call)(&wrong), false)?;
+    }
+    Some(())
+}
+
 fn same<T: PartialEq>(found: T, expected: T) -> Option<()> {
     (found == expected).then_some(())
 }
@@ -34,9 +73,8 @@ fn same<T: PartialEq>(found: T, expected: T) -> Option<()> {
 fn vector() -> [u8; LENGTH_MAX] {
     let mut state = 1u64;
     std::array::from_fn(|_| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state.to_be_bytes()[0]
     })
 }
@@ -51,10 +89,7 @@ mod tests {
     fn names_the_job_that_differs() {
         let mut table = at(CpuLevel::Scalar).unwrap();
         assert_eq!(run(&table), Ok(()));
-        table.crc32 = Job {
-            implementation: "broken",
-            call: |crc, data| crc ^ data.len() as u32,
-        };
+        table.crc32 = Job { implementation: "broken", call: |crc, data| crc ^ data.len() as u32 };
         assert_eq!(run(&table), Err("crc32"));
     }
 }

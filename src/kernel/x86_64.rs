@@ -5,3 +5,5 @@
 //! caller, proves it.
 
 pub(super) mod crc32;
+pub(super) mod json_index;
+pub(super) mod utf8;

@@ -6,7 +6,9 @@ use crate::ai::router::Router;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::auth::Guard;
-use crate::pipeline::complete::{self, Provider};
+use crate::pipeline::builtin::{self, Builtin};
+use crate::pipeline::complete;
+use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
 
 /// A route of the host program.
@@ -54,8 +56,8 @@ pub struct Settings {
 pub struct App {
     /// The host's routes.
     pub routes: Table<HostRoute>,
-    /// Whether ours exist beside them.
-    pub builtins: bool,
+    /// Ours beside them, unless they were left out.
+    pub builtins: Option<Arc<Table<Builtin>>>,
     /// In order of registration.
     pub before: Vec<Arc<dyn Middleware>>,
     /// One of `before` may block: requests go to the pool before it.
@@ -71,7 +73,7 @@ pub struct App {
     /// From a model's name to its providers.
     pub router: Arc<Router>,
     /// What stands behind the router's targets, in the same order.
-    pub providers: Arc<[Provider]>,
+    pub providers: Arc<[Arc<Provider>]>,
     /// When the configuration was taken up, Unix seconds: the age of its models.
     pub created: i64,
     /// The running server.
@@ -86,7 +88,7 @@ impl App {
     pub fn new(config: &Config, builtins: bool, status: Arc<dyn Status>) -> Result<App, String> {
         Ok(App {
             routes: Table::default(),
-            builtins,
+            builtins: builtins.then(|| Arc::new(builtin::table())),
             before: Vec::new(),
             before_blocks: false,
             after: Vec::new(),
@@ -103,7 +105,7 @@ impl App {
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
-            providers: complete::providers(config),
+            providers: provider::providers(config)?,
             created: status.unix_seconds(),
             status,
         })

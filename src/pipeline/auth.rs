@@ -63,7 +63,7 @@ impl Guard {
 /// 401 for a missing or wrong key, 403 when no keys are configured and the request does not come
 /// for a loopback name.
 pub(super) fn check(app: &App, request: &Request) -> Result<(), Failure> {
-    if !app.builtins
+    if app.builtins.is_none()
         || !request.path().starts_with(b"/v1/")
         || app.guard.open && app.guard.keys.is_empty()
     {

@@ -12,9 +12,11 @@
 mod app;
 mod auth;
 mod builtin;
+mod call;
 mod complete;
 mod failure;
 pub mod old_pages;
+mod provider;
 
 use crate::base::error::Failure;
 use crate::exchange::{Exchange, Flow, Pending, Request, Taken};
@@ -25,8 +27,10 @@ use crate::route::{Allowed, Found, Params};
 pub use app::{App, HostRoute, Settings, Status};
 pub use auth::Guard;
 pub use builtin::Builtin;
-pub use complete::Provider;
-pub use failure::{answer, dialect_of};
+pub use call::{AfterHead, Attempt, Call, Inbound, Outgoing, cut_off};
+pub use complete::host_call;
+pub use failure::{answer, answer_failed_call, dialect_of};
+pub use provider::{BaseUrl, Provider, Proxy};
 
 /// What a request's method and target lead to.
 #[derive(Default)]
@@ -61,8 +65,8 @@ pub enum Step {
     Later,
     /// The rest may block: call [`run`] again on the blocking pool, with `may_block`.
     Block,
-    /// The response is a head; the body is pulled out of this.
-    Pull(Box<dyn Pull>),
+    /// A model is asked.
+    Call(Box<Call>),
 }
 
 /// A body that is made piece by piece as the client takes it.
@@ -117,7 +121,8 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
     if app.before_blocks && !may_block {
         return Step::Block;
     }
-    for middleware in &app.before {
+    while let Some(middleware) = app.before.get(exchange.passed) {
+        exchange.passed += 1;
         match middleware.pass(exchange) {
             Flow::Next => {}
             Flow::Answered => return answered(exchange),
@@ -184,8 +189,8 @@ fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
             Found::Nothing => {}
         }
     }
-    if app.builtins {
-        match builtin::table().find(method, text, path, params) {
+    if let Some(builtins) = &app.builtins {
+        match builtins.find(method, text, path, params) {
             Found::Route(builtin) => return Matched::Builtin(*builtin),
             Found::NotAllowed(others) => allowed.merge(others),
             Found::Nothing => {}
@@ -193,7 +198,7 @@ fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
     }
     match (method, allowed == Allowed::default()) {
         (Method::Other, _) => Matched::NotImplemented,
-        (Method::Options, _) if app.builtins || allowed != Allowed::default() => {
+        (Method::Options, _) if app.builtins.is_some() || allowed != Allowed::default() => {
             Matched::NotAllowed(allowed)
         }
         (_, true) => Matched::Nothing,

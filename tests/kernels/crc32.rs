@@ -23,10 +23,7 @@ fn equals_the_reference() {
             for place in places() {
                 let found = (table.crc32.call)(start, memory.put(place, &data[..length]));
                 let level = table.level;
-                assert_eq!(
-                    found, expected,
-                    "crc32 {level} seed {seed}: {length} bytes {place:?}"
-                );
+                assert_eq!(found, expected, "crc32 {level} seed {seed}: {length} bytes {place:?}");
             }
         }
     }
@@ -42,28 +39,17 @@ fn equals_the_reference_on_long_input() {
         let length = noise.below(LENGTH_MAX);
         let data = noise.bytes(length);
         let place = Place::AfterGuard(noise.below(64));
-        let place = if round % 2 == 0 {
-            Place::BeforeGuard
-        } else {
-            place
-        };
+        let place = if round % 2 == 0 { Place::BeforeGuard } else { place };
         let start = noise.next() as u32;
         let data = memory.put(place, &data);
         let expected = (reference.crc32.call)(start, data);
         let mut oracle = crc32fast::Hasher::new_with_initial(start);
         oracle.update(data);
-        assert_eq!(
-            expected,
-            oracle.finalize(),
-            "crc32 reference seed {seed}: {length} bytes"
-        );
+        assert_eq!(expected, oracle.finalize(), "crc32 reference seed {seed}: {length} bytes");
         for table in tables() {
             let found = (table.crc32.call)(start, data);
             let level = table.level;
-            assert_eq!(
-                found, expected,
-                "crc32 {level} seed {seed}: {length} bytes {place:?}"
-            );
+            assert_eq!(found, expected, "crc32 {level} seed {seed}: {length} bytes {place:?}");
         }
     }
 }
@@ -85,14 +71,8 @@ mod raw {
         let has = Features::detect();
         let clmul = has.sse42() && has.pclmulqdq();
         let wide = has.avx2() && has.vpclmulqdq() && clmul;
-        let kernels: [(
-            &str,
-            bool,
-            unsafe extern "C" fn(u32, *const u8, usize) -> u32,
-        ); 2] = [
-            ("sse42", clmul, nh_crc32_sse42),
-            ("avx2", wide, nh_crc32_avx2),
-        ];
+        let kernels: [(&str, bool, unsafe extern "C" fn(u32, *const u8, usize) -> u32); 2] =
+            [("sse42", clmul, nh_crc32_sse42), ("avx2", wide, nh_crc32_avx2)];
         let mut noise = Noise::new();
         let seed = noise.seed();
         let data = noise.bytes(1000);
@@ -106,11 +86,7 @@ mod raw {
                 let found = unsafe { watched(kernel as *const (), &arguments) };
                 let expected = (reference.crc32.call)(start as u32, &data[..length]);
                 let found = found.map(|value| value as u32);
-                assert_eq!(
-                    found,
-                    Ok(expected),
-                    "crc32 {level} seed {seed}: {length} bytes"
-                );
+                assert_eq!(found, Ok(expected), "crc32 {level} seed {seed}: {length} bytes");
             }
         }
     }

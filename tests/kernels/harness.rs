@@ -34,7 +34,5 @@ pub enum Place {
 
 /// Every place an input of one length is tried at.
 pub fn places() -> impl Iterator<Item = Place> {
-    (0..ALIGNMENTS)
-        .map(Place::AfterGuard)
-        .chain([Place::BeforeGuard])
+    (0..ALIGNMENTS).map(Place::AfterGuard).chain([Place::BeforeGuard])
 }

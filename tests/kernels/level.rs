@@ -19,10 +19,7 @@ fn environment_caps_the_level() {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&status.stdout);
-        assert!(
-            status.status.success() && text.contains("1 passed"),
-            "{cap}: {text}"
-        );
+        assert!(status.status.success() && text.contains("1 passed"), "{cap}: {text}");
     }
 }
 
@@ -41,15 +38,9 @@ fn report_is_complete() {
     let text = report.to_string();
     assert!(report.rejected().is_empty(), "{text}");
     assert!(text.contains("self-test     passed"), "{text}");
-    assert!(
-        text.contains(&format!("level in use  {}", kernel::level())),
-        "{text}"
-    );
+    assert!(text.contains(&format!("level in use  {}", kernel::level())), "{text}");
     for job in report.jobs() {
-        assert!(
-            text.contains(job.job) && text.contains(job.implementation),
-            "{text}"
-        );
+        assert!(text.contains(job.job) && text.contains(job.implementation), "{text}");
     }
     assert_eq!(report.has_assembly(), cfg!(nh_asm));
 }

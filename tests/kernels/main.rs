@@ -6,4 +6,6 @@
 
 mod crc32;
 mod harness;
+mod json_index;
 mod level;
+mod utf8;

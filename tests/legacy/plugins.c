@@ -63,7 +63,9 @@ int main(int argc, char **argv) {
     CHECK(plugin_set_enabled("first", 0) == 0 && plugin_process_request(&request, &response) == 0);
     CHECK(response.header_count == 0);
     CHECK(plugin_set_enabled("first", 1) == 0 && plugin_set_enabled("unknown", 1) == -1);
+    CHECK(plugin_set_enabled("first", 0) == 0);
     CHECK(plugin_process_request(&request, &request) == 3); /* the last non-zero of all */
+    CHECK(plugin_set_enabled("first", 1) == 0);
 
     config.thread_count = 4;
     CHECK(server_init(&server, &config) == 0 && register_route("/hello", HTTP_GET, hello) == 0);

@@ -21,11 +21,7 @@ fn update(tables: &[[u32; 256]; SLICES], crc: u32, data: &[u8]) -> u32 {
     for chunk in chunks {
         let mut next = 0;
         for (index, &byte) in chunk.iter().enumerate() {
-            let carried = if index < 4 {
-                crc.to_le_bytes()[index]
-            } else {
-                0
-            };
+            let carried = if index < 4 { crc.to_le_bytes()[index] } else { 0 };
             next ^= tables[SLICES - 1 - index][usize::from(byte ^ carried)];
         }
         crc = next;
@@ -96,11 +92,7 @@ mod tests {
         for length in 0..data.len() {
             for start in [0, 1, 0xdead_beef, u32::MAX] {
                 let data = &data[..length];
-                assert_eq!(
-                    crc32_update(start, data),
-                    bitwise(IEEE, start, data),
-                    "{length}"
-                );
+                assert_eq!(crc32_update(start, data), bitwise(IEEE, start, data), "{length}");
             }
         }
     }
@@ -111,10 +103,7 @@ mod tests {
         let data = b"a sum may be taken in pieces, cut anywhere it pleases the caller";
         for cut in 0..=data.len() {
             let (head, tail) = data.split_at(cut);
-            assert_eq!(
-                crc32_update(crc32_update(0, head), tail),
-                crc32_update(0, data)
-            );
+            assert_eq!(crc32_update(crc32_update(0, head), tail), crc32_update(0, data));
         }
     }
 }

@@ -168,7 +168,7 @@ fn encode(model: &Model, prompt: &str, key: Option<&str>) -> Result<EncodedReque
         temperature: temperature.map(|value| Number::from_text(&value.to_string())),
         ..Request::default()
     };
-    let target = TargetInfo { kind: "groq", model: &model.name, api_key: key };
+    let target = TargetInfo { kind: "groq", base_path: "", model: &model.name, api_key: key };
     let mut encoded = EncodedRequest::default();
     let Some(codec) = codec(Wire::OpenAi) else { return refuse("no codec") };
     match codec.encode_request(&request, &target, &mut encoded) {

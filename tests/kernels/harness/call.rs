@@ -137,10 +137,7 @@ pub unsafe fn watched(function: *const (), arguments: &[u64]) -> Result<u64, Str
     // SAFETY: the caller vouches for function and arguments; `all` and `left` live across the call, and
     // XGETBV with index 1 is used only where CPUID announces it.
     let value = unsafe { nh_test_watched_call(function, &all, &mut left, has_xinuse().into()) };
-    for (index, name) in ["rbx", "rbp", "r12", "r13", "r14", "r15"]
-        .into_iter()
-        .enumerate()
-    {
+    for (index, name) in ["rbx", "rbp", "r12", "r13", "r14", "r15"].into_iter().enumerate() {
         if left.saved[index] != POISON + index as u64 {
             return Err(format!("changed {name} to {:#x}", left.saved[index]));
         }
@@ -153,16 +150,10 @@ pub unsafe fn watched(function: *const (), arguments: &[u64]) -> Result<u64, Str
         return Err(format!("changed mxcsr to {:#x}", left.mxcsr));
     }
     if left.canaries != CANARIES {
-        return Err(format!(
-            "wrote over {} words of its caller's stack",
-            CANARIES - left.canaries
-        ));
+        return Err(format!("wrote over {} words of its caller's stack", CANARIES - left.canaries));
     }
     if left.in_use & UPPER_HALVES != 0 {
-        return Err(format!(
-            "returned without vzeroupper (XINUSE {:#x})",
-            left.in_use
-        ));
+        return Err(format!("returned without vzeroupper (XINUSE {:#x})", left.in_use));
     }
     Ok(value)
 }
@@ -177,11 +168,7 @@ fn has_xinuse() -> bool {
     let (osxsave, leaf13) = unsafe {
         let leaf_max = std::arch::x86_64::__cpuid_count(0, 0).eax;
         let osxsave = std::arch::x86_64::__cpuid_count(1, 0).ecx & 1 << 27 != 0;
-        let leaf13 = if leaf_max >= 13 {
-            std::arch::x86_64::__cpuid_count(13, 1).eax
-        } else {
-            0
-        };
+        let leaf13 = if leaf_max >= 13 { std::arch::x86_64::__cpuid_count(13, 1).eax } else { 0 };
         (osxsave, leaf13)
     };
     osxsave && leaf13 & 1 << 2 != 0

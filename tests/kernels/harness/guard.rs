@@ -20,21 +20,9 @@ impl Guarded {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new private mapping at an address of the kernel's choice touches nothing of ours.
         let map = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length + 2 * PAGE,
-                libc::PROT_NONE,
-                flags,
-                -1,
-                0,
-            )
+            libc::mmap(std::ptr::null_mut(), length + 2 * PAGE, libc::PROT_NONE, flags, -1, 0)
         };
-        assert_ne!(
-            map,
-            libc::MAP_FAILED,
-            "mmap: {}",
-            std::io::Error::last_os_error()
-        );
+        assert_ne!(map, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
         let map = NonNull::new(map.cast::<u8>()).expect("mmap does not return NULL");
         // SAFETY: the range lies within the mapping made above, a page in from each end.
         let opened = unsafe {
@@ -75,10 +63,7 @@ impl Guarded {
     pub fn is_intact_around(&mut self, place: Place, length: usize) -> bool {
         let start = self.start(place, length);
         let (before, rest) = self.all().split_at(start);
-        before
-            .iter()
-            .chain(&rest[length..])
-            .all(|&byte| byte == CANARY)
+        before.iter().chain(&rest[length..]).all(|&byte| byte == CANARY)
     }
 
     fn start(&self, place: Place, length: usize) -> usize {

@@ -10,13 +10,9 @@ pub struct Noise {
 impl Noise {
     /// From `NEUROHTTP_TEST_SEED`, else from a fixed seed: a test run is the same everywhere.
     pub fn new() -> Noise {
-        let seed = std::env::var("NEUROHTTP_TEST_SEED").map_or(0x6e65_7572_6f68_7474, |text| {
-            text.parse().expect("a decimal seed")
-        });
-        Noise {
-            seed,
-            state: seed | 1,
-        }
+        let seed = std::env::var("NEUROHTTP_TEST_SEED")
+            .map_or(0x6e65_7572_6f68_7474, |text| text.parse().expect("a decimal seed"));
+        Noise { seed, state: seed | 1 }
     }
 
     /// For failure messages.

@@ -44,8 +44,11 @@ impl<'a> Contest<'a> {
 
     /// Runs the rounds.
     pub fn run(mut self, settings: &Settings) -> Outcome {
-        let counts: Vec<u64> =
-            self.contenders.iter_mut().map(|one| calls_in(&mut one.call, settings.round_ns)).collect();
+        let counts: Vec<u64> = self
+            .contenders
+            .iter_mut()
+            .map(|one| calls_in(&mut one.call, settings.round_ns))
+            .collect();
         for _ in 0..settings.rounds {
             for (one, &count) in self.contenders.iter_mut().zip(&counts) {
                 let ns = time(&mut one.call, count) / count as f64;
@@ -105,7 +108,8 @@ impl Outcome {
         let ours = self.lines.iter().find(|line| line.is_ours)?;
         let rivals = self.lines.iter().filter(|line| !line.is_ours);
         let best = rivals.min_by(|a, b| a.median_ns().total_cmp(&b.median_ns()))?;
-        let ratios: Vec<f64> = best.ns.iter().zip(&ours.ns).map(|(best, ours)| best / ours).collect();
+        let ratios: Vec<f64> =
+            best.ns.iter().zip(&ours.ns).map(|(best, ours)| best / ours).collect();
         Some((&best.name, [0.1, 0.5, 0.9].map(|at| quantile(ratios.clone(), at))))
     }
 }
@@ -191,6 +195,43 @@ pub fn machine() -> String {
         field("cpu family"),
         field("model\t")
     )
+}
+
+/// A chat request of about `length` bytes: messages of up to 2.5 KB with newlines, quotes, code and some
+/// text beyond ASCII; the member `user` comes last.
+pub fn chat(length: usize) -> Vec<u8> {
+    let text = "Explain how an event loop keeps many connections moving.\\n- It said \\\"ready\\\" for each \
+                one; na\u{ef}ve code waits \u{2014} and why?\\n```c\\nint n = epoll_wait(ep, ev, 64, -1);\\n```\\n";
+    let mut json = String::from(
+        "{\"model\": \"gpt-4o-mini\", \"stream\": true, \"temperature\": 0.7, \"max_tokens\": 1024, \
+         \"messages\": [{\"role\": \"system\", \"content\": \"You are a helpful assistant.\"}",
+    );
+    let mut is_user = true;
+    while json.len() + 100 < length {
+        let room = (length - json.len() - 60).min(2500);
+        let body =
+            if room < text.len() { "x".repeat(room) } else { text.repeat(room / text.len()) };
+        let role = if is_user { "user" } else { "assistant" };
+        json.push_str(&format!(", {{\"role\": \"{role}\", \"content\": \"{body}\"}}"));
+        is_user = !is_user;
+    }
+    json.push_str("], \"user\": \"u-1\"}");
+    json.into_bytes()
+}
+
+/// The same amount of JSON without long strings: many short members, numbers and arrays.
+pub fn dense(length: usize) -> Vec<u8> {
+    let mut json = String::from("{\"rows\": [");
+    let mut id = 1000;
+    while json.len() + 100 < length {
+        id += 7;
+        json.push_str(&format!(
+            "{{\"id\":{id},\"name\":\"n{id}\",\"tags\":[\"a\",\"bc\"],\"score\":{}.5,\"ok\":true}},",
+            id % 100
+        ));
+    }
+    json.push_str("{}], \"user\": \"u-1\"}");
+    json.into_bytes()
 }
 
 /// Bytes without a pattern, the same in each run.

@@ -58,3 +58,98 @@ fn open(name: &str) -> Option<Library> {
     }
     library.ok()
 }
+
+/// simdjson, through a few lines of C++ compiled at run time when its header and a compiler are there.
+pub struct SimdJson {
+    library: Library,
+    _folder: Scratch,
+}
+
+const SHIM: &str = r#"
+#include <memory>
+#include <simdjson.h>
+using namespace simdjson;
+struct ctx { dom::parser dom; ondemand::parser od; std::unique_ptr<internal::dom_parser_implementation> raw; };
+extern "C" {
+void *sj_new(size_t cap) {
+    auto *c = new ctx;
+    (void)c->dom.allocate(cap);
+    (void)get_active_implementation()->create_dom_parser_implementation(cap, DEFAULT_MAX_DEPTH, c->raw);
+    return c;
+}
+size_t sj_stage1(void *p, const uint8_t *b, size_t n) {
+    auto *c = static_cast<ctx *>(p);
+    return c->raw->stage1(b, n, stage1_mode::regular) ? 0 : c->raw->n_structural_indexes;
+}
+size_t sj_user(void *p, const uint8_t *b, size_t n) {
+    auto *c = static_cast<ctx *>(p);
+    ondemand::document d; std::string_view s;
+    if (c->od.iterate(reinterpret_cast<const char *>(b), n, n + SIMDJSON_PADDING).get(d)) return 0;
+    return d["user"].get_string().get(s) ? 0 : s.size();
+}
+size_t sj_utf8(void *, const uint8_t *b, size_t n) { return validate_utf8(reinterpret_cast<const char *>(b), n); }
+}
+"#;
+
+type New = unsafe extern "C" fn(usize) -> *mut std::ffi::c_void;
+type OnText = unsafe extern "C" fn(*mut std::ffi::c_void, *const u8, usize) -> usize;
+
+/// Bytes that must be readable behind a text given to simdjson.
+pub const SIMDJSON_PADDING: usize = 256;
+
+impl SimdJson {
+    pub fn open() -> Option<SimdJson> {
+        let folder = Scratch::new()?;
+        let (source, object) = (folder.0.join("shim.cpp"), folder.0.join("shim.so"));
+        std::fs::write(&source, SHIM).ok()?;
+        let built = std::process::Command::new("c++")
+            .args(["-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-o"])
+            .arg(&object)
+            .arg(&source)
+            .arg("-lsimdjson")
+            .output();
+        if !built.is_ok_and(|output| output.status.success()) {
+            eprintln!("simdjson is not installed: its rows are left out");
+            return None;
+        }
+        // SAFETY: the shim was compiled just now and has no initializer with requirements.
+        let library = unsafe { Library::new(&object) }.ok()?;
+        Some(SimdJson { library, _folder: folder })
+    }
+
+    /// A function of the shim with a context for texts up to `capacity` bytes, which leaks.
+    pub fn function(
+        &self,
+        name: &str,
+        capacity: usize,
+    ) -> Option<impl Fn(&[u8]) -> usize + use<'_>> {
+        // SAFETY: the signatures are those of the shim above.
+        let (new, call) = unsafe {
+            let new: Symbol<New> = self.library.get(b"sj_new\0").ok()?;
+            (new, self.library.get::<OnText>(format!("{name}\0").as_bytes()).ok()?)
+        };
+        // SAFETY: any capacity is allowed.
+        let context = unsafe { new(capacity) };
+        // SAFETY: the caller's text has SIMDJSON_PADDING readable bytes behind `length`: see callers.
+        Some(move |padded: &[u8]| unsafe {
+            call(context, padded.as_ptr(), padded.len() - SIMDJSON_PADDING)
+        })
+    }
+}
+
+/// A folder that is removed again.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> Option<Scratch> {
+        let path = std::env::temp_dir().join(format!("kernel-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path).ok()?;
+        Some(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

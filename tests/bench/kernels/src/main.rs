@@ -8,6 +8,7 @@
 
 mod contest;
 mod crc;
+mod json;
 mod libraries;
 
 use contest::Settings;
@@ -32,6 +33,15 @@ fn main() {
     let wanted = |job: &str| jobs.is_empty() || jobs.iter().any(|name| name == job);
     if wanted("crc32") {
         crc::ieee(&settings);
+    }
+    if wanted("json_index") {
+        json::index(&settings);
+    }
+    if wanted("json_find") {
+        json::find(&settings);
+    }
+    if wanted("is_utf8") {
+        json::utf8(&settings);
     }
 }
 
