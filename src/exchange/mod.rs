@@ -150,6 +150,42 @@ pub trait Handler: Send + Sync {
     fn handle(&self, exchange: &mut Exchange) -> Result<(), String>;
 }
 
+/// What an answer came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Its status.
+    pub status: u16,
+    /// Bytes of its body as far as they are known: 0 for a stream that begins.
+    pub body_bytes: u64,
+    /// From the end of the request's head to the answer, in microseconds.
+    pub elapsed_us: u64,
+}
+
+/// Is told what happens on connections. Called on the loop, so it must not block; it changes
+/// nothing.
+pub trait Observer: Send + Sync {
+    /// A connection was accepted.
+    fn connected(&self, peer: Peer) {
+        let _ = peer;
+    }
+    /// It is closed.
+    fn disconnected(&self, peer: Peer) {
+        let _ = peer;
+    }
+    /// Bytes came in or went out.
+    fn moved(&self, received: usize, sent: usize) {
+        let _ = (received, sent);
+    }
+    /// The head of a request was understood.
+    fn requested(&self, request: &Request) {
+        let _ = request;
+    }
+    /// An answer, or the head of a stream, goes out. Without a request: to bytes that are none.
+    fn answered(&self, request: Option<&Request>, outcome: &Outcome) {
+        let _ = (request, outcome);
+    }
+}
+
 /// What a middleware decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Flow {

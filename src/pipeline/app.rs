@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ai::router::Router;
 use crate::config::Config;
-use crate::exchange::{Handler, Middleware};
+use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
@@ -64,6 +64,8 @@ pub struct App {
     pub before_blocks: bool,
     /// In order of registration; called in reverse.
     pub after: Vec<Arc<dyn Middleware>>,
+    /// Told what happens on connections.
+    pub observers: Vec<Arc<dyn Observer>>,
     /// Limits and times.
     pub settings: Settings,
     /// Who may use /v1/*.
@@ -90,6 +92,7 @@ impl App {
             before: Vec::new(),
             before_blocks: false,
             after: Vec::new(),
+            observers: Vec::new(),
             settings: Settings {
                 body_bytes_max: config.limits.body,
                 request_line_bytes_max: config.limits.request_line,

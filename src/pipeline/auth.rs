@@ -39,6 +39,11 @@ impl Guard {
         }
     }
 
+    /// Whether a request may use what keys guard: it shows one of them, or there are none.
+    pub fn admits(&self, request: &Request) -> bool {
+        self.keys.is_empty() || self.key_of(request).is_some()
+    }
+
     fn key_of(&self, request: &Request) -> Option<&Key> {
         let given = credential(request)?;
         // Every key is compared in full, so the time says nothing about which one is near.

@@ -15,6 +15,7 @@ mod builtin;
 mod call;
 mod complete;
 mod failure;
+pub mod old_pages;
 mod provider;
 
 use crate::base::error::Failure;
@@ -24,6 +25,7 @@ use crate::http::method::Method;
 use crate::route::{Allowed, Found, Params};
 
 pub use app::{App, HostRoute, Settings, Status};
+pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{AfterHead, Attempt, Call, Inbound, Outgoing, cut_off};
 pub use complete::host_call;

@@ -22,7 +22,7 @@ mod upstream;
 mod worker;
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{Builder, JoinHandle, ThreadId};
@@ -34,11 +34,12 @@ use self::core::{Core, CoreStatus, DRAINING, NEW, RUNNING, STOPPED, WorkerHandle
 use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
 use crate::config::Config;
-use crate::exchange::{Handler, Middleware};
+use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::{App, HostRoute, Status};
 use crate::route::RouteError;
 use crate::sys::proc;
 use crate::sys::timerfd::TimerFd;
+use listener::Listener;
 use mailbox::{Mailbox, Message};
 use worker::Worker;
 
@@ -136,11 +137,27 @@ impl Server {
     /// `State` when it was started before, `AddressInUse`, `Io`; then it can be started again
     /// unless the error is `State`.
     pub fn start(&self) -> Result<(), Error> {
+        self.start_with(|| listener::open(&self.config))
+    }
+
+    /// The same on a TCP socket that listens already and does not block; `listen` of the
+    /// configuration is not used.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_on(&self, socket: OwnedFd) -> Result<(), Error> {
+        self.start_with(|| Ok(vec![listener::adopt(socket)?]))
+    }
+
+    fn start_with(
+        &self,
+        open: impl FnOnce() -> Result<Vec<Listener>, Error>,
+    ) -> Result<(), Error> {
         let mut seats = self.seats.lock();
         if self.core.state() != NEW || seats.is_empty() {
             return Err(Error::new(ErrorKind::State, "the server was started or stopped before"));
         }
-        let listeners = listener::open(&self.config)?;
+        let listeners = open()?;
         self.core.set_listeners(listeners);
         if !self.core.advance(NEW, RUNNING) {
             self.core.close_listeners();
@@ -388,6 +405,20 @@ impl Server {
     /// `Limit`.
     pub fn add_after(&self, middleware: Arc<dyn Middleware>) -> Result<(), Error> {
         self.core.change(|app| push_middleware(&mut app.after, &middleware))
+    }
+
+    /// Adds one who is told what happens on connections.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub fn add_observer(&self, observer: Arc<dyn Observer>) -> Result<(), Error> {
+        self.core.change(|app| {
+            if app.observers.len() >= limits::MIDDLEWARES_MAX {
+                return Err(Error::new(ErrorKind::Limit, "too many observers"));
+            }
+            app.observers.push(observer);
+            Ok(())
+        })
     }
 
     /// Whether the calling thread is, or may be, inside a callback of this server.

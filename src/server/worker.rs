@@ -460,6 +460,9 @@ impl Worker {
         let key = self.conns.insert(Conn::new(fd, peer));
         self.stats.connections.set(self.conns.len() as u64);
         let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;
+        for observer in &self.app.observers {
+            observer.connected(peer);
+        }
         if let Err(error) = self.epoll.add(raw, interest, MARK_CONN << MARK_SHIFT | key.0) {
             tracing::error!("cannot watch a connection: {error}");
             self.close(key);
