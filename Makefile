@@ -160,6 +160,9 @@ asan: setup-tests build ## the C tests under AddressSanitizer and UndefinedBehav
 	@export NH_CFLAGS="-g -fsanitize=address$(comma)undefined -fno-omit-frame-pointer"
 	$(call run_tests,--test c_api)
 
+header: ## writes include/neurohttp.h anew from src/ffi
+	NEUROHTTP_WRITE_HEADER=1 $(CARGO) test --test header the_committed_header_is_fresh
+
 lint: ## formatting and clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
