@@ -9,5 +9,5 @@ mod encode;
 mod request;
 
 pub(super) use encode::{Encoder, encode, usage};
-pub(in crate::ai) use encode::{thinking, tool_calls};
+pub(in crate::ai) use encode::tool_calls;
 pub(super) use request::{decode, parameter};
