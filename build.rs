@@ -17,6 +17,8 @@ fn main() {
     // The number is NH_ABI_VERSION; it grows when a C program would have to be compiled again.
     if env_is("CARGO_CFG_TARGET_OS", "linux") {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libneurohttp.so.1");
+        // A host's function of the same name as one of ours must not be called from inside.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-Bsymbolic-functions");
     }
     match assemble() {
         Ok(out) => {

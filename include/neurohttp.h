@@ -722,8 +722,8 @@ nh_status nh_response_header(nh_response *response, const char *name, const char
 nh_status nh_response_add_header(nh_response *response, const char *name, const char *value);
 
 /**
- * The status as the response stands: 0 while nothing has filled it, 200 when it has a body and
- * no status was set; NH_ERR_INVALID_ARGUMENT on NULL.
+ * The status as the response stands: 0 while nothing has filled it (behind the answer: 204), 200
+ * when it has a body and no status was set; NH_ERR_INVALID_ARGUMENT on NULL.
  * Since 1.0.
  */
 int32_t nh_response_get_status(const nh_response *response);
@@ -862,7 +862,7 @@ nh_status nh_stream_wait(nh_stream *stream, int64_t timeout_ms);
  * Has `ready` called once after each NH_ERR_WOULD_BLOCK, when what was refused fits, and once
  * with NH_ERR_CLOSED when the client has gone or the server ends; not after the stream was ended
  * here. A refusal before the registration counts. Registering again replaces: the old `user_data`
- * is freed after its last call. Takes `user_data`; `drop` (may be NULL) frees it exactly once,
+ * is freed after its last call, the last one when the stream is ended here. Takes `user_data`; `drop` (may be NULL) frees it exactly once,
  * also when this fails.
  * Returns NH_OK, NH_ERR_INVALID_ARGUMENT, or NH_ERR_CLOSED when nobody listens any more: `ready`
  * is then never called.

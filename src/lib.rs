@@ -23,6 +23,7 @@ pub mod ai;
 pub mod cache;
 pub mod firewall;
 pub mod optimizer;
+pub mod plugin;
 pub mod route;
 
 // L5: the life of a request.

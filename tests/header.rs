@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, in the order of the header.
 const SOURCES: [&str; 11] = [
@@ -168,7 +169,9 @@ fn prototype(declaration: &str) -> String {
 /// Compiles a source and fails with the compiler's words when it complains.
 fn compile(compiler: &str, arguments: &[&str], code: &str, extension: &str) {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let file = dir.join(format!("header-{}.{extension}", std::process::id()));
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let file = dir.join(format!("header-{}-{count}.{extension}", std::process::id()));
     std::fs::write(&file, code).unwrap();
     let output = Command::new(compiler)
         .args(arguments)
@@ -179,6 +182,7 @@ fn compile(compiler: &str, arguments: &[&str], code: &str, extension: &str) {
         .arg(&file)
         .output()
         .unwrap_or_else(|error| panic!("{compiler} does not start: {error}"));
+    std::fs::remove_file(&file).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{compiler} {arguments:?}:\n{said}");
 }

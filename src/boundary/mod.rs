@@ -7,9 +7,12 @@
 //! what its type says) is named in each `# Safety` section and in the header.
 
 pub mod bytes;
+pub mod c_memory;
 pub mod callback;
 pub mod guard;
 pub mod handle;
 pub mod last_error;
+mod layout;
 pub mod options;
 pub use guard::guard;
+pub(crate) use layout::c_structs;

@@ -61,6 +61,8 @@ pub struct Exchange {
     pub response: Response,
     /// How it is answered after the handler has returned.
     pub pending: Pending,
+    /// Middlewares before the handler that it has passed: each sees it once, on whatever thread.
+    pub passed: usize,
     owner: Arc<dyn Owner>,
     ticket: Ticket,
 }
@@ -72,6 +74,7 @@ impl Exchange {
             request,
             response: Response::default(),
             pending: Pending::Nothing,
+            passed: 0,
             owner,
             ticket,
         }
@@ -91,6 +94,7 @@ impl Exchange {
     pub fn reuse(&mut self, ticket: Ticket) {
         self.ticket = ticket;
         self.pending = Pending::Nothing;
+        self.passed = 0;
         self.response.clear();
     }
 
@@ -111,7 +115,11 @@ impl Exchange {
             return None;
         }
         self.pending = Pending::Stream;
-        let head = self.split();
+        let mut head = self.split();
+        if head.response.status == 0 {
+            // Its body is still to come, so it is not an empty answer.
+            head.response.status = 200;
+        }
         let queue = Arc::new(StreamQueue::new(
             Arc::clone(&self.owner),
             self.ticket,
@@ -128,6 +136,7 @@ impl Exchange {
             request: Arc::clone(&self.request),
             response: std::mem::take(&mut self.response),
             pending: Pending::Nothing,
+            passed: self.passed,
             owner: Arc::clone(&self.owner),
             ticket: self.ticket,
         }
@@ -139,6 +148,42 @@ pub trait Handler: Send + Sync {
     /// Fills the response, or defers, or starts a stream. `Err` is answered with 500 and logged.
     /// A response that nothing has filled becomes 204.
     fn handle(&self, exchange: &mut Exchange) -> Result<(), String>;
+}
+
+/// What an answer came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Its status.
+    pub status: u16,
+    /// Bytes of its body as far as they are known: 0 for a stream that begins.
+    pub body_bytes: u64,
+    /// From the end of the request's head to the answer, in microseconds.
+    pub elapsed_us: u64,
+}
+
+/// Is told what happens on connections. Called on the loop, so it must not block; it changes
+/// nothing.
+pub trait Observer: Send + Sync {
+    /// A connection was accepted.
+    fn connected(&self, peer: Peer) {
+        let _ = peer;
+    }
+    /// It is closed.
+    fn disconnected(&self, peer: Peer) {
+        let _ = peer;
+    }
+    /// Bytes came in or went out.
+    fn moved(&self, received: usize, sent: usize) {
+        let _ = (received, sent);
+    }
+    /// The head of a request was understood.
+    fn requested(&self, request: &Request) {
+        let _ = request;
+    }
+    /// An answer, or the head of a stream, goes out. Without a request: to bytes that are none.
+    fn answered(&self, request: Option<&Request>, outcome: &Outcome) {
+        let _ = (request, outcome);
+    }
 }
 
 /// What a middleware decided.

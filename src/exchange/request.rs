@@ -203,6 +203,14 @@ impl Request {
         self.head.find(known).map(|field| field.value.of(&self.raw))
     }
 
+    /// Whether its Connection field names keep-alive (RFC 9112 section 9.3).
+    pub fn asks_to_stay(&self) -> bool {
+        self.known(Known::Connection).is_some_and(|value| {
+            let mut options = value.split(|&byte| byte == b',');
+            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+        })
+    }
+
     /// All values of the fields of this name, any case, in order of arrival.
     pub fn header_values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         self.head

@@ -45,6 +45,8 @@ struct State {
     closed: bool,
     /// A write was refused and `ready` has not been called since.
     owes_call: bool,
+    /// `ready` has been told that the queue is closed.
+    told_closed: bool,
     /// The largest write that was refused since somebody was told that there is room, in bytes.
     refused_bytes: usize,
     ready: Option<ReadyFn>,
@@ -250,7 +252,9 @@ impl StreamQueue {
         let mut state = self.state.lock();
         state.closed = true;
         state.bytes = Vec::new();
-        let ready = state.ready.take();
+        // Kept: what belongs to the callback is freed when it is replaced or the stream ended.
+        let ready = if state.told_closed { None } else { state.ready.clone() };
+        state.told_closed = true;
         self.changed.notify_all();
         drop(state);
         if let Some(ready) = ready {

@@ -74,16 +74,17 @@ pub unsafe extern "C" fn nh_response_add_header(
     })
 }
 
-/// The status as the response stands: 0 while nothing has filled it, 200 when it has a body and
-/// no status was set; NH_ERR_INVALID_ARGUMENT on NULL.
+/// The status as the response stands: 0 while nothing has filled it (behind the answer: 204), 200
+/// when it has a body and no status was set; NH_ERR_INVALID_ARGUMENT on NULL.
 /// Since 1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nh_response_get_status(response: *const nh_response) -> i32 {
     value(ErrorKind::InvalidArgument as i32, || {
         // SAFETY: the caller's promise.
-        let response = &unsafe { readable(response) }?.response;
-        Ok(match response.is_filled() {
-            true => i32::from(response.effective_status()),
+        let exchange = unsafe { readable(response) }?;
+        let is_final = exchange.pending == Pending::Finishing;
+        Ok(match is_final || exchange.response.is_filled() {
+            true => i32::from(exchange.response.effective_status()),
             false => 0,
         })
     })

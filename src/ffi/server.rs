@@ -216,7 +216,7 @@ pub unsafe extern "C" fn nh_server_free(server: *mut nh_server) {
     status(|| {
         // SAFETY: the caller's promise for the handle.
         let held = unsafe { handle::hold(server) }?;
-        if held.is_own_thread() {
+        if held.is_inside() {
             held.stop();
             let message = "a server's own callback cannot free it; it has been told to stop";
             return Err(Error::new(ErrorKind::State, message));

@@ -165,16 +165,8 @@ impl Firewall {
     /// Judges one request and remembers it.
     pub fn check(&mut self, request: &Request, now: i64) -> Verdict {
         self.counts.requests += 1;
-        if self.allow.contains(request.address, now) {
-            return Verdict::Allow;
-        }
-        if self.deny.contains(request.address, now) {
-            self.counts.blocked += 1;
-            return Verdict::Listed;
-        }
-        if let Some(cause) = self.block_in_force(request.address, now) {
-            self.counts.blocked += 1;
-            return Verdict::Blocked(cause);
+        if let Some(verdict) = self.check_standing(request.address, now) {
+            return verdict;
         }
         let verdict = self.check_content(request, now);
         if verdict != Verdict::Allow {
@@ -185,6 +177,30 @@ impl Firewall {
             return verdict;
         }
         self.check_rate(request.address, now)
+    }
+
+    /// Judges what the head of a request tells: lists, blocks and the user agent, in the order of
+    /// [`Firewall::check`]. Data, keys and rates are not looked at.
+    pub fn check_head(&mut self, address: &[u8], agent: Option<&[u8]>, now: i64) -> Verdict {
+        self.counts.requests += 1;
+        match self.check_standing(address, now) {
+            Some(verdict) => verdict,
+            None => self.check_content(&Request { address, agent, ..Request::default() }, now),
+        }
+    }
+
+    /// What lists and blocks say, if they say anything.
+    fn check_standing(&mut self, address: &[u8], now: i64) -> Option<Verdict> {
+        if self.allow.contains(address, now) {
+            return Some(Verdict::Allow);
+        }
+        if self.deny.contains(address, now) {
+            self.counts.blocked += 1;
+            return Some(Verdict::Listed);
+        }
+        let cause = self.block_in_force(address, now)?;
+        self.counts.blocked += 1;
+        Some(Verdict::Blocked(cause))
     }
 
     fn check_content(&mut self, request: &Request, now: i64) -> Verdict {

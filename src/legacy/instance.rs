@@ -4,13 +4,17 @@
 
 use super::ai::prompt_router::Models;
 use super::ai::stats::StatsFile;
+use super::routes::Routes;
+use super::site::Site;
 use super::utils::logging::Log;
 use crate::cache::Cache;
 use crate::firewall::Firewall;
 use crate::optimizer::Optimizer;
-use parking_lot::Mutex;
+use crate::plugin::Registry;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
 
 /// Everything the old functions share.
 pub struct Instance {
@@ -32,10 +36,18 @@ pub struct Instance {
     pub pools: Mutex<BTreeMap<usize, super::utils::pool::Blocks>>,
     /// Arrays and dictionaries have no lock of their own.
     pub containers: Mutex<()>,
+    /// router.h.
+    pub routes: RwLock<Routes>,
+    /// Old servers between init and cleanup, by the address of the host's struct.
+    pub servers: Mutex<BTreeMap<usize, Arc<Site>>>,
+    /// plugin.h, between init and cleanup.
+    pub plugins: Mutex<Option<Arc<Registry>>>,
     /// Answers sent by old servers, and those with a status from 500 up.
     pub answers: AtomicU64,
     /// See `answers`.
     pub failures: AtomicU64,
+    /// Prompts that old servers are waiting for.
+    pub chats: AtomicUsize,
 }
 
 /// What optimizer_set_live_display and optimizer_set_prediction_logging chose.
@@ -66,6 +78,10 @@ pub static INSTANCE: Instance = Instance {
     log: Mutex::new(Log::new()),
     pools: Mutex::new(BTreeMap::new()),
     containers: Mutex::new(()),
+    routes: RwLock::new(Routes::new()),
+    servers: Mutex::new(BTreeMap::new()),
+    plugins: Mutex::new(None),
     answers: AtomicU64::new(0),
     failures: AtomicU64::new(0),
+    chats: AtomicUsize::new(0),
 };

@@ -8,13 +8,20 @@
 //! Not generated into `neurohttp.h`: the headers are in `include/legacy`, written by hand.
 
 pub mod ai;
+mod answer;
 pub mod asm_utils;
 pub mod cache;
+pub mod config;
 pub mod firewall;
 pub mod instance;
-pub mod memory;
+pub use crate::boundary::c_memory as memory;
 pub mod optimizer;
 pub mod parser;
+pub mod plugin;
+pub mod router;
+mod routes;
+pub mod server;
+mod site;
 mod socket;
 pub mod stream;
 pub mod stream_buffer;

@@ -3,10 +3,11 @@
 //! The server does not come through here: it reads messages with [`crate::http`]. This reader is for
 //! hosts that hold a request as text; it is as lenient as the original.
 
-use super::memory::{bytes, copy_cut, give, release, text};
-use super::types::{HttpRequest, JsonValue, METHOD_UNKNOWN, METHODS};
+use super::memory::{bytes, copy_cut, give, text};
+use super::types::{HttpRequest, JsonValue};
 use crate::boundary::guard;
 use crate::json;
+use crate::plugin::old::{empty_request, header_line, method_number, release_request};
 use std::borrow::Cow;
 use std::ffi::{c_char, c_int, c_void};
 
@@ -36,12 +37,6 @@ pub struct RequestParts<'a> {
     pub body: Option<Cow<'a, [u8]>>,
     /// Value of Content-Type.
     pub content_type: Option<Vec<u8>>,
-}
-
-/// The number of a method's name.
-pub fn method_number(name: &[u8]) -> c_int {
-    let known = METHODS.iter().position(|method| method.as_bytes() == name);
-    known.map_or(METHOD_UNKNOWN, |number| number as c_int)
 }
 
 /// Takes one line off; without CR and LF.
@@ -90,21 +85,6 @@ fn read_request(raw: &[u8]) -> Option<RequestParts<'_>> {
     Some(parts)
 }
 
-/// `Name: value`.
-pub fn header_line(name: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut line = Vec::with_capacity(name.len() + 2 + value.len());
-    line.extend_from_slice(name);
-    line.extend_from_slice(b": ");
-    line.extend_from_slice(value);
-    line
-}
-
-/// An empty request.
-pub fn empty_request() -> HttpRequest {
-    // SAFETY: integers and pointers; all zero is the empty request.
-    unsafe { std::mem::zeroed() }
-}
-
 /// Turns parts into C memory; `None` when there is none. free_http_request releases it.
 ///
 /// The header strings stand in the same block as the path, behind it: free_http_request frees the
@@ -132,7 +112,8 @@ pub fn to_c(parts: &RequestParts) -> Option<HttpRequest> {
     request.body = parts.body.as_deref().map_or(std::ptr::null_mut(), &mut place);
     request.content_type = parts.content_type.as_deref().map_or(std::ptr::null_mut(), &mut place);
     if !complete {
-        release_request(&mut request);
+        // SAFETY: filled above from malloc.
+        unsafe { release_request(&mut request) };
         return None;
     }
     request.body_length = parts.body.as_ref().map_or(0, |body| body.len());
@@ -142,15 +123,6 @@ pub fn to_c(parts: &RequestParts) -> Option<HttpRequest> {
     }
     request.header_count = offsets.len() as c_int;
     Some(request)
-}
-
-/// Frees what a request owns and empties it.
-pub fn release_request(request: &mut HttpRequest) {
-    for owned in [request.path, request.query_string, request.body, request.content_type] {
-        // SAFETY: these four come from malloc or are NULL, and are forgotten below.
-        unsafe { release(owned.cast()) };
-    }
-    *request = empty_request();
 }
 
 /// # Safety
@@ -186,7 +158,8 @@ pub unsafe extern "C" fn free_http_request(request: *mut HttpRequest) {
     // SAFETY: NULL or valid by the caller's promise.
     guard((), || {
         if let Some(request) = unsafe { request.as_mut() } {
-            release_request(request);
+            // SAFETY: the caller's promise for the four strings.
+            unsafe { release_request(request) };
         }
     });
 }
@@ -330,6 +303,7 @@ pub unsafe extern "C" fn parse_json_with_fast_tokenizer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::legacy::types::METHOD_UNKNOWN;
 
     fn header<'a>(parts: &'a RequestParts, index: usize) -> &'a str {
         std::str::from_utf8(&parts.headers[index]).unwrap()
@@ -386,7 +360,8 @@ mod tests {
             assert_eq!(text(request.headers[31]), Some(&b"X-31: 31"[..]));
         }
         assert!(request.query_string.is_null() && request.body.is_null());
-        release_request(&mut request);
+        // SAFETY: filled above.
+        unsafe { release_request(&mut request) };
         assert!(request.path.is_null() && request.header_count == 0);
     }
 

@@ -3,14 +3,16 @@
 //! The mutex in the struct keeps two threads' chunks apart; it is held while bytes go out and never
 //! while a callback of the host runs.
 
+use super::answer::to_message;
 use super::memory::{allocate, bytes, monotonic_ns, release};
 use super::socket::{SendError, send_all};
 use super::types::{
-    StreamConfig, StreamData, StreamDataCallback, StreamErrorCallback, StreamStats,
+    RouteResponse, StreamConfig, StreamData, StreamDataCallback, StreamErrorCallback, StreamStats,
 };
 use super::utils::logging::print;
 use crate::boundary::guard;
 use crate::http::encode::chunk_header;
+use crate::plugin::old::Answer;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 /// StreamResult codes.
@@ -21,6 +23,8 @@ const ERROR_TIMEOUT: c_int = 4;
 const ERROR_CLOSED: c_int = 5;
 pub(super) const ERROR_OVERFLOW: c_int = 6;
 
+/// What stream_response gives a client to take everything.
+const RESPONSE_NS: u64 = 60_000_000_000;
 /// Used where a configuration says 0.
 const BUFFER_BYTES: usize = 8192;
 /// What stream_init sets.
@@ -317,6 +321,25 @@ pub unsafe extern "C" fn stream_end(stream: *mut StreamData) -> c_int {
             }
             Err(_) => -1,
         }
+    })
+}
+
+/// # Safety
+/// `response` is NULL or filled as parser.h says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn stream_response(client_fd: c_int, response: *mut RouteResponse) -> c_int {
+    guard(-1, || {
+        // SAFETY: NULL or valid by the caller's promise.
+        let Some(response) = (unsafe { response.as_ref() }) else { return -1 };
+        if client_fd < 0 {
+            return -1;
+        }
+        // SAFETY: the caller's promise for its members.
+        let mut answer = unsafe { Answer::of(response) };
+        answer.is_streaming = true;
+        let message = to_message(&answer, "close", true);
+        let deadline = monotonic_ns() + RESPONSE_NS;
+        if send_all(client_fd, &[&message], Some(deadline)).is_ok() { 0 } else { -1 }
     })
 }
 

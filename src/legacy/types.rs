@@ -4,54 +4,14 @@
 //!
 //! Enums of the headers are plain integers here: a host may pass any value.
 
+pub use crate::plugin::abi::{HttpRequest, METHOD_UNKNOWN, METHODS, Middleware, RouteResponse};
+
+use crate::boundary::c_structs;
 use std::ffi::{c_char, c_double, c_int, c_ulong, c_void};
-
-/// Declares structs with the offset of each field, asserts both, and lists them in `LAYOUT`.
-macro_rules! c_structs {
-    ($(
-        $(#[$doc:meta])*
-        struct $name:ident = $c_name:literal in $header:literal, size $size:literal align $align:literal {
-            $($offset:literal $field:ident : $type:ty,)*
-        }
-    )*) => {
-        $(
-            $(#[$doc])*
-            ///
-            /// cbindgen:ignore
-            #[repr(C)]
-            #[allow(missing_docs, reason = "the fields are documented in the header")]
-            pub struct $name { $(pub $field: $type,)* }
-
-            const _: () = {
-                assert!(size_of::<$name>() == $size);
-                assert!(align_of::<$name>() == $align);
-                $(assert!(std::mem::offset_of!($name, $field) == $offset);)*
-            };
-        )*
-
-        /// One row per struct and field, as `tests/abi/layout.txt` writes them.
-        #[cfg(test)]
-        fn layout_rows() -> Vec<String> {
-            fn size_of_field<S, F>(_: fn(&S) -> &F) -> usize { size_of::<F>() }
-            let mut rows = Vec::new();
-            $(
-                rows.push(format!(concat!($header, " ", $c_name, " size {} align {}"), $size, $align));
-                $(
-                    let field = stringify!($field).trim_start_matches("r#").trim_end_matches('_');
-                    let size = size_of_field(|s: &$name| &s.$field);
-                    rows.push(format!(concat!($header, " ", $c_name, ".{} offset {} size {}"), field, $offset, size));
-                )*
-            )*
-            rows
-        }
-    };
-}
 
 /// `int (*)(Server *, HTTPRequest *, RouteResponse *)`.
 pub type Handler =
     Option<unsafe extern "C" fn(*mut Server, *mut HttpRequest, *mut RouteResponse) -> c_int>;
-/// `MiddlewareFunc`.
-pub type Middleware = Option<unsafe extern "C" fn(*mut HttpRequest, *mut RouteResponse) -> c_int>;
 /// `StreamDataCallback`.
 pub type StreamDataCallback = Option<unsafe extern "C" fn(*const c_char, usize, *mut c_void)>;
 /// `StreamErrorCallback`.
@@ -81,30 +41,6 @@ c_structs! {
         8 key: *mut c_char,
         16 value: *mut c_char,
         24 value_type: c_int,
-    }
-
-    /// `HTTPRequest` of parser.h.
-    struct HttpRequest = "HTTPRequest" in "parser.h", size 312 align 8 {
-        0 method: c_int,
-        8 path: *mut c_char,
-        16 query_string: *mut c_char,
-        24 headers: [*mut c_char; 32],
-        280 header_count: c_int,
-        288 body: *mut c_char,
-        296 body_length: usize,
-        304 content_type: *mut c_char,
-    }
-
-    /// `RouteResponse` of parser.h.
-    struct RouteResponse = "RouteResponse" in "parser.h", size 312 align 8 {
-        0 status_code: c_int,
-        8 status_message: *mut c_char,
-        16 headers: [*mut c_char; 32],
-        272 header_count: c_int,
-        280 data: *mut c_char,
-        288 length: usize,
-        296 is_streaming: c_int,
-        304 stream_data: *mut c_void,
     }
 
     /// `Route` of router.h. Our table is not made of it; hosts may be.
@@ -337,11 +273,6 @@ pub struct ServerStats {
     pub avg_response_time: c_double,
 }
 
-/// Methods of parser.h by their number; 7 is HTTP_UNKNOWN.
-pub const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
-/// HTTP_UNKNOWN.
-pub const METHOD_UNKNOWN: c_int = 7;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,6 +287,7 @@ mod tests {
             .filter(|line| !line.contains("Server.stats."))
             .collect();
         let mut rows = layout_rows();
+        rows.extend(crate::plugin::abi::layout_rows());
         expected.sort_unstable();
         rows.sort_unstable();
         assert_eq!(rows, expected);

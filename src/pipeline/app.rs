@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::ai::router::Router;
 use crate::config::Config;
-use crate::exchange::{Handler, Middleware};
+use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::auth::Guard;
+use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
 use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
@@ -55,14 +56,16 @@ pub struct Settings {
 pub struct App {
     /// The host's routes.
     pub routes: Table<HostRoute>,
-    /// Whether ours exist beside them.
-    pub builtins: bool,
+    /// Ours beside them, unless they were left out.
+    pub builtins: Option<Arc<Table<Builtin>>>,
     /// In order of registration.
     pub before: Vec<Arc<dyn Middleware>>,
     /// One of `before` may block: requests go to the pool before it.
     pub before_blocks: bool,
     /// In order of registration; called in reverse.
     pub after: Vec<Arc<dyn Middleware>>,
+    /// Told what happens on connections.
+    pub observers: Vec<Arc<dyn Observer>>,
     /// Limits and times.
     pub settings: Settings,
     /// Who may use /v1/*.
@@ -85,10 +88,11 @@ impl App {
     pub fn new(config: &Config, builtins: bool, status: Arc<dyn Status>) -> Result<App, String> {
         Ok(App {
             routes: Table::default(),
-            builtins,
+            builtins: builtins.then(|| Arc::new(builtin::table())),
             before: Vec::new(),
             before_blocks: false,
             after: Vec::new(),
+            observers: Vec::new(),
             settings: Settings {
                 body_bytes_max: config.limits.body,
                 request_line_bytes_max: config.limits.request_line,

@@ -1,7 +1,5 @@
 //! Our own routes: the server card, liveness, readiness, statistics, models, AI answers.
 
-use std::sync::OnceLock;
-
 use super::{App, Step, answer, complete};
 use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
@@ -66,26 +64,23 @@ fn card() -> &'static str {
     )
 }
 
-/// The table of our own routes, the same for every server.
-pub(super) fn table() -> &'static Table<Builtin> {
-    static TABLE: OnceLock<Table<Builtin>> = OnceLock::new();
-    TABLE.get_or_init(|| {
-        let mut table = Table::default();
-        for (method, pattern, builtin) in [
-            ("GET", "/", Builtin::Card),
-            ("GET", "/health", Builtin::Health),
-            ("GET", "/ready", Builtin::Ready),
-            ("GET", "/stats", Builtin::Stats),
-            ("GET", "/v1/models", Builtin::Models),
-            ("GET", "/v1/models/*id", Builtin::Model),
-            ("POST", "/v1/chat", Builtin::Ai(Dialect::NativeChat)),
-            ("POST", "/v1/chat/completions", Builtin::Ai(Dialect::OpenAiChat)),
-            ("POST", "/v1/completions", Builtin::Ai(Dialect::OpenAiCompletions)),
-            ("POST", "/v1/embeddings", Builtin::Ai(Dialect::OpenAiEmbeddings)),
-        ] {
-            let added = table.insert(method, pattern, builtin);
-            debug_assert!(added.is_ok(), "{pattern}");
-        }
-        table
-    })
+/// The table of our own routes.
+pub(super) fn table() -> Table<Builtin> {
+    let mut table = Table::default();
+    for (method, pattern, builtin) in [
+        ("GET", "/", Builtin::Card),
+        ("GET", "/health", Builtin::Health),
+        ("GET", "/ready", Builtin::Ready),
+        ("GET", "/stats", Builtin::Stats),
+        ("GET", "/v1/models", Builtin::Models),
+        ("GET", "/v1/models/*id", Builtin::Model),
+        ("POST", "/v1/chat", Builtin::Ai(Dialect::NativeChat)),
+        ("POST", "/v1/chat/completions", Builtin::Ai(Dialect::OpenAiChat)),
+        ("POST", "/v1/completions", Builtin::Ai(Dialect::OpenAiCompletions)),
+        ("POST", "/v1/embeddings", Builtin::Ai(Dialect::OpenAiEmbeddings)),
+    ] {
+        let added = table.insert(method, pattern, builtin);
+        debug_assert!(added.is_ok(), "{pattern}");
+    }
+    table
 }

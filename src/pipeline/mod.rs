@@ -15,6 +15,7 @@ mod builtin;
 mod call;
 mod complete;
 mod failure;
+pub mod old_pages;
 mod provider;
 
 use crate::base::error::Failure;
@@ -24,6 +25,7 @@ use crate::http::method::Method;
 use crate::route::{Allowed, Found, Params};
 
 pub use app::{App, HostRoute, Settings, Status};
+pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{AfterHead, Attempt, Call, Inbound, Outgoing, cut_off};
 pub use complete::host_call;
@@ -119,7 +121,8 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
     if app.before_blocks && !may_block {
         return Step::Block;
     }
-    for middleware in &app.before {
+    while let Some(middleware) = app.before.get(exchange.passed) {
+        exchange.passed += 1;
         match middleware.pass(exchange) {
             Flow::Next => {}
             Flow::Answered => return answered(exchange),
@@ -186,8 +189,8 @@ fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
             Found::Nothing => {}
         }
     }
-    if app.builtins {
-        match builtin::table().find(method, text, path, params) {
+    if let Some(builtins) = &app.builtins {
+        match builtins.find(method, text, path, params) {
             Found::Route(builtin) => return Matched::Builtin(*builtin),
             Found::NotAllowed(others) => allowed.merge(others),
             Found::Nothing => {}
@@ -195,7 +198,7 @@ fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
     }
     match (method, allowed == Allowed::default()) {
         (Method::Other, _) => Matched::NotImplemented,
-        (Method::Options, _) if app.builtins || allowed != Allowed::default() => {
+        (Method::Options, _) if app.builtins.is_some() || allowed != Allowed::default() => {
             Matched::NotAllowed(allowed)
         }
         (_, true) => Matched::Nothing,

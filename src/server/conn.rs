@@ -77,6 +77,8 @@ pub(super) struct Active {
     pub(super) head_began: bool,
     /// The deadline that runs is that of a slow reader.
     pub(super) awaits_write: bool,
+    /// What the kernel held for the peer when that deadline was set, in bytes.
+    pub(super) unacknowledged: u32,
     pub(super) head: RequestHead,
     pub(super) target: Target,
     /// Bytes received and not consumed.
@@ -116,6 +118,7 @@ impl Default for Active {
             serial: 0,
             head_began: false,
             awaits_write: false,
+            unacknowledged: 0,
             head: RequestHead::new(),
             target: Target::default(),
             input: Vec::new(),

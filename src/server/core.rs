@@ -1,8 +1,8 @@
 //! What the workers of one server share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,11 @@ pub(super) struct Core {
     pub(super) version: AtomicU64,
     app: Mutex<Option<Arc<App>>>,
     pub(super) workers: Vec<WorkerHandle>,
-    listeners: OnceLock<Vec<Listener>>,
+    /// Open while the server takes connections. The workers have it too: the sockets are closed
+    /// when the last of them has let go.
+    listeners: Mutex<Arc<[Listener]>>,
+    /// Port of the first TCP listener.
+    port: AtomicU16,
     pub(super) pool: Pool,
     connections_max: u64,
     pub(super) drain_ms: u64,
@@ -69,7 +73,8 @@ impl Core {
             version: AtomicU64::new(0),
             app: Mutex::new(None),
             workers,
-            listeners: OnceLock::new(),
+            listeners: Mutex::default(),
+            port: AtomicU16::new(0),
             pool: Pool::new(threads as usize, config.server.blocking_queue as usize, dispatch),
             connections_max: u64::from(config.server.max_connections),
             drain_ms: u64::from(config.timeouts.drain),
@@ -92,10 +97,13 @@ impl Core {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Begins the drain. Async-signal-safe.
+    /// Begins the drain; a server that was not started is not to be started any more.
+    /// Async-signal-safe.
     pub(super) fn stop(&self) {
         if self.advance(RUNNING, DRAINING) {
             self.wake_all();
+        } else {
+            self.advance(NEW, STOPPED);
         }
     }
 
@@ -129,7 +137,23 @@ impl Core {
         let result = change(Arc::make_mut(shared));
         // Release pairs with the acquire of the workers.
         self.version.fetch_add(1, Ordering::Release);
+        drop(app);
+        if self.state() != NEW {
+            // An idle worker would keep the old snapshot, and what was removed from it, alive.
+            self.wake_all();
+        }
         result
+    }
+
+    /// Lets go of what the host has registered: its destructors run now, although a client may
+    /// still use the models.
+    pub(super) fn forget_host(&self) {
+        let (routes, before, after) = self.change(|app| {
+            use std::mem::take;
+            (take(&mut app.routes), take(&mut app.before), take(&mut app.after))
+        });
+        // Outside the lock that `change` holds.
+        drop((routes, before, after));
     }
 
     pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {
@@ -160,13 +184,25 @@ impl Core {
         *self.polling_thread.lock() == Some(std::thread::current().id())
     }
 
-    pub(super) fn listeners(&self) -> &[Listener] {
-        self.listeners.get().map_or(&[], |listeners| listeners)
+    pub(super) fn listeners(&self) -> Arc<[Listener]> {
+        Arc::clone(&self.listeners.lock())
     }
 
     pub(super) fn set_listeners(&self, listeners: Vec<Listener>) {
-        // Set once, by the one call of start that has won the state.
-        drop(self.listeners.set(listeners));
+        let address = listeners.iter().find_map(|listener| listener.address);
+        // Relaxed: whoever learns that the server runs learns it through a lock.
+        self.port.store(address.map_or(0, |address| address.port()), Ordering::Relaxed);
+        *self.listeners.lock() = listeners.into();
+    }
+
+    /// No connection is taken any more.
+    pub(super) fn close_listeners(&self) {
+        let listeners = std::mem::take(&mut *self.listeners.lock());
+        drop(listeners);
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port.load(Ordering::Relaxed)
     }
 
     fn connections(&self) -> u64 {
@@ -235,9 +271,13 @@ impl Core {
     }
 }
 
-impl Status for Core {
+/// What the snapshot tells of the server. It does not keep the server alive: the server keeps the
+/// snapshot.
+pub(super) struct CoreStatus(pub(super) Weak<Core>);
+
+impl Status for CoreStatus {
     fn is_ready(&self) -> bool {
-        self.state() == RUNNING
+        self.0.upgrade().is_some_and(|core| core.state() == RUNNING)
     }
 
     fn unix_seconds(&self) -> i64 {
@@ -245,6 +285,13 @@ impl Status for Core {
     }
 
     fn stats_json(&self) -> String {
+        self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
+    }
+}
+
+impl Core {
+    /// What `/stats` says.
+    pub(super) fn stats_json(&self) -> String {
         let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
             self.workers.iter().map(|worker| get(&worker.stats)).sum()
         };

@@ -43,6 +43,17 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listener>, Error> {
     config.server.listen.iter().map(|listen| open_one(config, listen)).collect()
 }
 
+/// Takes over a TCP socket that somebody else has bound and made listen.
+///
+/// # Errors
+/// `Io` when it is no such socket.
+pub(super) fn adopt(fd: OwnedFd) -> Result<Listener, Error> {
+    use std::os::fd::AsRawFd;
+    let address = socket::local_address(fd.as_raw_fd())
+        .map_err(|error| refused(&"the given socket", &error))?;
+    Ok(Listener { fd, address, path: None })
+}
+
 fn open_one(config: &Config, listen: &Listen) -> Result<Listener, Error> {
     let backlog = config.server.backlog;
     match listen {

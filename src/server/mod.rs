@@ -22,7 +22,7 @@ mod upstream;
 mod worker;
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{Builder, JoinHandle, ThreadId};
@@ -30,15 +30,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use self::core::{Core, DRAINING, NEW, RUNNING, STOPPED, WorkerHandle};
+use self::core::{Core, CoreStatus, DRAINING, NEW, RUNNING, STOPPED, WorkerHandle};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
 use crate::config::Config;
-use crate::exchange::{Handler, Middleware};
+use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::{App, HostRoute, Status};
 use crate::route::RouteError;
 use crate::sys::proc;
 use crate::sys::timerfd::TimerFd;
+use listener::Listener;
 use mailbox::{Mailbox, Message};
 use worker::Worker;
 
@@ -96,7 +97,7 @@ impl Server {
             seats.push((mailbox, receiver));
         }
         let core = Arc::new(Core::new(&config, handles, dispatch.clone()));
-        let status = Arc::clone(&core) as Arc<dyn Status>;
+        let status = Arc::new(CoreStatus(Arc::downgrade(&core))) as Arc<dyn Status>;
         let app = App::new(&config, !setup.no_builtins, status)
             .map_err(|message| Error::new(ErrorKind::Config, message))?;
         let mut configs = HashMap::new();
@@ -136,14 +137,31 @@ impl Server {
     /// `State` when it was started before, `AddressInUse`, `Io`; then it can be started again
     /// unless the error is `State`.
     pub fn start(&self) -> Result<(), Error> {
+        self.start_with(|| listener::open(&self.config))
+    }
+
+    /// The same on a TCP socket that listens already and does not block; `listen` of the
+    /// configuration is not used.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_on(&self, socket: OwnedFd) -> Result<(), Error> {
+        self.start_with(|| Ok(vec![listener::adopt(socket)?]))
+    }
+
+    fn start_with(
+        &self,
+        open: impl FnOnce() -> Result<Vec<Listener>, Error>,
+    ) -> Result<(), Error> {
         let mut seats = self.seats.lock();
         if self.core.state() != NEW || seats.is_empty() {
-            return Err(Error::new(ErrorKind::State, "the server was started before"));
+            return Err(Error::new(ErrorKind::State, "the server was started or stopped before"));
         }
-        let listeners = listener::open(&self.config)?;
+        let listeners = open()?;
         self.core.set_listeners(listeners);
         if !self.core.advance(NEW, RUNNING) {
-            return Err(Error::new(ErrorKind::State, "the server was started before"));
+            self.core.close_listeners();
+            return Err(Error::new(ErrorKind::State, "the server was stopped before"));
         }
         self.announce();
         for (index, (mailbox, receiver)) in seats.drain(..).enumerate() {
@@ -177,9 +195,15 @@ impl Server {
             timer.arm(Some(0));
             Ok((worker, timer))
         });
-        let (worker, timer) = made.map_err(io_error)?;
+        let (worker, timer) = made.map_err(|error| {
+            self.core.close_listeners();
+            io_error(error)
+        })?;
         let fd = worker.epoll_fd();
-        self.core.advance(NEW, RUNNING);
+        if !self.core.advance(NEW, RUNNING) {
+            self.core.close_listeners();
+            return Err(Error::new(ErrorKind::State, "the server was stopped before"));
+        }
         self.announce();
         *self.attached.lock() = Some(Attached { worker: Box::new(worker), timer });
         Ok(fd)
@@ -223,7 +247,7 @@ impl Server {
             for note in &self.config.notes {
                 tracing::warn!("{note}");
             }
-            for listener in self.core.listeners() {
+            for listener in self.core.listeners().iter() {
                 tracing::info!("listening on {listener}");
             }
         });
@@ -272,11 +296,20 @@ impl Server {
     /// # Errors
     /// `State` before the start and on a thread of the server, `Timeout`.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        if self.core.state() == NEW {
+        // One that was stopped before its start has its seats still: there is nobody to wait for.
+        if self.core.state() == NEW || !self.seats.lock().is_empty() {
             return Err(Error::new(ErrorKind::State, "the server has not been started"));
         }
         if self.is_own_thread() {
             return Err(Error::new(ErrorKind::State, "a thread of the server cannot wait for it"));
+        }
+        if !self.seats.lock().is_empty() {
+            // Stopped before it was started.
+            return Ok(());
+        }
+        if self.attached.try_lock().is_none_or(|attached| attached.is_some()) {
+            let message = "the server is attached: it is drained by polling it";
+            return Err(Error::new(ErrorKind::State, message));
         }
         if self.core.wait(timeout) {
             self.core.cut();
@@ -286,10 +319,10 @@ impl Server {
         }
     }
 
-    /// Stops at once and waits for callbacks that are running. On a thread of the server itself it
-    /// only begins the stop and returns false.
+    /// Stops at once and waits for callbacks that are running. Inside one of them it only begins
+    /// the stop and returns false.
     pub fn shutdown(&self) -> bool {
-        if self.is_own_thread() {
+        if self.is_inside() {
             self.stop();
             return false;
         }
@@ -305,14 +338,15 @@ impl Server {
             // A worker that panicked has said so; there is nothing left to do for it.
             drop(thread.join());
         }
+        self.core.close_listeners();
         self.core.pool.end();
+        self.core.forget_host();
         true
     }
 
     /// Port of the first TCP listener, 0 before the start or without one.
     pub fn port(&self) -> u16 {
-        let mut addresses = self.core.listeners().iter().filter_map(|listener| listener.address);
-        addresses.next().map_or(0, |address| address.port())
+        self.core.port()
     }
 
     /// What `/stats` says.
@@ -331,7 +365,8 @@ impl Server {
         blocking: bool,
         handler: Arc<dyn Handler>,
     ) -> Result<(), Error> {
-        let route = HostRoute { handler, blocking };
+        // When it is refused it is dropped below, where no lock is held: a host's destructor runs.
+        let route = HostRoute { handler: Arc::clone(&handler), blocking };
         self.core.change(|app| app.routes.insert(method, pattern, route)).map_err(|error| {
             let kind = match error {
                 RouteError::Pattern(_) => ErrorKind::InvalidPattern,
@@ -361,7 +396,7 @@ impl Server {
     pub fn add_before(&self, middleware: Arc<dyn Middleware>, blocking: bool) -> Result<(), Error> {
         self.core.change(|app| {
             app.before_blocks |= blocking;
-            push_middleware(&mut app.before, middleware)
+            push_middleware(&mut app.before, &middleware)
         })
     }
 
@@ -370,10 +405,34 @@ impl Server {
     /// # Errors
     /// `Limit`.
     pub fn add_after(&self, middleware: Arc<dyn Middleware>) -> Result<(), Error> {
-        self.core.change(|app| push_middleware(&mut app.after, middleware))
+        self.core.change(|app| push_middleware(&mut app.after, &middleware))
     }
 
-    /// Whether the calling thread is one of this server's workers or of its blocking pool.
+    /// Adds one who is told what happens on connections.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub fn add_observer(&self, observer: Arc<dyn Observer>) -> Result<(), Error> {
+        self.core.change(|app| {
+            if app.observers.len() >= limits::MIDDLEWARES_MAX {
+                return Err(Error::new(ErrorKind::Limit, "too many observers"));
+            }
+            app.observers.push(observer);
+            Ok(())
+        })
+    }
+
+    /// Whether the calling thread is, or may be, inside a callback of this server.
+    pub fn is_inside(&self) -> bool {
+        let own = std::thread::current().id();
+        self.thread_ids.lock().contains(&own)
+            || self.core.pool.is_own_thread()
+            // The loop is locked as long as it is polled, by this thread then.
+            || self.core.is_polling_thread() && self.attached.try_lock().is_none()
+    }
+
+    /// Whether the calling thread is one of this server's workers or of its blocking pool, or the
+    /// one that polls it: a call that waits for the server must not come from there.
     pub fn is_own_thread(&self) -> bool {
         let own = std::thread::current().id();
         self.thread_ids.lock().contains(&own)
@@ -395,12 +454,12 @@ impl Drop for Server {
 
 fn push_middleware(
     list: &mut Vec<Arc<dyn Middleware>>,
-    middleware: Arc<dyn Middleware>,
+    middleware: &Arc<dyn Middleware>,
 ) -> Result<(), Error> {
     if list.len() >= limits::MIDDLEWARES_MAX {
         return Err(Error::new(ErrorKind::Limit, "too many middlewares"));
     }
-    list.push(middleware);
+    list.push(Arc::clone(middleware));
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
-use crate::exchange::{Exchange, Pending, Response, StreamQueue, Taken, Ticket};
+use crate::exchange::{Exchange, Outcome, Pending, Request, Response, StreamQueue, Taken, Ticket};
 use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{self, Body, Expect, HeadError, HeadLimits, Progress, Version};
@@ -160,6 +160,9 @@ impl Worker {
                     conn.is_readable = false;
                 }
                 self.stats.bytes_received.add(count as u64);
+                for observer in &self.app.observers {
+                    observer.moved(count, 0);
+                }
                 let drive = drive.unwrap_or(Drive::More);
                 if drive == Drive::Close || !self.flush(key, fd, active) {
                     return Drive::Close;
@@ -312,6 +315,9 @@ impl Worker {
         let mut exchange = self.borrow_exchange(Ticket { place: key.0, serial: active.serial });
         let Some(request) = Arc::get_mut(&mut exchange.request) else { return };
         request.fill(bytes, &mut active.head, &mut active.target, peer, number);
+        for observer in &self.app.observers {
+            observer.requested(request);
+        }
         active.head.reset();
         let head = request.head();
         let (body, expect, is_head) = (head.body, head.expect, head.method == Method::Head);
@@ -607,17 +613,44 @@ impl Worker {
         encode::decimal(out, body.len() as u64);
         out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
         out.extend_from_slice(&body);
-        self.stats.answered(failure.status);
+        self.count_answer(None, failure.status, body.len(), active.started_us);
         active.close_after = true;
+    }
+
+    fn count_sent(&self, bytes: usize) {
+        self.stats.bytes_sent.add(bytes as u64);
+        for observer in &self.app.observers {
+            observer.moved(0, bytes);
+        }
+    }
+
+    /// Counts an answer before its bytes go out, so that no client sees one that is not counted.
+    fn count_answer(
+        &self,
+        request: Option<&Request>,
+        status: u16,
+        body_bytes: usize,
+        started_us: u64,
+    ) {
+        self.stats.answered(status);
+        if self.app.observers.is_empty() {
+            return;
+        }
+        let elapsed_us = request.map_or(0, |_| self.now_us.saturating_sub(started_us));
+        let outcome = Outcome { status, body_bytes: body_bytes as u64, elapsed_us };
+        for observer in &self.app.observers {
+            observer.answered(request, &outcome);
+        }
     }
 
     /// The response is complete: sends it.
     fn respond(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(mut exchange) = active.exchange.take() else { return };
-        let app = Arc::clone(&self.app);
-        let done = catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, &mut exchange)));
-        if done.is_err() {
-            tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
+        let was_open = exchange.response.status == 0;
+        exchange.response.status = exchange.response.effective_status();
+        self.finish(&mut exchange);
+        if was_open && exchange.response.status == 204 && !exchange.response.body.is_empty() {
+            exchange.response.status = 200;
         }
         let code = exchange.response.effective_status();
         let body_allowed = status_has_body(code);
@@ -640,6 +673,8 @@ impl Worker {
         } else {
             active.output.extend_from_slice(b"\r\n");
         }
+        let body_bytes = exchange.response.body.len();
+        self.count_answer(Some(&exchange.request), code, body_bytes, active.started_us);
         if !active.is_bodiless && body_allowed {
             let body = &exchange.response.body;
             if body.len() < limits::BATCH_BYTES / 4 {
@@ -648,8 +683,15 @@ impl Worker {
                 active.close_after = true;
             }
         }
-        self.stats.answered(code);
         self.end_exchange(key, active, exchange);
+    }
+
+    /// The middleware after the answer.
+    fn finish(&mut self, exchange: &mut Exchange) {
+        let app = Arc::clone(&self.app);
+        if catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, exchange))).is_err() {
+            tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
+        }
     }
 
     /// Sends the output and a large body in one call; only what the socket does not take is copied.
@@ -662,7 +704,7 @@ impl Worker {
         let waiting_len = waiting.len();
         match socket::send_both(fd, waiting, body) {
             Ok(count) => {
-                self.stats.bytes_sent.add(count as u64);
+                self.count_sent(count);
                 if count >= waiting_len {
                     active.output.clear();
                     active.sent = 0;
@@ -704,7 +746,10 @@ impl Worker {
         let out = &mut active.output;
         if active.close_after {
             out.extend_from_slice(b"Connection: close\r\n");
-        } else if exchange.request.head().version == Version::Http10 {
+        } else if exchange.request.head().version == Version::Http10
+            || exchange.request.asks_to_stay()
+        {
+            // HTTP/1.1 stays open anyway; clients that ask by name look for the word.
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
     }
@@ -779,16 +824,12 @@ impl Worker {
     /// `length` is that of the body when it is known.
     fn begin_stream(&mut self, key: Key, fd: RawFd, active: &mut Active, length: Option<u64>) {
         let Some(mut exchange) = active.exchange.take() else { return };
-        let app = Arc::clone(&self.app);
-        let done = catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, &mut exchange)));
-        if done.is_err() {
-            tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
+        if exchange.response.status == 0 {
+            exchange.response.status = 200;
         }
+        self.finish(&mut exchange);
         self.stats.streams.add(1);
-        let code = match exchange.response.status {
-            0 => 200,
-            status => status,
-        };
+        let code = exchange.response.status;
         exchange.response.body.clear();
         let has_body = status_has_body(code) && !active.is_bodiless;
         let is_http11 = exchange.request.head().version == Version::Http11;
@@ -807,7 +848,7 @@ impl Worker {
         } else {
             active.output.extend_from_slice(b"\r\n");
         }
-        self.stats.answered(code);
+        self.count_answer(Some(&exchange.request), code, 0, active.started_us);
         if has_body {
             active.exchange = Some(exchange);
             active.phase = Phase::Streaming;
@@ -905,7 +946,7 @@ impl Worker {
         while active.unsent() > 0 {
             match socket::send(fd, &active.output[active.sent..]) {
                 Ok(count) => {
-                    self.stats.bytes_sent.add(count as u64);
+                    self.count_sent(count);
                     active.sent += count;
                 }
                 Err(error) => match error.kind() {
@@ -917,6 +958,7 @@ impl Worker {
                             active.sent = 0;
                         }
                         active.awaits_write = true;
+                        active.unacknowledged = socket::unacknowledged(fd);
                         self.set_deadline(key, self.now_ms + self.app.settings.write_ms);
                         return true;
                     }
@@ -1128,6 +1170,9 @@ impl Worker {
     /// Closes a connection, whatever it is doing.
     pub(super) fn close(&mut self, key: Key) {
         let Some(mut conn) = self.conns.remove(key) else { return };
+        for observer in &self.app.observers {
+            observer.disconnected(conn.peer);
+        }
         conn.deadline.cancel(&mut self.wheel);
         if let Some(mut active) = conn.active.take() {
             self.abandon(&mut active);
@@ -1147,6 +1192,16 @@ impl Worker {
             return;
         };
         let fd = conn.fd.as_raw_fd();
+        if active.awaits_write {
+            // A slow client frees the kernel's buffer long before that is writable again.
+            let unacknowledged = socket::unacknowledged(fd);
+            if unacknowledged < active.unacknowledged {
+                active.unacknowledged = unacknowledged;
+                conn.active = Some(active);
+                self.set_deadline(key, self.now_ms + self.app.settings.write_ms);
+                return;
+            }
+        }
         self.stats.timeouts.add(1);
         let cut = active.is_blocked
             || matches!(active.phase, Phase::Lingering | Phase::Streaming | Phase::Draining)

@@ -20,6 +20,7 @@ use std::sync::mpsc::Receiver;
 use super::call::{CallState, Sink};
 use super::conn::{Active, Conn};
 use super::core::{Core, DRAINING, RUNNING, STOPPED};
+use super::listener::Listener;
 use super::mailbox::{Mailbox, Message};
 use super::resolve::Names;
 use super::stats::WorkerStats;
@@ -75,6 +76,7 @@ pub(super) struct Worker {
     /// Accepting pauses: no descriptors, or too many connections.
     is_accept_paused: bool,
     is_listening: bool,
+    listeners: Arc<[Listener]>,
     pub(super) is_draining: bool,
     drain_deadline_ms: u64,
 
@@ -111,6 +113,7 @@ impl Worker {
         let app = Arc::new(core.app());
         let version = core.version.load(Ordering::Acquire);
         let stats = Arc::clone(&core.workers[index].stats);
+        let listeners = core.listeners();
         let mut worker = Worker {
             owner: Arc::clone(&mailbox) as Arc<dyn Owner>,
             core,
@@ -133,6 +136,7 @@ impl Worker {
             ready: Vec::new(),
             is_accept_paused: false,
             is_listening: false,
+            listeners,
             is_draining: false,
             drain_deadline_ms: u64::MAX,
             now_ms: now_us / 1_000,
@@ -365,8 +369,7 @@ impl Worker {
             return;
         }
         self.is_listening = on;
-        let core = Arc::clone(&self.core);
-        for (index, listener) in core.listeners().iter().enumerate() {
+        for (index, listener) in self.listeners.iter().enumerate() {
             let fd = listener.fd.as_raw_fd();
             let done = if on {
                 // Level-triggered: what one turn leaves is told again. Exclusive: one connection
@@ -380,6 +383,14 @@ impl Worker {
                 tracing::error!("cannot watch {listener}: {error}");
             }
         }
+    }
+
+    /// Takes no connection any more. Once every worker has let go, who connects is refused, and
+    /// another server may listen on the address.
+    fn close_listeners(&mut self) {
+        self.listen(false);
+        self.listeners = Arc::default();
+        self.core.close_listeners();
     }
 
     fn pause_accepting(&mut self, why: &str) {
@@ -407,8 +418,8 @@ impl Worker {
         if self.is_draining {
             return;
         }
-        let core = Arc::clone(&self.core);
-        let Some(listener) = core.listeners().get(index) else { return };
+        let listeners = Arc::clone(&self.listeners);
+        let Some(listener) = listeners.get(index) else { return };
         for _ in 0..limits::ACCEPTS_PER_TURN {
             if self.core.is_full() {
                 self.pause_accepting("server.max_connections is reached");
@@ -449,6 +460,9 @@ impl Worker {
         let key = self.conns.insert(Conn::new(fd, peer));
         self.stats.connections.set(self.conns.len() as u64);
         let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;
+        for observer in &self.app.observers {
+            observer.connected(peer);
+        }
         if let Err(error) = self.epoll.add(raw, interest, MARK_CONN << MARK_SHIFT | key.0) {
             tracing::error!("cannot watch a connection: {error}");
             self.close(key);
@@ -478,7 +492,7 @@ impl Worker {
         self.is_draining = true;
         self.drain_deadline_ms = self.now_ms + self.core.drain_ms;
         self.is_accept_paused = false;
-        self.listen(false);
+        self.close_listeners();
         for key in self.conns.keys() {
             let is_idle = self.conns.get(key).is_some_and(|conn| conn.active.is_none());
             if is_idle {
@@ -489,7 +503,7 @@ impl Worker {
 
     /// Closes what is left.
     pub(super) fn end(&mut self) {
-        self.listen(false);
+        self.close_listeners();
         let keys = self.conns.keys();
         if !keys.is_empty() && self.core.state() == DRAINING {
             tracing::warn!("{} connections were cut at the end of the drain", keys.len());

@@ -261,6 +261,16 @@ pub fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Bytes that the kernel holds for the peer: sent and not acknowledged, or not sent yet.
+pub fn unacknowledged(fd: RawFd) -> u32 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one int (tcp(7), SIOCOUTQ).
+    match unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) } {
+        0 => u32::try_from(bytes).unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// Ends the sending side.
 pub fn finish_sending(fd: RawFd) {
     // SAFETY: no pointer is passed. A peer that has gone already is no error here.

@@ -17,6 +17,19 @@
 _Static_assert(sizeof(nh_status) == 4, "statuses are 32 bits");
 _Static_assert(NH_ZERO_TERMINATED == SIZE_MAX, "the mark for strlen");
 _Static_assert(NH_ABI_VERSION == 1, "the first ABI");
+_Static_assert(NH_VERSION_MAJOR == 1 && NH_VERSION_MINOR == 0 && NH_VERSION_PATCH == 0, "1.0.0");
+_Static_assert(NH_LOG_ERROR == 1 && NH_LOG_WARN == 2 && NH_LOG_INFO == 3 && NH_LOG_DEBUG == 4 &&
+                   NH_LOG_TRACE == 5,
+<<<<<<< HEAD
+               "levels of the log");
+#ifndef NEUROHTTP_H
+#error "the header has no guard"
+=======
+               "severities");
+#ifndef NEUROHTTP_H
+#error "the include guard has another name"
+>>>>>>> ffi
+#endif
 _Static_assert(NH_SERVER_NO_ENV == 1u && NH_SERVER_NO_BUILTINS == 2u, "server flags");
 _Static_assert(NH_ROUTE_BLOCKING == 1u && NH_ROUTE_CACHE == 2u, "route flags");
 _Static_assert(NH_NEXT == 0 && NH_ANSWERED == 1, "what a middleware returns");

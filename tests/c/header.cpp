@@ -2,6 +2,7 @@
 #include <neurohttp.h>
 #include <neurohttp.h>
 
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
 

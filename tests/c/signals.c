@@ -58,9 +58,14 @@ int main(void)
     sigset_t mask_before, mask_after;
 
     memset(&action, 0, sizeof action);
+    memset(&mask_before, 0, sizeof mask_before); /* the C library fills a part of them only */
+    memset(&mask_after, 0, sizeof mask_after);
     action.sa_handler = on_signal;
     CHECK(sigaction(SIGTERM, &action, NULL) == 0);
     CHECK(sigaction(SIGPIPE, NULL, &before) == 0);
+    /* The system fills less of a set than its type has. */
+    memset(&mask_before, 0, sizeof mask_before);
+    memset(&mask_after, 0, sizeof mask_after);
     CHECK(pthread_sigmask(SIG_SETMASK, NULL, &mask_before) == 0);
 
     server = quiet_server();

@@ -43,7 +43,7 @@ fn a_long_header_section_is_431() {
 #[test]
 fn a_large_body_is_413() {
     let server = Server::gateway(&["limits.body=1000"]);
-    let prompt = |length| format!("{{\"prompt\":\"{}\"}}", "x".repeat(length - 13));
+    let prompt = |length: usize| format!("{{\"prompt\":\"{}\"}}", "x".repeat(length - 13));
     assert_eq!(server.connect().post("/v1/chat", &prompt(1000)).answer().status, 200);
     let over = "POST /v1/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n";
     assert_eq!(refused(&server, &format!("{over}\r\n")).status, 413);

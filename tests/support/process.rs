@@ -48,7 +48,9 @@ impl Server {
     /// Starts the command and waits until it has printed where it listens.
     pub fn start(command: &mut Command) -> Server {
         let mut server = Server::launch(command);
-        let line = server.line(|line| port_in(line).is_some());
+        // The program's or example's own word, not the log's: by then its signals are set up.
+        let own = |line: &str| line.starts_with("listening on") || line.starts_with("NeuroHTTP");
+        let line = server.line(|line| own(line) && port_in(line).is_some());
         server.port = port_in(&line).unwrap();
         server
     }

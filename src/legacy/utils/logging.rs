@@ -69,12 +69,14 @@ enum Target {
 pub struct Log {
     target: Target,
     level: Level,
+    /// The host has called init_logging.
+    is_chosen: bool,
 }
 
 impl Log {
     /// Standard output, from INFO up.
     pub const fn new() -> Log {
-        Log { target: Target::Stdout, level: Level::Info }
+        Log { target: Target::Stdout, level: Level::Info, is_chosen: false }
     }
 }
 
@@ -99,6 +101,17 @@ pub fn write(level: Level, message: &[u8]) {
         Target::Stdout => print(&line),
         Target::Stderr => drop(std::io::stderr().write_all(&line)),
         Target::File(file) => drop(file.write_all(&line)),
+    }
+}
+
+/// Appends to a file that a configuration names, unless the host has said where lines go or the file
+/// cannot be opened.
+pub fn use_file_unless_chosen(name: &std::path::Path) {
+    if let Ok(file) = File::options().append(true).create(true).open(name) {
+        let mut log = INSTANCE.log.lock();
+        if !log.is_chosen {
+            log.target = Target::File(file);
+        }
     }
 }
 
@@ -150,7 +163,7 @@ pub unsafe extern "C" fn init_logging(log_file: *const c_char, level: c_int) {
                 Err(_) => Target::Stderr,
             },
         };
-        *INSTANCE.log.lock() = Log { target, level: Level::from_number(level) };
+        *INSTANCE.log.lock() = Log { target, level: Level::from_number(level), is_chosen: true };
     });
 }
 

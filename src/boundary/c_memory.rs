@@ -1,4 +1,5 @@
-//! What crosses the old boundary: C text in, and libc `malloc` memory out, which hosts `free`.
+//! What crosses the boundary of the old contracts: C text in, and libc `malloc` memory out, which
+//! hosts and plugins `free`; what they put into a response is freed with libc `free` in turn.
 
 use std::ffi::{c_char, c_int, c_void};
 

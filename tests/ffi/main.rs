@@ -1,0 +1,14 @@
+//! The C API as a C program meets it, called from Rust in one process, over loopback sockets.
+//!
+//! What would break: a host that relies on API.md. Each module says which part of it.
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "every call here is a C caller's, whose promises the test keeps or breaks on purpose"
+)]
+
+mod later;
+mod life;
+mod misuse;
+mod serve;
+mod streams;
+mod support;
