@@ -6,6 +6,7 @@
 //! - [`provider`]: the formats providers speak, one codec each.
 //! - [`scan`]: what the pass-through of one dialect to the same dialect reads of a body.
 //! - [`usage`]: token counts out of an answer that passes by unread.
+//! - [`tokenizer`]: token counts with the published encodings.
 //! - [`router`]: from the model name a client sends to the targets that can answer.
 //! - [`tree`] and [`write`]: JSON in and out, with the text of every value kept.
 //!
@@ -19,6 +20,7 @@ pub mod dialect;
 pub mod provider;
 pub mod router;
 pub mod scan;
+pub mod tokenizer;
 pub mod tree;
 pub mod usage;
 pub mod write;

@@ -180,8 +180,11 @@ impl Found {
             |outer: &str, name: &str| node.get(outer).and_then(|details| details.unsigned_of(name));
         take(&mut self.cached, inner("prompt_tokens_details", "cached_tokens"));
         take(&mut self.cached, inner("input_tokens_details", "cached_tokens"));
+        take(&mut self.cache_written, inner("prompt_tokens_details", "cache_write_tokens"));
+        take(&mut self.cache_written, inner("input_tokens_details", "cache_write_tokens"));
         take(&mut self.reasoning, inner("completion_tokens_details", "reasoning_tokens"));
         take(&mut self.reasoning, inner("output_tokens_details", "reasoning_tokens"));
+        take(&mut self.reasoning, inner("output_tokens_details", "thinking_tokens"));
     }
 
     /// The counts as the neutral usage, if there are any.

@@ -100,13 +100,18 @@ impl<'o> Object<'o> {
 
     /// A member whose name came from a peer, with JSON text as its value.
     pub fn foreign(&mut self, name: &str, json: &str) -> &mut Self {
+        self.foreign_key(name).extend_from_slice(json.as_bytes());
+        self
+    }
+
+    /// Writes a name that came from a peer and hands out the buffer for its value.
+    pub fn foreign_key(&mut self, name: &str) -> &mut Vec<u8> {
         if !std::mem::take(&mut self.first) {
             self.out.push(b',');
         }
         string(self.out, name);
         self.out.push(b':');
-        self.out.extend_from_slice(json.as_bytes());
-        self
+        self.out
     }
 
     /// An object member.

@@ -19,7 +19,7 @@ use crate::base::error::Failure;
 
 /// The pieces of OpenAI's messages that are written alike in answers and in requests.
 pub(in crate::ai) mod openai_parts {
-    pub(in crate::ai) use super::openai_chat::{thinking, tool_calls};
+    pub(in crate::ai) use super::openai_chat::tool_calls;
 }
 
 /// A format a client speaks, as its route says.

@@ -4,9 +4,12 @@
 //! replies and deltas. It never sees a socket; the address, retries and deadlines are others' work.
 #![forbid(unsafe_code)]
 
+mod anthropic;
 pub mod echo;
 mod events;
 mod failure;
+mod gemini;
+mod ollama;
 pub mod openai;
 
 use std::borrow::Cow;
@@ -67,6 +70,19 @@ impl EncodedRequest {
         }
     }
 
+    /// The header every JSON body needs, behind the credential's.
+    fn begin(path: &str, mut headers: Vec<(String, String)>) -> EncodedRequest {
+        headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        EncodedRequest { path_and_query: path.to_owned(), headers, ..EncodedRequest::default() }
+    }
+
+    /// Notes the members of `request` that only one dialect knows.
+    fn drop_lost(&mut self, request: &chat::Request) {
+        for name in &request.lost {
+            self.drop_foreign(name);
+        }
+    }
+
     /// Notes a member a client made up: only what is fit for a header is told.
     fn drop_foreign(&mut self, name: &str) {
         let fit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -100,9 +116,17 @@ pub trait Codec: Send + Sync {
     /// client sent, no credential is handed on.
     fn credential(&self, target: &TargetInfo<'_>) -> Vec<(String, String)>;
 
-    /// Names of the client's headers that a request passed through hands on beside Accept and
-    /// Content-Type, in lower case, each with what is sent when the client has none.
-    fn forwarded_headers(&self) -> &'static [(&'static str, Option<&'static str>)];
+    /// Headers, in lower case, that a request passed through carries unless the client sent them.
+    fn default_headers(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    /// Whether `stream_options.include_usage` may be added to a stream that passes through, for
+    /// our own count.
+    fn asks_for_usage(&self, dialect: Dialect, target: &TargetInfo<'_>) -> bool {
+        let _ = (dialect, target);
+        false
+    }
 }
 
 /// Reads one streamed answer, cut anywhere.
@@ -119,8 +143,30 @@ pub trait StreamDecoder: Send {
 pub fn codec(wire: Wire) -> Option<&'static dyn Codec> {
     match wire {
         Wire::OpenAi => Some(&openai::OpenAi),
-        _ => None,
+        Wire::Anthropic => Some(&anthropic::Anthropic),
+        Wire::Gemini => Some(&gemini::Gemini),
+        Wire::Ollama => Some(&ollama::Ollama),
+        Wire::Echo => None,
     }
+}
+
+/// A credential as a bearer token (RFC 6750).
+fn bearer(key: Option<&str>) -> Vec<(String, String)> {
+    let key = key.filter(|key| !key.is_empty());
+    key.map(|key| ("authorization".to_owned(), format!("Bearer {key}"))).into_iter().collect()
+}
+
+/// A translation answers once.
+fn one_answer_only(request: &chat::Request) -> Result<(), Failure> {
+    if request.n.is_some_and(|n| n > 1) {
+        return Err(Failure::new(
+            400,
+            "'n' above 1 is not possible with the provider of this model.",
+        )
+        .param("n")
+        .code("unsupported_value"));
+    }
+    Ok(())
 }
 
 /// What an upstream sent is not its format.

@@ -5,13 +5,15 @@ mod reply;
 mod request;
 mod stream;
 
-use super::{Codec, EncodedRequest, StreamDecoder, TargetInfo};
+use super::{Codec, EncodedRequest, StreamDecoder, TargetInfo, bearer};
 use crate::ai::chat;
 use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
 
-/// What one compatible does differently.
-#[derive(Clone, Copy, Debug)]
+pub(in crate::ai) use request::short_id;
+
+/// What one compatible does differently, by its own documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The configured kind.
     pub kind: &'static str,
@@ -23,6 +25,16 @@ pub struct Row {
     pub json_schema: bool,
     /// Whether it serves `/responses` itself.
     pub responses: bool,
+    /// Whether it knows OpenAI's own latest: the role `developer`, `metadata`, `service_tier` …
+    pub official: bool,
+    /// Whether messages may carry `name`.
+    pub names: bool,
+    /// The member that hands the model's thinking back; a compatible without one would refuse it.
+    pub thinking: Option<&'static str>,
+    /// Mistral's strictness: unknown members are a 422, ids of calls have nine characters.
+    pub strict: bool,
+    /// Azure's addresses and its `api-key` header.
+    pub azure: bool,
 }
 
 /// A compatible about which nothing special is known.
@@ -32,19 +44,89 @@ const PLAIN: Row = Row {
     stream_options: true,
     json_schema: true,
     responses: false,
+    official: false,
+    names: true,
+    thinking: Some("reasoning_content"),
+    strict: false,
+    azure: false,
 };
 
-/// The compatibles that differ from [`PLAIN`].
-const ROWS: &[Row] =
-    &[Row { kind: "openai", max_tokens: "max_completion_tokens", responses: true, ..PLAIN }];
+/// OpenAI itself.
+const OPENAI: Row = Row {
+    kind: "openai",
+    max_tokens: "max_completion_tokens",
+    responses: true,
+    official: true,
+    thinking: None,
+    ..PLAIN
+};
+
+/// The compatibles that differ from [`PLAIN`]. DeepSeek, Moonshot and the local servers want
+/// `reasoning_content` back and are plain for that; DeepSeek and Zhipu know `json_object` alone.
+const ROWS: &[Row] = &[
+    OPENAI,
+    Row { kind: "azure", azure: true, ..OPENAI },
+    Row { kind: "groq", responses: true, names: false, thinking: None, ..PLAIN },
+    Row {
+        kind: "mistral",
+        stream_options: false,
+        names: false,
+        thinking: None,
+        strict: true,
+        ..PLAIN
+    },
+    Row { kind: "deepseek", json_schema: false, ..PLAIN },
+    Row { kind: "zhipu", json_schema: false, ..PLAIN },
+    Row { kind: "zai", json_schema: false, ..PLAIN },
+    Row { kind: "openrouter", official: true, thinking: Some("reasoning"), ..PLAIN },
+    Row { kind: "perplexity", stream_options: false, thinking: None, ..PLAIN },
+    Row { kind: "xai", responses: true, thinking: None, ..PLAIN },
+    Row { kind: "nvidia", thinking: None, ..PLAIN },
+    Row { kind: "cerebras", thinking: None, ..PLAIN },
+    Row { kind: "cohere", thinking: None, ..PLAIN },
+    Row { kind: "vllm", responses: true, ..PLAIN },
+    Row { kind: "lmstudio", responses: true, ..PLAIN },
+];
 
 /// The row of a configured kind.
 pub fn row(kind: &str) -> &'static Row {
     ROWS.iter().find(|row| row.kind == kind).unwrap_or(&PLAIN)
 }
 
+/// Azure's last dated version that is generally available, for base URLs without `/v1`.
+const AZURE_VERSION: &str = "2024-10-21";
+
 /// The codec.
 pub struct OpenAi;
+
+impl OpenAi {
+    fn path(path: &str, target: &TargetInfo<'_>) -> String {
+        // Azure's present API is reached as OpenAI's, below `/openai/v1`; a bare resource name as
+        // base URL means the older one, with the deployment in the path.
+        if !row(target.kind).azure || target.base_path.ends_with("/v1") {
+            return path.to_owned();
+        }
+        if target.base_path.contains("/deployments/") {
+            return format!("{path}?api-version={AZURE_VERSION}");
+        }
+        let model = percent(target.model);
+        let openai = if target.base_path.ends_with("/openai") { "" } else { "/openai" };
+        format!("{openai}/deployments/{model}{path}?api-version={AZURE_VERSION}")
+    }
+}
+
+/// A text as one segment of a path (RFC 3986 section 2).
+pub(super) fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
 
 impl Codec for OpenAi {
     fn encode_request(
@@ -53,12 +135,8 @@ impl Codec for OpenAi {
         target: &TargetInfo<'_>,
         out: &mut EncodedRequest,
     ) -> Result<(), Failure> {
-        *out = EncodedRequest {
-            path_and_query: "/chat/completions".to_owned(),
-            headers: self.credential(target),
-            ..EncodedRequest::default()
-        };
-        out.headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        let path = OpenAi::path("/chat/completions", target);
+        *out = EncodedRequest::begin(&path, self.credential(target));
         request::encode(request, target, row(target.kind), out)
     }
 
@@ -70,23 +148,65 @@ impl Codec for OpenAi {
         Box::new(stream::Decoder::default())
     }
 
-    fn credential(&self, target: &TargetInfo<'_>) -> Vec<(String, String)> {
-        let key = target.api_key.filter(|key| !key.is_empty());
-        key.map(|key| ("authorization".to_owned(), format!("Bearer {key}"))).into_iter().collect()
-    }
-
-    fn forwarded_headers(&self) -> &'static [(&'static str, Option<&'static str>)] {
-        &[("openai-beta", None), ("openai-organization", None), ("openai-project", None)]
-    }
-
     fn native_path(&self, dialect: Dialect, target: &TargetInfo<'_>) -> Option<String> {
+        let row = row(target.kind);
         let path = match dialect {
-            Dialect::OpenAiChat => "/chat/completions",
-            Dialect::OpenAiCompletions => "/completions",
+            // What OpenAI's clients send by habit is a 422 to the strict one.
+            Dialect::OpenAiChat if !row.strict => "/chat/completions",
+            Dialect::OpenAiCompletions if !row.strict => "/completions",
             Dialect::OpenAiEmbeddings => "/embeddings",
-            Dialect::OpenAiResponses if row(target.kind).responses => "/responses",
+            Dialect::OpenAiResponses if row.responses => "/responses",
             _ => return None,
         };
-        Some(path.to_owned())
+        Some(OpenAi::path(path, target))
+    }
+
+    fn credential(&self, target: &TargetInfo<'_>) -> Vec<(String, String)> {
+        match target.api_key.filter(|key| !key.is_empty()) {
+            Some(key) if row(target.kind).azure => vec![("api-key".to_owned(), key.to_owned())],
+            key => bearer(key),
+        }
+    }
+
+    fn asks_for_usage(&self, dialect: Dialect, target: &TargetInfo<'_>) -> bool {
+        let has_choice = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiCompletions);
+        has_choice && row(target.kind).stream_options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azure_has_its_own_addresses_and_header() {
+        for (base_path, expected) in [
+            ("/openai/v1", "/chat/completions"),
+            ("", "/openai/deployments/my%20model/chat/completions?api-version=2024-10-21"),
+            ("/openai", "/deployments/my%20model/chat/completions?api-version=2024-10-21"),
+            ("/openai/deployments/d", "/chat/completions?api-version=2024-10-21"),
+        ] {
+            let target =
+                TargetInfo { kind: "azure", base_path, model: "my model", api_key: Some("k") };
+            let path = OpenAi.native_path(Dialect::OpenAiChat, &target);
+            assert_eq!(path.as_deref(), Some(expected), "{base_path}");
+            assert_eq!(OpenAi.credential(&target), [("api-key".to_owned(), "k".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn only_what_a_provider_speaks_passes_through() {
+        let path = |kind, dialect| {
+            let target = TargetInfo { kind, base_path: "/v1", model: "m", api_key: None };
+            OpenAi.native_path(dialect, &target)
+        };
+        assert!(path("openai", Dialect::OpenAiResponses).is_some());
+        assert!(path("together", Dialect::OpenAiChat).is_some());
+        assert!(path("together", Dialect::OpenAiResponses).is_none());
+        assert!(path("mistral", Dialect::OpenAiChat).is_none());
+        assert!(path("mistral", Dialect::OpenAiEmbeddings).is_some());
+        assert!(path("openai", Dialect::AnthropicMessages).is_none());
+        let target = TargetInfo { kind: "x", base_path: "", model: "m", api_key: Some("") };
+        assert!(OpenAi.credential(&target).is_empty());
     }
 }

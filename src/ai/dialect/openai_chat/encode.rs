@@ -44,7 +44,7 @@ fn message(reply: &Reply, m: &mut Object<'_>) {
 }
 
 /// Writes `reasoning_content` and, where something must come back, `thinking_blocks`.
-pub(in crate::ai) fn thinking(parts: &[Part], m: &mut Object<'_>) {
+fn thinking(parts: &[Part], m: &mut Object<'_>) {
     let mut all = String::new();
     let mut must_return = false;
     for part in parts {

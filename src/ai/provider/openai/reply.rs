@@ -49,12 +49,21 @@ pub(super) fn decode(status: u16, body: &[u8]) -> Result<Reply, Failure> {
         finish: match finish {
             // Some compatibles say "stop" although the model called.
             Some(FinishReason::Stop) | None if called => FinishReason::ToolCalls,
+            Some(FinishReason::Stop) => stop(choice),
             Some(finish) => finish,
             None => FinishReason::Stop,
         },
         usage: usage(&root),
         logprobs: choice.get("logprobs").map(|l| l.raw.to_owned()),
     })
+}
+
+/// An ordinary end. vLLM tells in `stop_reason` which stop text came.
+pub(super) fn stop(choice: &Node<'_>) -> FinishReason {
+    match choice.text_of("stop_reason") {
+        Some(text) => FinishReason::StopSequence(text.to_owned()),
+        None => FinishReason::Stop,
+    }
 }
 
 /// The usage of an answer or a chunk.

@@ -81,6 +81,7 @@ impl State {
         if let (None, Some(reason)) = (&self.finish, choice.text_of("finish_reason")) {
             let finish = match FinishReason::from_openai(reason) {
                 FinishReason::Stop if !self.calls.is_empty() => FinishReason::ToolCalls,
+                FinishReason::Stop => reply::stop(choice),
                 finish => finish,
             };
             self.finish = Some(finish.clone());
