@@ -20,6 +20,9 @@ pub mod exchange;
 
 // L4: what a request meets on its way; siblings do not import each other.
 pub mod ai;
+pub mod cache;
+pub mod firewall;
+pub mod optimizer;
 pub mod route;
 
 // L5: the life of a request.

@@ -1,28 +1,176 @@
 //! The `neurohttp` program: a thin door to the library.
+//!
+//! Exit status: 0 fine, 1 failed while running, 2 usage or configuration error.
+
+mod cli;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use neurohttp::config::{Config, Provider};
-use neurohttp::server::{Server, Setup};
-use neurohttp::sys::signal::Signals;
+use neurohttp::config::{self, Config, Listen, Sources};
+use neurohttp::kernel;
+use neurohttp::server::client::{Client, prompt_json};
+use neurohttp::server::{LogSink, Server, Setup};
+use neurohttp::sys::proc;
+use neurohttp::sys::signal::{self, Signals};
+
+use cli::{Command, Options};
+
+/// Why the program ends.
+pub(crate) enum Trouble {
+    /// The words or the configuration are wrong: status 2.
+    Usage(String),
+    /// It failed while running: status 1.
+    Running(String),
+}
 
 fn main() -> ExitCode {
-    match serve() {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    let is_aionic = std::path::Path::new(&name).file_stem().is_some_and(|stem| stem == "aionic");
+    let words: Vec<_> = words.collect();
+    let done = match cli::parse(words) {
+        Ok(options) => run(&options, is_aionic),
+        Err(message) => Err(Trouble::Usage(message)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        Err(Trouble::Usage(message)) => {
             eprintln!("neurohttp: {message}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
+        }
+        Err(Trouble::Running(message)) => {
+            eprintln!("neurohttp: {message}");
+            ExitCode::from(1)
         }
     }
 }
 
-fn serve() -> Result<(), String> {
-    let echo = Provider { name: "echo".into(), kind: "echo".into(), ..Provider::default() };
-    let config = Config { provider: vec![echo], ..Config::default() };
-    let signals = Signals::block().map_err(|error| error.to_string())?;
-    let server = Server::new(config, Setup::default()).map_err(|error| error.to_string())?;
-    server.start().map_err(|error| error.to_string())?;
-    signals.wait();
+fn run(options: &Options, is_aionic: bool) -> Result<(), Trouble> {
+    match &options.command {
+        Command::Help => say(cli::HELP),
+        Command::Version => say(&format!("neurohttp {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Kernels => say(&format!("{}\n", kernel::report())),
+        Command::Check => {
+            let config = load(options, is_aionic)?;
+            config.exposure_check().map_err(|error| Trouble::Usage(error.to_string()))?;
+            for note in &config.notes {
+                eprintln!("neurohttp: {note}");
+            }
+            say(&config.to_toml_masked())
+        }
+        Command::Serve => serve(load(options, is_aionic)?),
+        Command::Chat { model, prompt } => {
+            chat(load(options, is_aionic)?, model.as_deref(), prompt)
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has gone is no failure of ours.
+fn say(text: &str) -> Result<(), Trouble> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Trouble::Running(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn load(options: &Options, is_aionic: bool) -> Result<Config, Trouble> {
+    // Variables that are not text cannot be meant for us.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect::<Vec<_>>();
+    let loaded = if is_aionic && options.is_bare() {
+        config::load_legacy_start(std::path::Path::new("."), &environment)
+    } else {
+        config::load(&Sources {
+            file: options.file.clone(),
+            search: true,
+            environment,
+            sets: options.sets.clone(),
+            ..Sources::default()
+        })
+    };
+    loaded.map_err(|error| Trouble::Usage(error.to_string()))
+}
+
+fn serve(config: Config) -> Result<(), Trouble> {
+    let signals = Signals::block().map_err(|error| Trouble::Running(error.to_string()))?;
+    let files = proc::open_files_max(true);
+    if files < u64::from(config.server.max_connections) + 64 {
+        eprintln!(
+            "neurohttp: only {files} files may be open; server.max_connections = {} needs more",
+            config.server.max_connections
+        );
+    }
+    let server = Server::new(config, Setup::default()).map_err(ended)?;
+    server.start().map_err(ended)?;
+    try_it(&server);
+    while signals.wait() == signal::HANG_UP {
+        server.with_log(|| tracing::warn!("reload is not available yet; nothing has changed"));
+    }
     server.stop();
-    server.wait(None).map_err(|error| error.to_string())
+    server.wait(None).map_err(ended)
+}
+
+/// One prompt, its answer as it comes.
+fn chat(config: Config, model: Option<&str>, prompt: &str) -> Result<(), Trouble> {
+    let client = Client::new(config, Some(Arc::new(Errors))).map_err(ended)?;
+    let mut trouble = None;
+    let answered = client.chat_stream(&prompt_json(model, prompt), &mut |delta| {
+        use std::io::Write as _;
+        let mut out = std::io::stdout();
+        let written = out.write_all(delta.text.as_bytes()).and_then(|()| out.flush());
+        trouble = written.err();
+        trouble.is_none()
+    });
+    match (answered, trouble) {
+        (_, Some(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        (_, Some(error)) => Err(Trouble::Running(format!("standard output: {error}"))),
+        (Err(error), None) => Err(Trouble::Running(error.to_string())),
+        (Ok(_), None) => say("\n"),
+    }
+}
+
+/// Of the log only what a person at a terminal needs.
+struct Errors;
+
+impl LogSink for Errors {
+    fn line(&self, level: i32, message: &str) {
+        if level <= 2 {
+            eprintln!("neurohttp: {message}");
+        }
+    }
+}
+
+fn ended(error: neurohttp::base::error::Error) -> Trouble {
+    use neurohttp::base::error::ErrorKind;
+    match error.kind {
+        ErrorKind::Config | ErrorKind::Unsupported => Trouble::Usage(error.to_string()),
+        _ => Trouble::Running(error.to_string()),
+    }
+}
+
+/// What to try, for somebody at a terminal or reading along.
+fn try_it(server: &Server) {
+    let config = server.config();
+    let is_tcp = config.server.listen.iter().any(|listen| matches!(listen, Listen::Tcp(_)));
+    if !is_tcp {
+        return;
+    }
+    let url = format!("http://127.0.0.1:{}", server.port());
+    let key = match config.auth.keys.is_empty() && config.key.is_empty() {
+        true => "",
+        false => " -H \"Authorization: Bearer $KEY\"",
+    };
+    let text = format!(
+        "NeuroHTTP {} on {url}\n\
+         Try:  curl {url}/health\n      \
+         curl -N {url}/v1/chat{key} -d '{{\"prompt\": \"Hello from the other side\", \"stream\": true}}'\n      \
+         curl {url}/v1/chat/completions{key} -d '{{\"messages\": [{{\"role\": \"user\", \"content\": \"Hi\"}}]}}'\n",
+        env!("CARGO_PKG_VERSION"),
+    );
+    drop(say(&text));
 }

@@ -110,11 +110,7 @@ pub struct Message {
 impl Message {
     /// A message of one text.
     pub fn text(role: Role, text: impl Into<String>) -> Message {
-        Message {
-            role,
-            parts: vec![Part::Text(text.into())],
-            name: None,
-        }
+        Message { role, parts: vec![Part::Text(text.into())], name: None }
     }
 
     /// Its texts, joined.
@@ -437,35 +433,23 @@ impl Collector {
                 _ => self.parts.push(Part::Text(more.clone())),
             },
             Delta::Thinking(more) => match self.parts.last_mut() {
-                Some(Part::Thinking {
-                    text,
-                    signature: None,
-                }) => text.push_str(more),
-                _ => self.parts.push(Part::Thinking {
-                    text: more.clone(),
-                    signature: None,
-                }),
+                Some(Part::Thinking { text, signature: None }) => text.push_str(more),
+                _ => self.parts.push(Part::Thinking { text: more.clone(), signature: None }),
             },
             Delta::Signature(more) => match self.parts.last_mut() {
                 Some(Part::Thinking { signature, .. }) => {
                     signature.get_or_insert_default().push_str(more);
                 }
-                _ => self.parts.push(Part::Thinking {
-                    text: String::new(),
-                    signature: Some(more.clone()),
-                }),
+                _ => self
+                    .parts
+                    .push(Part::Thinking { text: String::new(), signature: Some(more.clone()) }),
             },
             Delta::RedactedThinking(data) => self.parts.push(Part::RedactedThinking(data.clone())),
             Delta::Refusal(more) => match self.parts.last_mut() {
                 Some(Part::Refusal(text)) => text.push_str(more),
                 _ => self.parts.push(Part::Refusal(more.clone())),
             },
-            Delta::ToolCallStart {
-                index,
-                id,
-                name,
-                signature,
-            } => {
+            Delta::ToolCallStart { index, id, name, signature } => {
                 self.calls.push((*index, self.parts.len()));
                 self.parts.push(Part::ToolCall(ToolCall {
                     id: id.clone(),
@@ -516,39 +500,17 @@ mod tests {
     fn a_stream_collects_into_its_reply() {
         let mut collector = Collector::new();
         for delta in [
-            Delta::Start {
-                id: Some("a".into()),
-                model: None,
-            },
+            Delta::Start { id: Some("a".into()), model: None },
             Delta::Thinking("hm".into()),
             Delta::Thinking("m".into()),
             Delta::Signature("sig".into()),
             Delta::Text("Hel".into()),
             Delta::Text("lo".into()),
-            Delta::ToolCallStart {
-                index: 0,
-                id: "c0".into(),
-                name: "f".into(),
-                signature: None,
-            },
-            Delta::ToolCallStart {
-                index: 1,
-                id: "c1".into(),
-                name: "g".into(),
-                signature: None,
-            },
-            Delta::ToolCallArguments {
-                index: 0,
-                json: "{\"a\"".into(),
-            },
-            Delta::ToolCallArguments {
-                index: 0,
-                json: ":1}".into(),
-            },
-            Delta::ToolCallArguments {
-                index: 9,
-                json: "lost".into(),
-            },
+            Delta::ToolCallStart { index: 0, id: "c0".into(), name: "f".into(), signature: None },
+            Delta::ToolCallStart { index: 1, id: "c1".into(), name: "g".into(), signature: None },
+            Delta::ToolCallArguments { index: 0, json: "{\"a\"".into() },
+            Delta::ToolCallArguments { index: 0, json: ":1}".into() },
+            Delta::ToolCallArguments { index: 9, json: "lost".into() },
             Delta::Finish(FinishReason::ToolCalls),
         ] {
             collector.add(&delta);
@@ -557,19 +519,12 @@ mod tests {
         assert_eq!(reply.parts.len(), 4);
         assert_eq!(
             reply.parts[0],
-            Part::Thinking {
-                text: "hmm".into(),
-                signature: Some("sig".into())
-            }
+            Part::Thinking { text: "hmm".into(), signature: Some("sig".into()) }
         );
         assert_eq!(join_text(&reply.parts), "Hello");
-        let Part::ToolCall(first) = &reply.parts[2] else {
-            panic!("a call")
-        };
+        let Part::ToolCall(first) = &reply.parts[2] else { panic!("a call") };
         assert_eq!(first.arguments, "{\"a\":1}");
-        let Part::ToolCall(second) = &reply.parts[3] else {
-            panic!("a call")
-        };
+        let Part::ToolCall(second) = &reply.parts[3] else { panic!("a call") };
         assert_eq!(second.arguments, "{}");
         assert_eq!(reply.finish, FinishReason::ToolCalls);
     }

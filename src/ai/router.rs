@@ -136,10 +136,7 @@ impl RouterBuilder {
 
     /// Adds a provider; returns its index.
     pub fn provider(&mut self, name: impl Into<String>, from_environment: bool) -> usize {
-        self.providers.push(Provider {
-            name: name.into(),
-            from_environment,
-        });
+        self.providers.push(Provider { name: name.into(), from_environment });
         self.providers.len() - 1
     }
 
@@ -162,11 +159,7 @@ impl RouterBuilder {
         {
             self.models.push(Model {
                 name: ECHO_MODEL.to_owned(),
-                targets: vec![Target {
-                    provider,
-                    model: None,
-                    weight: 1,
-                }],
+                targets: vec![Target { provider, model: None, weight: 1 }],
                 ..Model::default()
             });
         }
@@ -229,11 +222,7 @@ impl Router {
         if let Some(entry) = self.entry(ANY_MODEL) {
             return entry.plan(name);
         }
-        match self
-            .providers
-            .iter()
-            .position(|provider| provider.from_environment)
-        {
+        match self.providers.iter().position(|provider| provider.from_environment) {
             Some(index) => Ok(direct(name, index, name)),
             None => Err(not_found(name)),
         }
@@ -247,10 +236,7 @@ impl Router {
     /// The models clients can ask for by name, in the order of the configuration; switched-off ones
     /// and `*` are left out.
     pub fn models(&self) -> impl Iterator<Item = &str> {
-        let listed = self
-            .entries
-            .iter()
-            .filter(|e| e.available && e.model.name != ANY_MODEL);
+        let listed = self.entries.iter().filter(|e| e.available && e.model.name != ANY_MODEL);
         listed.map(|entry| entry.model.name.as_str())
     }
 
@@ -268,11 +254,7 @@ impl Router {
         if model.targets.is_empty() {
             return Err(format!("the model {name:?} has no targets"));
         }
-        if model
-            .targets
-            .iter()
-            .any(|target| target.provider >= self.providers.len())
-        {
+        if model.targets.iter().any(|target| target.provider >= self.providers.len()) {
             return Err(format!("a target of the model {name:?} has no provider"));
         }
         if model.is_default {
@@ -295,10 +277,7 @@ impl Router {
         if model.is_default {
             self.default = Some(name.clone());
         }
-        self.entries.push(Entry {
-            model,
-            available: true,
-        });
+        self.entries.push(Entry { model, available: true });
         Ok(())
     }
 
@@ -370,17 +349,12 @@ impl Router {
             m.string("id", name)
                 .string("object", "model")
                 .number("created", u64::try_from(created).unwrap_or(0))
-                .string(
-                    "owned_by",
-                    owner.map_or("neurohttp", |provider| &provider.name),
-                );
+                .string("owned_by", owner.map_or("neurohttp", |provider| &provider.name));
         });
     }
 
     fn entry(&self, name: &str) -> Option<&Entry> {
-        self.names
-            .get(name)
-            .and_then(|&index| self.entries.get(index))
+        self.names.get(name).and_then(|&index| self.entries.get(index))
     }
 }
 
@@ -397,11 +371,7 @@ impl Entry {
         }
         // An alias without a model in its target stands for the model's own name, `*` for the
         // client's.
-        let own = if self.model.name == ANY_MODEL {
-            name
-        } else {
-            &self.model.name
-        };
+        let own = if self.model.name == ANY_MODEL { name } else { &self.model.name };
         let targets = self.model.targets.iter().map(|target| PlanTarget {
             provider: target.provider,
             model: target.model.clone().unwrap_or_else(|| own.to_owned()),
@@ -419,11 +389,7 @@ impl Entry {
 fn direct(name: &str, provider: usize, model: &str) -> Plan {
     Plan {
         model: name.to_owned(),
-        targets: vec![PlanTarget {
-            provider,
-            model: model.to_owned(),
-            weight: 1,
-        }],
+        targets: vec![PlanTarget { provider, model: model.to_owned(), weight: 1 }],
         strategy: Strategy::Priority,
         hash_on: HashOn::User,
     }
@@ -488,16 +454,9 @@ mod tests {
         ] {
             let plan = router.resolve(name).unwrap();
             let target = plan.targets.first().unwrap();
-            assert_eq!(
-                (target.provider, target.model.as_str()),
-                (provider, upstream),
-                "{name:?}"
-            );
+            assert_eq!((target.provider, target.model.as_str()), (provider, upstream), "{name:?}");
         }
-        assert_eq!(
-            router.resolve(Some("quick")).unwrap().targets[1].model,
-            "fast"
-        );
+        assert_eq!(router.resolve(Some("quick")).unwrap().targets[1].model, "fast");
     }
 
     #[test]
@@ -507,10 +466,7 @@ mod tests {
         builder.echo(echo);
         let router = builder.clone().build().unwrap();
         let failure = router.resolve(Some("gpt")).unwrap_err();
-        assert_eq!(
-            (failure.status, failure.code.as_deref()),
-            (404, Some("model_not_found"))
-        );
+        assert_eq!((failure.status, failure.code.as_deref()), (404, Some("model_not_found")));
         assert_eq!(router.default_model(), Some("echo"));
 
         builder.provider("openai", true);
@@ -530,11 +486,7 @@ mod tests {
         assert_eq!(router.default_model(), Some("echo"));
         assert!(router.remove("fast"));
         assert!(!router.remove("quick"));
-        assert_eq!(
-            router.resolve(Some("fast")).unwrap().targets[0].provider,
-            1,
-            "now by *"
-        );
+        assert_eq!(router.resolve(Some("fast")).unwrap().targets[0].provider, 1, "now by *");
         assert_eq!(router.resolve(Some("echo")).unwrap().targets[0].provider, 2);
         assert!(!router.set_available("none", true) && !router.set_default("*"));
     }
@@ -548,34 +500,14 @@ mod tests {
             model("", &[(0, None)]),
             model("x", &[]),
             model("x", &[(9, None)]),
-            Model {
-                aliases: vec!["x".into()],
-                ..model("x", &[(0, None)])
-            },
-            Model {
-                is_default: true,
-                ..model("*2", &[(9, None)])
-            },
+            Model { aliases: vec!["x".into()], ..model("x", &[(0, None)]) },
+            Model { is_default: true, ..model("*2", &[(9, None)]) },
         ] {
             assert!(router.add(wrong.clone()).is_err(), "{wrong:?}");
         }
-        assert!(
-            router
-                .add(Model {
-                    is_default: true,
-                    ..model("d", &[(0, None)])
-                })
-                .is_ok()
-        );
+        assert!(router.add(Model { is_default: true, ..model("d", &[(0, None)]) }).is_ok());
         assert_eq!(router.default_model(), Some("d"));
-        assert!(
-            router
-                .add(Model {
-                    is_default: true,
-                    ..model("e", &[(0, None)])
-                })
-                .is_err()
-        );
+        assert!(router.add(Model { is_default: true, ..model("e", &[(0, None)]) }).is_err());
     }
 
     #[test]
@@ -593,9 +525,6 @@ mod tests {
         router().encode_model("quick", 5, &mut out).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["id"], "quick");
-        assert_eq!(
-            router().encode_model("*", 5, &mut out).unwrap_err().status,
-            404
-        );
+        assert_eq!(router().encode_model("*", 5, &mut out).unwrap_err().status, 404);
     }
 }

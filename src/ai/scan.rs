@@ -2,12 +2,12 @@
 //! top-level members, found without building a tree, and the bytes to patch.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::ai::tree::{self, Node};
 use crate::ai::write;
 use crate::base::error::Failure;
+use crate::json::{self, JsonError};
 
 /// The members that are acted on. The order is that of the constants below.
 const WANTED: [&str; 10] = [
@@ -32,6 +32,8 @@ pub struct Scan {
     pub model_range: Option<Range<usize>>,
     /// `stream`; absent and null are false.
     pub stream: bool,
+    /// Where the value of `stream` stands, null included.
+    pub stream_range: Option<Range<usize>>,
     /// Where the value of `stream_options` stands.
     pub stream_options_range: Option<Range<usize>>,
     /// `stream_options.include_usage`; absent and null are false.
@@ -51,7 +53,7 @@ pub struct Scan {
 /// Scans a body. Not JSON, not an object, a member we act on twice or of the wrong type: 400.
 pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
     let mut found: [Option<Range<usize>>; WANTED.len()] = Default::default();
-    members(body, &WANTED, &mut found)?;
+    json::members(body, &WANTED, &mut found).map_err(refusal)?;
     let [
         model,
         stream,
@@ -69,10 +71,9 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.model = Some(text(&node, "model")?);
         scan.model_range = Some(range);
     }
+    scan.stream_range = stream.clone();
     if let Some((_, node)) = value(body, stream)? {
-        scan.stream = node
-            .boolean()
-            .ok_or_else(|| wrong("stream", "a boolean", &node))?;
+        scan.stream = node.boolean().ok_or_else(|| wrong("stream", "a boolean", &node))?;
     }
     if let Some((range, node)) = value(body, options)? {
         if !node.is_object() {
@@ -86,9 +87,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.stream_options_range = Some(range);
     }
     if let Some((_, node)) = value(body, temperature)? {
-        let number = node
-            .float()
-            .ok_or_else(|| wrong("temperature", "a number", &node))?;
+        let number = node.float().ok_or_else(|| wrong("temperature", "a number", &node))?;
         scan.temperature = Some(number);
     }
     scan.seeded = value(body, seed)?.is_some();
@@ -98,9 +97,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         (max_output, "max_output_tokens"),
     ] {
         if let Some((_, node)) = value(body, range)? {
-            let number = node
-                .unsigned()
-                .ok_or_else(|| wrong(name, "a whole number", &node))?;
+            let number = node.unsigned().ok_or_else(|| wrong(name, "a whole number", &node))?;
             scan.max_tokens = Some(number);
         }
     }
@@ -108,10 +105,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.user = Some(text(&node, "user")?);
     }
     if let Some((_, node)) = value(body, n)? {
-        scan.n = Some(
-            node.unsigned()
-                .ok_or_else(|| wrong("n", "a whole number", &node))?,
-        );
+        scan.n = Some(node.unsigned().ok_or_else(|| wrong("n", "a whole number", &node))?);
     }
     Ok(scan)
 }
@@ -128,14 +122,7 @@ pub struct Patch<'p> {
 
 /// The body with `model` in place of its model.
 pub fn patch_model(body: &[u8], scan: &Scan, model: &str) -> Vec<u8> {
-    patch(
-        body,
-        scan,
-        &Patch {
-            model: Some(model),
-            include_usage: false,
-        },
-    )
+    patch(body, scan, &Patch { model: Some(model), include_usage: false })
 }
 
 /// The body with the changes of `patch`; all other bytes stay as they are. `scan` must be of the
@@ -146,9 +133,7 @@ pub fn patch(body: &[u8], scan: &Scan, patch: &Patch<'_>) -> Vec<u8> {
     // Behind the opening brace. A body that scanned well has one.
     let front = body.iter().position(|&b| b == b'{').map_or(0, |at| at + 1);
     let is_empty = body.get(front..).is_none_or(|rest| {
-        rest.iter()
-            .find(|b| !b.is_ascii_whitespace())
-            .is_none_or(|&b| b == b'}')
+        rest.iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|&b| b == b'}')
     });
     let mut inserted = Vec::new();
     if let Some(model) = patch.model
@@ -197,6 +182,25 @@ pub fn patch(body: &[u8], scan: &Scan, patch: &Patch<'_>) -> Vec<u8> {
     out
 }
 
+/// The body with `stream` set to this; all other bytes stay as they are. `scan` must be of the same
+/// body.
+pub fn set_stream(body: &[u8], scan: &Scan, stream: bool) -> Vec<u8> {
+    let value: &[u8] = if stream { b"true" } else { b"false" };
+    if let Some(range) = &scan.stream_range {
+        return crate::json::replace(body, range.clone(), value);
+    }
+    if !stream {
+        return body.to_vec();
+    }
+    let front = body.iter().position(|&b| b == b'{').map_or(0, |at| at + 1);
+    let mut member = b"\"stream\":true".to_vec();
+    let rest = body.get(front..).unwrap_or(&[]);
+    if rest.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|&b| b != b'}') {
+        member.push(b',');
+    }
+    crate::json::replace(body, front..front, &member)
+}
+
 /// `stream_options` with `include_usage` true, its other members kept.
 fn with_usage(options: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -224,9 +228,7 @@ fn value(
 }
 
 fn text(node: &Node<'_>, param: &'static str) -> Result<String, Failure> {
-    node.text()
-        .map(str::to_owned)
-        .ok_or_else(|| wrong(param, "a string", node))
+    node.text().map(str::to_owned).ok_or_else(|| wrong(param, "a string", node))
 }
 
 fn wrong(param: &'static str, expected: &str, node: &Node<'_>) -> Failure {
@@ -239,69 +241,24 @@ fn wrong(param: &'static str, expected: &str, node: &Node<'_>) -> Failure {
     .code("invalid_type")
 }
 
-fn invalid(what: &str) -> Failure {
-    Failure::new(
-        400,
-        format!("The body of the request is not valid JSON: {what}."),
-    )
-    .code("invalid_json")
+fn refusal(error: JsonError) -> Failure {
+    match error {
+        JsonError::Syntax { .. } => invalid(&error.to_string()),
+        JsonError::NotAnObject => {
+            Failure::new(400, "The body must be a JSON object.").code("invalid_type")
+        }
+        JsonError::Duplicate { index } => {
+            let name = WANTED.get(index).copied().unwrap_or_default();
+            Failure::new(400, format!("The member '{name}' stands there twice."))
+                .param(name)
+                .code("duplicate_member")
+        }
+    }
 }
 
-/// Finds top-level members without building a tree.
-fn members(
-    body: &[u8],
-    wanted: &[&str],
-    found: &mut [Option<Range<usize>>],
-) -> Result<(), Failure> {
-    use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-    use serde_json::value::RawValue;
-
-    struct Members<'m> {
-        start: usize,
-        wanted: &'m [&'m str],
-        found: &'m mut [Option<Range<usize>>],
-        twice: Option<usize>,
-    }
-    impl<'de> Visitor<'de> for &mut Members<'_> {
-        type Value = ();
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a JSON object")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                let Some(index) = self.wanted.iter().position(|w| *w == name) else {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                };
-                let raw = map.next_value::<&'de RawValue>()?.get();
-                let at = raw.as_ptr() as usize - self.start;
-                if let Some(slot) = self.found.get_mut(index)
-                    && slot.replace(at..at + raw.len()).is_some()
-                {
-                    self.twice = Some(index);
-                }
-            }
-            Ok(())
-        }
-    }
-    let mut state = Members {
-        start: body.as_ptr() as usize,
-        wanted,
-        found,
-        twice: None,
-    };
-    let mut json = serde_json::Deserializer::from_slice(body);
-    json.deserialize_map(&mut state)
-        .and_then(|()| json.end())
-        .map_err(|e| invalid(&format!("line {} column {}", e.line(), e.column())))?;
-    if let Some(name) = state.twice.and_then(|index| wanted.get(index)) {
-        return Err(
-            Failure::new(400, format!("The member '{name}' stands there twice."))
-                .param(name.to_string())
-                .code("duplicate_member"),
-        );
-    }
-    Ok(())
+fn invalid(what: &str) -> Failure {
+    Failure::new(400, format!("The body of the request is not valid JSON: {what}."))
+        .code("invalid_json")
 }
 
 #[cfg(test)]
@@ -325,24 +282,12 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (body, param, code) in [
             ("{\"model\":1}", Some("model"), "invalid_type"),
-            (
-                "{\"model\":\"a\",\"model\":\"b\"}",
-                Some("model"),
-                "duplicate_member",
-            ),
+            ("{\"model\":\"a\",\"model\":\"b\"}", Some("model"), "duplicate_member"),
             ("{\"stream\":\"true\"}", Some("stream"), "invalid_type"),
-            (
-                "{\"stream_options\":[]}",
-                Some("stream_options"),
-                "invalid_type",
-            ),
-            (
-                "{\"temperature\":\"0\"}",
-                Some("temperature"),
-                "invalid_type",
-            ),
+            ("{\"stream_options\":[]}", Some("stream_options"), "invalid_type"),
+            ("{\"temperature\":\"0\"}", Some("temperature"), "invalid_type"),
             ("{\"max_tokens\":1.5}", Some("max_tokens"), "invalid_type"),
-            ("[]", None, "invalid_json"),
+            ("[]", None, "invalid_type"),
             ("{", None, "invalid_json"),
             ("{} x", None, "invalid_json"),
             ("", None, "invalid_json"),
@@ -352,20 +297,14 @@ mod tests {
             assert_eq!(failure.param.as_deref(), param, "{body}");
             assert_eq!(failure.code.as_deref(), Some(code), "{body}");
         }
-        assert_eq!(
-            scan(b"{\"model\":null,\"stream\":null}").unwrap(),
-            Scan::default()
-        );
+        let nothing = Scan { stream_range: Some(23..27), ..Scan::default() };
+        assert_eq!(scan(b"{\"model\":null,\"stream\":null}").unwrap(), nothing);
     }
 
     #[test]
     fn patches_only_what_it_must() {
         for (body, usage, expected) in [
-            (
-                r#"{"a": 1.0, "model" : "x" }"#,
-                false,
-                r#"{"a": 1.0, "model" : "new" }"#,
-            ),
+            (r#"{"a": 1.0, "model" : "x" }"#, false, r#"{"a": 1.0, "model" : "new" }"#),
             (r#"{"a":1}"#, false, r#"{"model":"new","a":1}"#),
             (r#"{ }"#, false, r#"{"model":"new" }"#),
             (r#"{"model":"new"}"#, false, r#"{"model":"new"}"#),
@@ -386,10 +325,7 @@ mod tests {
             ),
         ] {
             let scan = scan(body.as_bytes()).unwrap();
-            let patch_all = Patch {
-                model: Some("new"),
-                include_usage: usage,
-            };
+            let patch_all = Patch { model: Some("new"), include_usage: usage };
             let out = patch(body.as_bytes(), &scan, &patch_all);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }

@@ -9,8 +9,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Deepest nesting of arrays and objects.
-pub const DEPTH_MAX: usize = 128;
+use crate::json;
+
+/// Deepest nesting of arrays and objects, the same as without a tree.
+pub const DEPTH_MAX: usize = json::DEPTH_MAX as usize;
 /// Most values in one tree; about 16 MiB of nodes.
 pub const NODES_MAX: usize = 1 << 18;
 
@@ -60,10 +62,7 @@ pub fn parse(bytes: &[u8]) -> Result<Node<'_>, TreeError> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(e) => {
-            return Err(TreeError {
-                at: e.valid_up_to(),
-                what: "text that is not UTF-8",
-            });
+            return Err(TreeError { at: e.valid_up_to(), what: "text that is not UTF-8" });
         }
     };
     parse_str(text)
@@ -71,11 +70,7 @@ pub fn parse(bytes: &[u8]) -> Result<Node<'_>, TreeError> {
 
 /// Reads one JSON text, blanks around it allowed.
 pub fn parse_str(text: &str) -> Result<Node<'_>, TreeError> {
-    let mut parser = Parser {
-        text,
-        at: 0,
-        nodes: 0,
-    };
+    let mut parser = Parser { text, at: 0, nodes: 0 };
     parser.blanks();
     let node = parser.node(0)?;
     parser.blanks();
@@ -238,10 +233,7 @@ impl<'a> Parser<'a> {
             Some(_) => return Err(self.error("a character that begins no JSON value")),
             None => return Err(self.error("the end of the text where a value was expected")),
         };
-        Ok(Node {
-            raw: self.slice(start),
-            value,
-        })
+        Ok(Node { raw: self.slice(start), value })
     }
 
     fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, TreeError> {
@@ -416,11 +408,7 @@ impl<'a> Parser<'a> {
         let first = self.hex4()?;
         let code = match first {
             0xd800..=0xdbff => {
-                if !self
-                    .text
-                    .as_bytes()
-                    .get(self.at..)
-                    .is_some_and(|rest| rest.starts_with(b"\\u"))
+                if !self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(b"\\u"))
                 {
                     return Err(self.error("half of a surrogate pair"));
                 }
@@ -494,11 +482,7 @@ mod tests {
         for text in texts {
             let ours = parse(text.as_bytes());
             let theirs = serde_json::from_str::<serde_json::Value>(text);
-            assert_eq!(
-                ours.is_ok(),
-                theirs.is_ok(),
-                "{text}: {ours:?} against {theirs:?}"
-            );
+            assert_eq!(ours.is_ok(), theirs.is_ok(), "{text}: {ours:?} against {theirs:?}");
             if let (Ok(node), Ok(value)) = (&ours, &theirs)
                 && let Some(string) = value.as_str()
             {
@@ -513,10 +497,7 @@ mod tests {
             parse(br#" {"n": 0.70, "big": 123456789012345678901234567890, "o": {"b":1,"a":[ ]}} "#)
                 .unwrap();
         assert_eq!(node.get("n").unwrap().raw, "0.70");
-        assert_eq!(
-            node.get("big").unwrap().raw,
-            "123456789012345678901234567890"
-        );
+        assert_eq!(node.get("big").unwrap().raw, "123456789012345678901234567890");
         assert_eq!(node.get("o").unwrap().raw, r#"{"b":1,"a":[ ]}"#);
         assert_eq!(node.get("big").unwrap().unsigned(), None);
         assert_eq!(parse(b"3.0").unwrap().unsigned(), Some(3));
@@ -526,15 +507,9 @@ mod tests {
     #[test]
     fn hostile_shapes_are_refused_not_followed() {
         let deep = "[".repeat(100_000);
-        assert_eq!(
-            parse(deep.as_bytes()).unwrap_err().what,
-            "nesting deeper than is allowed"
-        );
+        assert_eq!(parse(deep.as_bytes()).unwrap_err().what, "nesting deeper than is allowed");
         let wide = format!("[{}0]", "0,".repeat(NODES_MAX));
-        assert_eq!(
-            parse(wide.as_bytes()).unwrap_err().what,
-            "more values than are allowed"
-        );
+        assert_eq!(parse(wide.as_bytes()).unwrap_err().what, "more values than are allowed");
         assert_eq!(parse(b"\"\xff\"").unwrap_err().at, 1);
         // Every prefix of a valid text is an error, never a panic.
         let text = "{\"a\":[1.5e3,\"\\ud83d\\ude00é\",null],\"b\":{\"c\":true}}";

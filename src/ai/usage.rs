@@ -173,38 +173,15 @@ impl Found {
         }
         take(&mut self.completion, node.unsigned_of("completion_tokens"));
         take(&mut self.completion, node.unsigned_of("output_tokens"));
-        take(
-            &mut self.cached,
-            node.unsigned_of("cache_read_input_tokens"),
-        );
-        take(
-            &mut self.cache_written,
-            node.unsigned_of("cache_creation_input_tokens"),
-        );
-        take(
-            &mut self.cached,
-            node.unsigned_of("prompt_cache_hit_tokens"),
-        );
-        let inner = |outer: &str, name: &str| {
-            node.get(outer)
-                .and_then(|details| details.unsigned_of(name))
-        };
-        take(
-            &mut self.cached,
-            inner("prompt_tokens_details", "cached_tokens"),
-        );
-        take(
-            &mut self.cached,
-            inner("input_tokens_details", "cached_tokens"),
-        );
-        take(
-            &mut self.reasoning,
-            inner("completion_tokens_details", "reasoning_tokens"),
-        );
-        take(
-            &mut self.reasoning,
-            inner("output_tokens_details", "reasoning_tokens"),
-        );
+        take(&mut self.cached, node.unsigned_of("cache_read_input_tokens"));
+        take(&mut self.cache_written, node.unsigned_of("cache_creation_input_tokens"));
+        take(&mut self.cached, node.unsigned_of("prompt_cache_hit_tokens"));
+        let inner =
+            |outer: &str, name: &str| node.get(outer).and_then(|details| details.unsigned_of(name));
+        take(&mut self.cached, inner("prompt_tokens_details", "cached_tokens"));
+        take(&mut self.cached, inner("input_tokens_details", "cached_tokens"));
+        take(&mut self.reasoning, inner("completion_tokens_details", "reasoning_tokens"));
+        take(&mut self.reasoning, inner("output_tokens_details", "reasoning_tokens"));
     }
 
     /// The counts as the neutral usage, if there are any.
@@ -212,10 +189,7 @@ impl Found {
         if self.prompt.is_none() && self.uncached.is_none() && self.completion.is_none() {
             return None;
         }
-        let aside = self
-            .cached
-            .unwrap_or(0)
-            .saturating_add(self.cache_written.unwrap_or(0));
+        let aside = self.cached.unwrap_or(0).saturating_add(self.cache_written.unwrap_or(0));
         Some(Usage {
             prompt_tokens: match (self.prompt, self.uncached) {
                 (Some(prompt), _) => prompt,
@@ -335,9 +309,7 @@ fn is_usage_chunk(event: &[u8]) -> bool {
     let Ok(node) = tree::parse(data) else {
         return false;
     };
-    let is_bare = node
-        .get("choices")
-        .is_some_and(|c| c.is_array() && c.items().is_empty());
+    let is_bare = node.get("choices").is_some_and(|c| c.is_array() && c.items().is_empty());
     is_bare && node.get("usage").is_some_and(Node::is_object)
 }
 
@@ -369,10 +341,7 @@ mod tests {
                 "data: {\"usage\":null}\n\ndata: {\"usage\" : {\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n",
                 Some(usage(3, 5)),
             ),
-            (
-                r#"{"content":"\"usage\":{\"prompt_tokens\":9}","x":"usage"}"#,
-                None,
-            ),
+            (r#"{"content":"\"usage\":{\"prompt_tokens\":9}","x":"usage"}"#, None),
             (
                 r#"{"usage":{"input_tokens":3,"output_tokens":1}} {"usage":{"output_tokens":5}}"#,
                 Some(usage(3, 5)),
@@ -381,10 +350,7 @@ mod tests {
                 r#"{"usage":{"a":{"}":1},"prompt_tokens":3,"completion_tokens":5}}"#,
                 Some(usage(3, 5)),
             ),
-            (
-                r#""us"usage":{"prompt_tokens":3,"completion_tokens":5}"#,
-                Some(usage(3, 5)),
-            ),
+            (r#""us"usage":{"prompt_tokens":3,"completion_tokens":5}"#, Some(usage(3, 5))),
             (r#"{"usage":{"prompt_tokens":3"#, None),
         ] {
             assert_eq!(watch(&[text.as_bytes()]), expected, "{text}");
@@ -402,10 +368,7 @@ mod tests {
         let openai = br#"{"usage":{"prompt_tokens":10,"completion_tokens":1,"total_tokens":11,
             "prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":1}}}"#;
         let found = watch(&[openai]).unwrap();
-        assert_eq!(
-            (found.prompt_tokens, found.cached, found.reasoning),
-            (10, Some(4), Some(1))
-        );
+        assert_eq!((found.prompt_tokens, found.cached, found.reasoning), (10, Some(4), Some(1)));
         let anthropic = br#"{"usage":{"input_tokens":10,"cache_read_input_tokens":4,
             "cache_creation_input_tokens":2,"output_tokens":1}}"#;
         let found = watch(&[anthropic]).unwrap();
@@ -439,11 +402,7 @@ mod tests {
                 filter.feed(head, &mut out);
                 filter.feed(tail, &mut out);
                 filter.finish(&mut out);
-                assert_eq!(
-                    String::from_utf8(out).unwrap(),
-                    expected,
-                    "{end:?} cut at {cut}"
-                );
+                assert_eq!(String::from_utf8(out).unwrap(), expected, "{end:?} cut at {cut}");
             }
         }
     }

@@ -1,38 +1,14 @@
 //! JSON and server-sent events written by plain pushes.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
+use crate::ai::tree;
+use crate::json;
+
 /// Appends `text` as a JSON string with its quotes.
 pub fn string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    escape(out, text);
-    out.push(b'"');
-}
-
-/// Appends `text` escaped for the inside of a JSON string.
-pub fn escape(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bytes = text.as_bytes();
-    let mut from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(bytes.get(from..at).unwrap_or(&[]));
-        from = at + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX.get(usize::from(byte >> 4)).copied().unwrap_or(b'0'));
-                out.push(HEX.get(usize::from(byte & 15)).copied().unwrap_or(b'0'));
-            }
-        }
-    }
-    out.extend_from_slice(bytes.get(from..).unwrap_or(&[]));
+    json::escape_into(out, text);
 }
 
 /// Appends a whole number in decimal.
@@ -206,6 +182,27 @@ impl<'o> Array<'o> {
     }
 }
 
+/// Arguments of a tool call as a JSON object. Models write some that are none, above all when the
+/// token limit cut them: such text is kept as the one member `_invalid_json`.
+pub fn object_text(json: &str) -> Cow<'_, str> {
+    match tree::parse_str(json) {
+        Ok(node) if node.is_object() => Cow::Borrowed(json),
+        _ if json.trim().is_empty() => Cow::Borrowed("{}"),
+        _ => {
+            let mut out = Vec::new();
+            object(&mut out, |o| {
+                o.string("_invalid_json", json);
+            });
+            Cow::Owned(String::from_utf8(out).unwrap_or_default())
+        }
+    }
+}
+
+/// Appends JSON text as one line: line ends can only stand between its tokens.
+pub fn one_line(out: &mut Vec<u8>, json: &str) {
+    out.extend(json.bytes().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }));
+}
+
 /// Appends `object` as a JSON object.
 pub fn object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
     let mut object = Object::begin(out);
@@ -231,10 +228,7 @@ mod tests {
 
     #[test]
     fn strings_come_back_through_a_parser() {
-        let all: String = (0..0x250)
-            .filter_map(char::from_u32)
-            .chain(['\u{1f600}'])
-            .collect();
+        let all: String = (0..0x250).filter_map(char::from_u32).chain(['\u{1f600}']).collect();
         let mut out = Vec::new();
         string(&mut out, &all);
         assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), all);
@@ -246,6 +240,19 @@ mod tests {
             let mut out = Vec::new();
             number(&mut out, value);
             assert_eq!(out, value.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn arguments_are_always_an_object() {
+        for (json, expected) in [
+            ("{\"a\": 1.0}", "{\"a\": 1.0}"),
+            ("", "{}"),
+            (" ", "{}"),
+            ("{\"a\":", "{\"_invalid_json\":\"{\\\"a\\\":\"}"),
+            ("[1]", "{\"_invalid_json\":\"[1]\"}"),
+        ] {
+            assert_eq!(object_text(json), expected);
         }
     }
 

@@ -119,6 +119,8 @@ pub struct Failure {
     pub message: Cow<'static, str>,
     /// Seconds for Retry-After.
     pub retry_after_s: Option<u32>,
+    /// The status a provider answered with, when it has failed and not we.
+    pub upstream_status: Option<u16>,
 }
 
 impl Failure {
@@ -140,6 +142,7 @@ impl Failure {
             param: None,
             message: message.into(),
             retry_after_s: None,
+            upstream_status: None,
         }
     }
 

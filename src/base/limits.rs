@@ -54,6 +54,37 @@ pub const POOLED_EXCHANGES_MAX: usize = 64;
 /// How long an idle thread of the blocking pool waits for work before it ends, in milliseconds.
 pub const POOL_THREAD_IDLE_MS: u64 = 10_000;
 
+/// An upstream's error body that is read and handed on, in bytes.
+pub const UPSTREAM_ERROR_BYTES_MAX: usize = 256 * 1024;
+
+/// A whole answer that must be translated, in bytes.
+pub const UPSTREAM_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The beginning of an event that is held until its end comes, in bytes.
+pub const HELD_EVENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Head of an upstream's answer, in bytes.
+pub const UPSTREAM_HEAD_BYTES_MAX: u32 = 64 * 1024;
+
+/// Interim answers (1xx) of an upstream before the real one.
+pub const UPSTREAM_INTERIM_MAX: u8 = 8;
+
+/// How long an unused connection to an upstream is kept, in milliseconds.
+pub const UPSTREAM_KEPT_MS: u64 = 55_000;
+
+/// How long one address may take before the next is tried beside it, in milliseconds (RFC 8305
+/// section 5).
+pub const NEXT_ADDRESS_MS: u64 = 250;
+
+/// How long a resolved name is used before it is looked up again, in milliseconds.
+pub const RESOLVED_MS: u64 = 30_000;
+
+/// Addresses of one name that are tried.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// Bytes of an answer that wait for a client before its upstream is left unread.
+pub const RELAY_HIGH_BYTES: usize = 256 * 1024;
+
 /// Hosts' routes and middlewares.
 pub const ROUTES_MAX: usize = 100_000;
 /// Parameters of one route pattern.

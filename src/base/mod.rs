@@ -3,5 +3,6 @@
 
 pub mod error;
 pub mod limits;
+pub mod lru;
 pub mod slab;
 pub mod timer;

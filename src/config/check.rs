@@ -10,11 +10,7 @@ const URL_BYTES_MAX: usize = 2048;
 
 /// Text that is there.
 pub(crate) fn not_empty(text: &str) -> Result<(), &'static str> {
-    if text.is_empty() {
-        Err("a name")
-    } else {
-        Ok(())
-    }
+    if text.is_empty() { Err("a name") } else { Ok(()) }
 }
 
 /// A name for people: of a key.
@@ -22,30 +18,18 @@ pub(crate) fn plain_name(text: &str) -> Result<(), &'static str> {
     let fits = !text.is_empty()
         && text.chars().count() <= NAME_CHARS_MAX
         && !text.chars().any(char::is_control);
-    if fits {
-        Ok(())
-    } else {
-        Err("a name of 1 to 256 characters on one line")
-    }
+    if fits { Ok(()) } else { Err("a name of 1 to 256 characters on one line") }
 }
 
 /// A name that a client may ask for, or that a provider knows.
 pub(crate) fn model_name(text: &str) -> Result<(), &'static str> {
     let fits = plain_name(text).is_ok() && !text.contains(char::is_whitespace);
-    if fits {
-        Ok(())
-    } else {
-        Err("a model's name of 1 to 256 characters without blanks")
-    }
+    if fits { Ok(()) } else { Err("a model's name of 1 to 256 characters without blanks") }
 }
 
 /// A further name of a model. `*` would hide what the name `*` means.
 pub(crate) fn alias(text: &str) -> Result<(), &'static str> {
-    if text == "*" {
-        Err("a name: only `name` can be \"*\"")
-    } else {
-        model_name(text)
-    }
+    if text == "*" { Err("a name: only `name` can be \"*\"") } else { model_name(text) }
 }
 
 /// A provider's name: `provider/model` is cut at the first slash.
@@ -66,13 +50,13 @@ pub(crate) fn kind_name(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The address where a provider's API begins.
+/// The address where a provider's API begins; empty: the kind's own.
 pub(crate) fn base_url(text: &str) -> Result<(), &'static str> {
     const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://… without user, query or fragment";
-    let Some(rest) = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-    else {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
         return Err(EXPECTED);
     };
     let authority = rest.split('/').next().unwrap_or_default();
@@ -90,9 +74,7 @@ pub(crate) fn proxy_url(text: &str) -> Result<(), &'static str> {
         return Err(EXPECTED);
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let fits = is_url_text(text) && !host.contains(['/', '?', '#']) && is_host_port(host);
     if fits { Ok(()) } else { Err(EXPECTED) }
 }
@@ -140,6 +122,7 @@ mod tests {
         check("https://api.openai.com/v1", true);
         check("http://127.0.0.1:11434", true);
         check("http://[::1]:8000/v1", true);
+        check("", true);
         check("https://user@host/v1", false);
         check("https://host/v1?x=1", false);
         check("https://host:0/", false);

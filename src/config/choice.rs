@@ -122,9 +122,7 @@ impl Setting for HashOn {
             Some(name) if is_token(name) => Ok(HashOn::Header(name.to_ascii_lowercase())),
             _ => {
                 let text = super::values::shown(text);
-                Err(node
-                    .at
-                    .error(format!("`{key}` is \"{text}\", expected {EXPECTED}")))
+                Err(node.at.error(format!("`{key}` is \"{text}\", expected {EXPECTED}")))
             }
         }
     }

@@ -31,10 +31,7 @@ impl Cidr {
         let address: IpAddr = address.parse().ok()?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.unwrap_or(bits);
-        (prefix <= bits).then(|| Cidr {
-            address: masked(address, prefix),
-            prefix,
-        })
+        (prefix <= bits).then(|| Cidr { address: masked(address, prefix), prefix })
     }
 }
 
@@ -66,10 +63,7 @@ impl Setting for Cidr {
             return Err(wrong_type(key, node, EXPECTED));
         };
         Cidr::parse(text).ok_or_else(|| {
-            node.at.error(format!(
-                "`{key}` holds \"{}\", expected {EXPECTED}",
-                shown(text)
-            ))
+            node.at.error(format!("`{key}` holds \"{}\", expected {EXPECTED}", shown(text)))
         })
     }
 

@@ -44,25 +44,11 @@ const fn hosted(
     base_url: &'static str,
 ) -> Kind {
     let dialect = Dialect::OpenAi;
-    Kind {
-        name,
-        dialect,
-        base_url,
-        key_variables,
-        base_url_variable: "",
-        needs_key: true,
-    }
+    Kind { name, dialect, base_url, key_variables, base_url_variable: "", needs_key: true }
 }
 
 const fn local(name: &'static str, dialect: Dialect, base_url: &'static str) -> Kind {
-    Kind {
-        name,
-        dialect,
-        base_url,
-        key_variables: &[],
-        base_url_variable: "",
-        needs_key: false,
-    }
+    Kind { name, dialect, base_url, key_variables: &[], base_url_variable: "", needs_key: false }
 }
 
 /// Every kind. Providers found in the environment come in this order, so its first row is the
@@ -74,84 +60,28 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         dialect: Dialect::Anthropic,
-        ..hosted(
-            "anthropic",
-            &["ANTHROPIC_API_KEY"],
-            "https://api.anthropic.com/v1",
-        )
+        ..hosted("anthropic", &["ANTHROPIC_API_KEY"], "https://api.anthropic.com/v1")
     },
     Kind {
         dialect: Dialect::Gemini,
-        ..hosted(
-            "gemini",
-            &["GEMINI_API_KEY"],
-            "https://generativelanguage.googleapis.com/v1beta",
-        )
+        ..hosted("gemini", &["GEMINI_API_KEY"], "https://generativelanguage.googleapis.com/v1beta")
     },
     hosted("groq", &["GROQ_API_KEY"], "https://api.groq.com/openai/v1"),
     hosted("mistral", &["MISTRAL_API_KEY"], "https://api.mistral.ai/v1"),
-    hosted(
-        "deepseek",
-        &["DEEPSEEK_API_KEY"],
-        "https://api.deepseek.com/v1",
-    ),
-    hosted(
-        "together",
-        &["TOGETHER_API_KEY"],
-        "https://api.together.xyz/v1",
-    ),
-    hosted(
-        "fireworks",
-        &["FIREWORKS_API_KEY"],
-        "https://api.fireworks.ai/inference/v1",
-    ),
-    hosted(
-        "openrouter",
-        &["OPENROUTER_API_KEY"],
-        "https://openrouter.ai/api/v1",
-    ),
-    hosted(
-        "perplexity",
-        &["PERPLEXITY_API_KEY"],
-        "https://api.perplexity.ai",
-    ),
-    hosted(
-        "moonshot",
-        &["MOONSHOT_API_KEY"],
-        "https://api.moonshot.ai/v1",
-    ),
+    hosted("deepseek", &["DEEPSEEK_API_KEY"], "https://api.deepseek.com/v1"),
+    hosted("together", &["TOGETHER_API_KEY"], "https://api.together.xyz/v1"),
+    hosted("fireworks", &["FIREWORKS_API_KEY"], "https://api.fireworks.ai/inference/v1"),
+    hosted("openrouter", &["OPENROUTER_API_KEY"], "https://openrouter.ai/api/v1"),
+    hosted("perplexity", &["PERPLEXITY_API_KEY"], "https://api.perplexity.ai"),
+    hosted("moonshot", &["MOONSHOT_API_KEY"], "https://api.moonshot.ai/v1"),
     hosted("zai", &["ZAI_API_KEY"], "https://api.z.ai/api/paas/v4"),
-    hosted(
-        "zhipu",
-        &["ZHIPUAI_API_KEY", "ZHIPU_API_KEY"],
-        "https://open.bigmodel.cn/api/paas/v4",
-    ),
+    hosted("zhipu", &["ZHIPUAI_API_KEY", "ZHIPU_API_KEY"], "https://open.bigmodel.cn/api/paas/v4"),
     hosted("xai", &["XAI_API_KEY"], "https://api.x.ai/v1"),
-    hosted(
-        "nvidia",
-        &["NVIDIA_API_KEY"],
-        "https://integrate.api.nvidia.com/v1",
-    ),
-    hosted(
-        "cerebras",
-        &["CEREBRAS_API_KEY"],
-        "https://api.cerebras.ai/v1",
-    ),
-    hosted(
-        "sambanova",
-        &["SAMBANOVA_API_KEY"],
-        "https://api.sambanova.ai/v1",
-    ),
-    hosted(
-        "cohere",
-        &["COHERE_API_KEY", "CO_API_KEY"],
-        "https://api.cohere.ai/compatibility/v1",
-    ),
-    hosted(
-        "deepinfra",
-        &["DEEPINFRA_API_KEY"],
-        "https://api.deepinfra.com/v1/openai",
-    ),
+    hosted("nvidia", &["NVIDIA_API_KEY"], "https://integrate.api.nvidia.com/v1"),
+    hosted("cerebras", &["CEREBRAS_API_KEY"], "https://api.cerebras.ai/v1"),
+    hosted("sambanova", &["SAMBANOVA_API_KEY"], "https://api.sambanova.ai/v1"),
+    hosted("cohere", &["COHERE_API_KEY", "CO_API_KEY"], "https://api.cohere.ai/compatibility/v1"),
+    hosted("deepinfra", &["DEEPINFRA_API_KEY"], "https://api.deepinfra.com/v1/openai"),
     hosted("huggingface", &[], "https://router.huggingface.co/v1"),
     hosted(
         "dashscope",
@@ -190,20 +120,12 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), KINDS.len());
         for kind in KINDS {
-            assert!(
-                super::super::check::provider_name(kind.name).is_ok(),
-                "{}",
-                kind.name
-            );
+            assert!(super::super::check::provider_name(kind.name).is_ok(), "{}", kind.name);
             if kind.dialect == Dialect::Echo {
                 assert!(kind.base_url.is_empty());
                 continue;
             }
-            assert!(
-                super::super::check::base_url(kind.base_url).is_ok(),
-                "{}",
-                kind.name
-            );
+            assert!(super::super::check::base_url(kind.base_url).is_ok(), "{}", kind.name);
             assert!(!kind.base_url.ends_with('/'), "{}", kind.name);
         }
     }

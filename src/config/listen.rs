@@ -63,16 +63,11 @@ fn parse_socket(text: &str) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(format!(
-            "\"{}\" has no port, expected ADDRESS:PORT",
-            shown(text)
-        ));
+        return Err(format!("\"{}\" has no port, expected ADDRESS:PORT", shown(text)));
     };
     // `u16::from_str` takes a leading plus.
-    let Some(port) = port
-        .parse::<u16>()
-        .ok()
-        .filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
+    let Some(port) =
+        port.parse::<u16>().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
     else {
         return Err(format!(
             "\"{}\" is not a port, expected ADDRESS:PORT with a port from 0 to 65535",
@@ -105,11 +100,7 @@ impl Setting for Listen {
 
     fn read(key: &str, node: &Node, _rule: Rule) -> Result<Listen, ConfigError> {
         let Value::Text(text) = &node.value else {
-            return Err(wrong_type(
-                key,
-                node,
-                "an address such as \"127.0.0.1:8080\"",
-            ));
+            return Err(wrong_type(key, node, "an address such as \"127.0.0.1:8080\""));
         };
         Listen::parse(text).map_err(|message| node.at.error(message))
     }
@@ -162,11 +153,7 @@ mod tests {
     #[test]
     fn loopback_is_told_from_the_rest() {
         fn check(text: &str, expected: bool) {
-            assert_eq!(
-                Listen::parse(text).unwrap().is_loopback(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(Listen::parse(text).unwrap().is_loopback(), expected, "{text}");
         }
         check("127.9.9.9:1", true);
         check("[::1]:1", true);

@@ -12,28 +12,42 @@ use std::path::PathBuf;
 
 use crate::base::error::{Error, ErrorKind};
 
+mod assignment;
 mod check;
 mod choice;
 mod cidr;
+mod draft;
+mod files;
 pub mod kinds;
+pub mod legacy;
 mod listen;
+mod load;
 mod node;
+mod parts;
+mod pending;
+mod print;
+mod providers;
 mod schema;
 mod secret;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod validate;
 mod values;
 
 pub use choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
 pub use cidr::Cidr;
 pub use listen::Listen;
+pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Cache, Firewall, Key, Limits, Log, Model, ModelTarget, Optimizer, Plugins,
     Provider, Retry, Server, Timeouts, TlsCertificate,
 };
 
-/// A whole, checked configuration. Immutable by custom: a reload makes a new one.
-#[derive(Clone, Default)]
+/// A whole, checked configuration. Immutable by custom: a reload makes a new one. The default is
+/// what a server has that is told nothing: loopback, no keys, the provider `echo`.
+#[derive(Clone)]
 pub struct Config {
     /// `[server]`
     pub server: Server,
@@ -71,13 +85,48 @@ pub struct Config {
     pub legacy: bool,
     /// Warnings to log once, each a line.
     pub notes: Vec<String>,
-    /// No `[[provider]]` was configured and the environment held keys: the first of `provider`
-    /// answers names that nothing else matches.
+    /// No `[[provider]]` stands in a file or text, and the environment brought some: the first of
+    /// `provider` answers names that nothing else matches.
     pub providers_from_env: bool,
     /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
     /// Where `server.listen` was last set, as an error names it; empty: nowhere.
     pub listen_at: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { provider: vec![providers::echo()], ..Config::without_providers() }
+    }
+}
+
+impl Config {
+    /// The defaults, before anything is known about providers.
+    fn without_providers() -> Config {
+        Config {
+            server: Server::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            tls: Vec::new(),
+            auth: Auth::default(),
+            key: Vec::new(),
+            admin: Admin::default(),
+            provider: Vec::new(),
+            model: Vec::new(),
+            retry: Retry::default(),
+            cache: Cache::default(),
+            firewall: Firewall::default(),
+            optimizer: Optimizer::default(),
+            plugins: Plugins::default(),
+            plugin: BTreeMap::new(),
+            log: Log::default(),
+            legacy: false,
+            notes: Vec::new(),
+            providers_from_env: false,
+            files: Vec::new(),
+            listen_at: String::new(),
+        }
+    }
 }
 
 /// Why a configuration was refused. Prints as `FILE:LINE:COL: what, what was expected`; for a
@@ -91,10 +140,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error at a place; an empty place is left out.
     pub fn new(place: impl Into<String>, message: impl Into<String>) -> ConfigError {
-        ConfigError {
-            place: place.into(),
-            message: message.into(),
-        }
+        ConfigError { place: place.into(), message: message.into() }
     }
 }
 

@@ -35,13 +35,7 @@ pub(crate) struct At {
 impl At {
     /// The place of a value that has a name instead of a line: a variable, a key.
     pub fn named(name: impl Into<String>) -> At {
-        At {
-            source: Arc::new(Source {
-                name: name.into(),
-                text: None,
-            }),
-            offset: 0,
-        }
+        At { source: Arc::new(Source { name: name.into(), text: None }), offset: 0 }
     }
 
     /// An error here; `message` says what is wrong and what was expected.
@@ -121,10 +115,7 @@ impl Value {
 
 /// Parses a TOML document. `name` is what errors call it.
 pub(crate) fn parse_document(name: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
-    let source = Arc::new(Source {
-        name: name.to_owned(),
-        text: Some(text.to_owned()),
-    });
+    let source = Arc::new(Source { name: name.to_owned(), text: Some(text.to_owned()) });
     let table = DeTable::parse(text).map_err(|error| grammar_error(&source, &error))?;
     entries(&source, table.into_inner(), 0)
 }
@@ -139,16 +130,8 @@ pub(crate) fn parse_value(at: &At, text: &str) -> Option<Node> {
 /// The parser's own complaint as one line of ours.
 fn grammar_error(source: &Arc<Source>, error: &toml::de::Error) -> ConfigError {
     let offset = error.span().map_or(0, |span| span.start);
-    let message = error
-        .message()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    At {
-        source: source.clone(),
-        offset,
-    }
-    .error(message)
+    let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    At { source: source.clone(), offset }.error(message)
 }
 
 fn entries(
@@ -158,10 +141,7 @@ fn entries(
 ) -> Result<Vec<Entry>, ConfigError> {
     let mut entries = Vec::with_capacity(table.len());
     for (key, value) in table {
-        let at = At {
-            source: source.clone(),
-            offset: key.span().start,
-        };
+        let at = At { source: source.clone(), offset: key.span().start };
         entries.push(Entry {
             key: key.into_inner().into_owned(),
             at,
@@ -178,14 +158,9 @@ fn node(
     value: Spanned<DeValue<'_>>,
     depth: usize,
 ) -> Result<Node, ConfigError> {
-    let at = At {
-        source: source.clone(),
-        offset: value.span().start,
-    };
+    let at = At { source: source.clone(), offset: value.span().start };
     if depth > DEPTH_MAX {
-        return Err(at.error(format!(
-            "nested too deeply, expected at most {DEPTH_MAX} levels"
-        )));
+        return Err(at.error(format!("nested too deeply, expected at most {DEPTH_MAX} levels")));
     }
     let value = match value.into_inner() {
         DeValue::String(text) => Value::Text(text.into_owned()),
@@ -197,9 +172,7 @@ fn node(
         DeValue::Boolean(flag) => Value::Flag(flag),
         DeValue::Datetime(date) => Value::Date(date.to_string()),
         DeValue::Array(list) => Value::List(
-            list.into_iter()
-                .map(|item| node(source, item, depth + 1))
-                .collect::<Result<_, _>>()?,
+            list.into_iter().map(|item| node(source, item, depth + 1)).collect::<Result<_, _>>()?,
         ),
         DeValue::Table(table) => Value::Table(entries(source, table, depth + 1)?),
     };

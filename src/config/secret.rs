@@ -22,18 +22,12 @@ pub struct Secret {
 impl Secret {
     /// A secret with this text, taken as it is.
     pub fn new(value: impl Into<String>) -> Secret {
-        Secret {
-            value: value.into(),
-            variable: None,
-        }
+        Secret { value: value.into(), variable: None }
     }
 
     /// A secret that the variable `name` holds.
     pub(crate) fn from_variable(name: &str, value: &str) -> Secret {
-        Secret {
-            value: value.to_owned(),
-            variable: Some(name.to_owned()),
-        }
+        Secret { value: value.to_owned(), variable: Some(name.to_owned()) }
     }
 
     /// The secret itself. For comparing and for sending, never for printing.
@@ -72,14 +66,11 @@ impl Setting for Secret {
             return Err(wrong_type(key, node, "a string"));
         };
         match text.strip_prefix("env:") {
-            Some("") => Err(node
-                .at
-                .error(format!("`{key}` names no variable, expected \"env:NAME\""))),
+            Some("") => {
+                Err(node.at.error(format!("`{key}` names no variable, expected \"env:NAME\"")))
+            }
             // The variable is looked up when all layers are read: a later one may replace it.
-            Some(name) => Ok(Secret {
-                value: String::new(),
-                variable: Some(name.to_owned()),
-            }),
+            Some(name) => Ok(Secret { value: String::new(), variable: Some(name.to_owned()) }),
             None => Ok(Secret::new(text.as_str())),
         }
     }

@@ -20,10 +20,7 @@ const BYTES_MAX: u64 = 1 << 40;
 
 /// Where a server listens when nothing says otherwise.
 fn default_listen() -> Vec<Listen> {
-    vec![Listen::Tcp(SocketAddr::new(
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        8080,
-    ))]
+    vec![Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080))]
 }
 
 section! {

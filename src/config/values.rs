@@ -14,19 +14,12 @@ const SHOWN_CHARS_MAX: usize = 64;
 
 /// "`key` is …, expected …" at the value.
 pub(crate) fn wrong_type(key: &str, node: &Node, expected: &str) -> ConfigError {
-    node.at.error(format!(
-        "`{key}` is {}, expected {expected}",
-        node.value.kind()
-    ))
+    node.at.error(format!("`{key}` is {}, expected {expected}", node.value.kind()))
 }
 
 /// A foreign text as an error may repeat it: one line, bounded.
 pub(crate) fn shown(text: &str) -> String {
-    let mut out: String = text
-        .chars()
-        .take(SHOWN_CHARS_MAX)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut out: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         out.push('…');
     }
@@ -63,10 +56,7 @@ impl Setting for u64 {
         u64::try_from(integer)
             .ok()
             .filter(|value| (low..=high).contains(value))
-            .ok_or_else(|| {
-                node.at
-                    .error(format!("`{key}` is {integer}, expected {expected}"))
-            })
+            .ok_or_else(|| node.at.error(format!("`{key}` is {integer}, expected {expected}")))
     }
 
     fn write(&self, _rule: Rule, out: &mut String) {
@@ -83,10 +73,8 @@ impl Setting for u32 {
             _ => (0, u64::from(u32::MAX)),
         };
         let value = u64::read(key, node, Rule::Range(low, high))?;
-        u32::try_from(value).map_err(|_| {
-            node.at
-                .error(format!("`{key}` is too large, expected at most {high}"))
-        })
+        u32::try_from(value)
+            .map_err(|_| node.at.error(format!("`{key}` is too large, expected at most {high}")))
     }
 
     fn write(&self, _rule: Rule, out: &mut String) {
@@ -106,15 +94,11 @@ impl Setting for String {
         }
         match rule {
             Rule::Text(accept) => accept(text).map_err(|expected| {
-                node.at.error(format!(
-                    "`{key}` is \"{}\", expected {expected}",
-                    shown(text)
-                ))
+                node.at.error(format!("`{key}` is \"{}\", expected {expected}", shown(text)))
             })?,
             // Not repeated in the error: it may hold a password.
             Rule::MaskedUrl(accept) => accept(text).map_err(|expected| {
-                node.at
-                    .error(format!("`{key}` is not usable, expected {expected}"))
+                node.at.error(format!("`{key}` is not usable, expected {expected}"))
             })?,
             _ => {}
         }
@@ -212,20 +196,14 @@ impl Setting for ModelTarget {
 
     fn read(key: &str, node: &Node, _rule: Rule) -> Result<ModelTarget, ConfigError> {
         let Value::Table(entries) = &node.value else {
-            return Err(wrong_type(
-                key,
-                node,
-                "tables such as { provider = \"openai\" }",
-            ));
+            return Err(wrong_type(key, node, "tables such as { provider = \"openai\" }"));
         };
         let mut target = ModelTarget::default();
         for entry in entries {
             assign(&mut target, key, entry)?;
         }
         if target.provider.is_empty() {
-            return Err(node
-                .at
-                .error("the target has no `provider`, expected one's name"));
+            return Err(node.at.error("the target has no `provider`, expected one's name"));
         }
         Ok(target)
     }
@@ -265,20 +243,13 @@ pub(crate) fn assign(
 /// The error for a key that no section has.
 pub(crate) fn unknown_key(at: &At, key: &str, table: &str, known: &[KeySpec]) -> ConfigError {
     let names: Vec<&str> = known.iter().map(|spec| spec.name).collect();
-    at.error(format!(
-        "unknown key `{}` in {table}, expected {}",
-        shown(key),
-        nearest(key, &names)
-    ))
+    at.error(format!("unknown key `{}` in {table}, expected {}", shown(key), nearest(key, &names)))
 }
 
 /// The known name that `name` was probably meant to be, else all of them.
 pub(crate) fn nearest(name: &str, known: &[&str]) -> String {
     let name: Vec<char> = name.chars().take(SHOWN_CHARS_MAX).collect();
-    let best = known
-        .iter()
-        .map(|word| (distance(&name, word), *word))
-        .min();
+    let best = known.iter().map(|word| (distance(&name, word), *word)).min();
     match best {
         // A third of the letters wrong is a slip; more is another word.
         Some((steps, word)) if steps <= word.len().max(3) / 3 => format!("`{word}`"),

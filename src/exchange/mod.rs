@@ -49,6 +49,8 @@ pub enum Pending {
     Deferred,
     /// By a stream that has begun.
     Stream,
+    /// By its response, which is complete and may be edited, but not put off any more.
+    Finishing,
 }
 
 /// One request and its response in the making.

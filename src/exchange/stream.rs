@@ -1,7 +1,7 @@
 //! The body of a streamed response: one bounded queue between whoever writes and the worker.
 //!
-//! Writers on any thread append, the worker takes. A writer that finds the queue full is told so
-//! and called back, or waits, when the worker has emptied half of it.
+//! Writers on any thread append, the worker takes. A writer that finds the queue full is told so,
+//! and called back or woken when what it wanted to write fits and half of the queue is free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,10 +43,26 @@ struct State {
     bytes: Vec<u8>,
     ending: Option<Taken>,
     closed: bool,
-    /// A write was refused and nobody has been told since.
-    wanted: bool,
-    told_closed: bool,
+    /// A write was refused and `ready` has not been called since.
+    owes_call: bool,
+    /// The largest write that was refused since somebody was told that there is room, in bytes.
+    refused_bytes: usize,
     ready: Option<ReadyFn>,
+}
+
+impl State {
+    fn refuse(&mut self, bytes: usize) -> ErrorKind {
+        self.owes_call = true;
+        self.refused_bytes = self.refused_bytes.max(bytes);
+        ErrorKind::WouldBlock
+    }
+
+    /// Whether there is room worth telling: what was refused fits, and not only just, so that a
+    /// writer of small pieces is not called for each of them.
+    fn has_room(&self, bytes_max: usize) -> bool {
+        let waiting = self.bytes.len();
+        waiting == 0 || (waiting <= bytes_max / 2 && waiting + self.refused_bytes <= bytes_max)
+    }
 }
 
 impl StreamQueue {
@@ -86,11 +102,15 @@ impl StreamQueue {
         self.write_with(data.len(), |bytes| bytes.extend_from_slice(data))
     }
 
-    /// Appends what `fill` writes, which must be `len` bytes.
+    /// Appends what `fill` appends, whole or not at all; at least `bytes_least`.
     ///
     /// # Errors
     /// As [`StreamQueue::write`].
-    pub fn write_with(&self, len: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), ErrorKind> {
+    pub fn write_with(
+        &self,
+        bytes_least: usize,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ErrorKind> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(ErrorKind::Closed);
@@ -98,20 +118,26 @@ impl StreamQueue {
         if state.ending.is_some() {
             return Err(ErrorKind::State);
         }
-        if len > self.bytes_max {
+        if bytes_least > self.bytes_max {
             return Err(ErrorKind::Limit);
         }
-        if state.bytes.len() + len > self.bytes_max {
-            state.wanted = true;
-            return Err(ErrorKind::WouldBlock);
+        let before = state.bytes.len();
+        if before + bytes_least > self.bytes_max {
+            return Err(state.refuse(bytes_least));
         }
         fill(&mut state.bytes);
+        let added = state.bytes.len() - before;
+        if state.bytes.len() > self.bytes_max {
+            state.bytes.truncate(before);
+            let too_large = added > self.bytes_max;
+            return Err(if too_large { ErrorKind::Limit } else { state.refuse(added) });
+        }
         drop(state);
         self.announce();
         Ok(())
     }
 
-    /// Ends the body. Harmless when it has ended.
+    /// Ends the body. Harmless when it has ended. Whoever ends it is not called any more.
     pub fn finish(&self, ending: Taken) {
         let mut state = self.state.lock();
         if state.ending.is_none() {
@@ -120,7 +146,10 @@ impl StreamQueue {
                 state.bytes = Vec::new();
             }
         }
+        let ready = state.ready.take();
         drop(state);
+        // Outside the lock: dropping it may run a destructor of the host's.
+        drop(ready);
         self.announce();
     }
 
@@ -138,7 +167,8 @@ impl StreamQueue {
             if state.closed {
                 return Err(ErrorKind::Closed);
             }
-            if state.bytes.len() <= self.bytes_max / 2 {
+            if state.has_room(self.bytes_max) {
+                state.refused_bytes = 0;
                 return Ok(());
             }
             match deadline {
@@ -152,14 +182,26 @@ impl StreamQueue {
         }
     }
 
-    /// Sets who is called when the queue takes more, and returns the callback it replaces. When
-    /// the queue is closed already the new one is returned at once: it is for the caller to call.
-    pub fn on_ready(&self, ready: Option<ReadyFn>) -> (Option<ReadyFn>, bool) {
+    /// Sets who is called, on the loop thread, when the queue takes more and when it is closed;
+    /// returns whom it replaces. A write that was refused before counts: its call is still due.
+    ///
+    /// # Errors
+    /// `Closed` when nobody listens, `State` after the end: no call would ever come.
+    pub fn on_ready(&self, ready: ReadyFn) -> Result<Option<ReadyFn>, ErrorKind> {
         let mut state = self.state.lock();
-        state.told_closed = false;
-        let closed = state.closed;
-        let old = std::mem::replace(&mut state.ready, ready);
-        (old, closed)
+        if state.closed || state.ending.is_some() {
+            let error = if state.closed { ErrorKind::Closed } else { ErrorKind::State };
+            drop(state);
+            return Err(error);
+        }
+        let old = state.ready.replace(ready);
+        let is_due = state.owes_call && state.has_room(self.bytes_max);
+        drop(state);
+        if is_due {
+            // The worker has taken what there was; nothing else would make it look again.
+            self.announce();
+        }
+        Ok(old)
     }
 
     /// For the worker: moves up to `bytes_max` bytes to `out`.
@@ -181,16 +223,18 @@ impl StreamQueue {
             Some(ending) if state.bytes.is_empty() => ending,
             _ => Taken::More,
         };
-        let mut call = None;
-        if count > 0 && state.bytes.len() <= self.bytes_max / 2 {
+        let has_room = state.has_room(self.bytes_max);
+        if has_room && count > 0 {
             self.changed.notify_all();
-            if state.wanted && state.ending.is_none() {
-                state.wanted = false;
-                call = state.ready.clone();
-            }
+        }
+        let is_due = has_room && state.owes_call && state.ending.is_none();
+        let ready = if is_due { state.ready.clone() } else { None };
+        if ready.is_some() {
+            state.owes_call = false;
+            state.refused_bytes = 0;
         }
         drop(state);
-        if let Some(ready) = call {
+        if let Some(ready) = ready {
             ready(Ok(()));
         }
         taken
@@ -201,20 +245,15 @@ impl StreamQueue {
         !self.state.lock().bytes.is_empty()
     }
 
-    /// For the worker: nobody listens any more.
+    /// For the worker: nobody listens any more. Tells so, once, whoever set a callback.
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
         state.bytes = Vec::new();
+        let ready = state.ready.take();
         self.changed.notify_all();
-        let call = if state.told_closed || state.ending.is_some() {
-            None
-        } else {
-            state.told_closed = true;
-            state.ready.clone()
-        };
         drop(state);
-        if let Some(ready) = call {
+        if let Some(ready) = ready {
             ready(Err(ErrorKind::Closed));
         }
     }
@@ -223,5 +262,151 @@ impl StreamQueue {
         if !self.announced.swap(true, Ordering::SeqCst) {
             self.owner.stream_ready(self.ticket);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::mpsc::channel;
+
+    use super::super::Exchange;
+    use super::*;
+
+    /// Counts messages; no thread is a loop.
+    #[derive(Default)]
+    struct Counting {
+        announced: AtomicU32,
+    }
+
+    impl Owner for Counting {
+        fn deferred_done(&self, _: Ticket, _: Box<Exchange>) {}
+        fn stream_started(&self, _: Ticket, _: Box<Exchange>, _: Arc<StreamQueue>) {}
+        fn stream_ready(&self, _: Ticket) {
+            self.announced.fetch_add(1, Ordering::Relaxed);
+        }
+        fn is_loop_thread(&self) -> bool {
+            false
+        }
+    }
+
+    fn queue(bytes_max: usize) -> (Arc<StreamQueue>, Arc<Counting>) {
+        let owner = Arc::new(Counting::default());
+        let shared = Arc::clone(&owner) as Arc<dyn Owner>;
+        let ticket = Ticket { place: 0, serial: 0 };
+        let queue = StreamQueue::new(shared, ticket, Arc::new(Request::default()), bytes_max);
+        (Arc::new(queue), owner)
+    }
+
+    type Calls = Arc<Mutex<Vec<Result<(), ErrorKind>>>>;
+
+    fn recorder() -> (ReadyFn, Calls) {
+        let calls = Calls::default();
+        let kept = Arc::clone(&calls);
+        (Arc::new(move |status| kept.lock().push(status)), calls)
+    }
+
+    fn take(queue: &StreamQueue, bytes_max: usize) -> (Vec<u8>, Taken) {
+        let mut out = Vec::new();
+        let taken = queue.take(&mut out, bytes_max);
+        (out, taken)
+    }
+
+    #[test]
+    fn writes_are_whole_or_not_at_all() {
+        let (queue, owner) = queue(10);
+        assert_eq!(queue.write(b"12345678901"), Err(ErrorKind::Limit));
+        assert_eq!(queue.write(b"123456"), Ok(()));
+        assert_eq!(queue.write(b"12345"), Err(ErrorKind::WouldBlock));
+        assert_eq!(queue.write_with(1, |out| out.extend(b"12345")), Err(ErrorKind::WouldBlock));
+        assert_eq!(queue.write_with(1, |out| out.extend([0; 11])), Err(ErrorKind::Limit));
+        assert_eq!(queue.write(b"7890"), Ok(()));
+        // One message is enough until the worker has looked.
+        assert_eq!(owner.announced.load(Ordering::Relaxed), 1);
+        assert_eq!(take(&queue, 4), (b"1234".to_vec(), Taken::More));
+        queue.finish(Taken::End);
+        assert_eq!(queue.write(b"x"), Err(ErrorKind::State));
+        assert_eq!(take(&queue, 100), (b"567890".to_vec(), Taken::End));
+        queue.close();
+        assert_eq!(queue.write(b"x"), Err(ErrorKind::Closed));
+    }
+
+    #[test]
+    fn ready_comes_once_for_refused_writes_and_when_they_fit() {
+        let (queue, _) = queue(10);
+        let (ready, calls) = recorder();
+        assert!(queue.on_ready(ready).unwrap().is_none());
+        queue.write(b"1234567").unwrap();
+        take(&queue, 100);
+        assert!(calls.lock().is_empty(), "nothing was refused");
+        queue.write(b"1234567").unwrap();
+        for _ in 0..2 {
+            assert_eq!(queue.write(b"12345678"), Err(ErrorKind::WouldBlock));
+        }
+        // Half of it is free, but what was refused would not fit.
+        take(&queue, 3);
+        assert!(calls.lock().is_empty());
+        take(&queue, 100);
+        take(&queue, 100);
+        assert_eq!(*calls.lock(), [Ok(())]);
+    }
+
+    #[test]
+    fn a_callback_set_after_the_refusal_is_not_forgotten() {
+        let (queue, owner) = queue(4);
+        queue.write(b"1234").unwrap();
+        assert_eq!(queue.write(b"1"), Err(ErrorKind::WouldBlock));
+        take(&queue, 100);
+        let before = owner.announced.load(Ordering::Relaxed);
+        let (ready, calls) = recorder();
+        queue.on_ready(ready).unwrap();
+        assert_eq!(owner.announced.load(Ordering::Relaxed), before + 1);
+        take(&queue, 100);
+        assert_eq!(*calls.lock(), [Ok(())]);
+    }
+
+    #[test]
+    fn closing_is_told_once_and_ends_registration() {
+        let (queue, _) = queue(4);
+        let (first, first_calls) = recorder();
+        let (second, second_calls) = recorder();
+        queue.on_ready(first).unwrap();
+        assert!(queue.on_ready(second).unwrap().is_some());
+        queue.close();
+        queue.close();
+        assert!(first_calls.lock().is_empty());
+        assert_eq!(*second_calls.lock(), [Err(ErrorKind::Closed)]);
+        assert_eq!(queue.on_ready(recorder().0).err(), Some(ErrorKind::Closed));
+        assert_eq!(queue.wait(None), Err(ErrorKind::Closed));
+    }
+
+    #[test]
+    fn an_ended_stream_frees_its_callback_without_a_call() {
+        let (queue, _) = queue(4);
+        let (ready, calls) = recorder();
+        queue.on_ready(ready).unwrap();
+        queue.finish(Taken::Abort);
+        assert_eq!(Arc::strong_count(&calls), 1);
+        queue.close();
+        assert!(calls.lock().is_empty());
+    }
+
+    #[test]
+    fn a_waiting_writer_wakes_when_its_bytes_fit() {
+        let (queue, _) = queue(10);
+        queue.write(b"1234567").unwrap();
+        assert_eq!(queue.write(b"12345678"), Err(ErrorKind::WouldBlock));
+        // What was refused would not fit beside four bytes.
+        take(&queue, 3);
+        assert_eq!(queue.wait(Some(Duration::ZERO)), Err(ErrorKind::Timeout));
+        let waiting = Arc::clone(&queue);
+        let (done, result) = channel();
+        let thread = std::thread::spawn(move || {
+            let waited = waiting.wait(None);
+            done.send((waited, waiting.write(b"12345678"))).unwrap();
+        });
+        take(&queue, 100);
+        assert_eq!(result.recv().unwrap(), (Ok(()), Ok(())));
+        thread.join().unwrap();
     }
 }

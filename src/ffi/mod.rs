@@ -1,1 +1,38 @@
-//! (under construction)
+//! The C API: `include/neurohttp.h` is generated from these files.
+//!
+//! Thin by rule: each function checks what came from C, converts it, calls the engine and converts
+//! the outcome back; no logic of the server is here and nothing imports this module. Every body
+//! runs in the guard of [`crate::boundary`], so no panic crosses into C.
+//!
+//! Doc comments here are the text of the header and speak to C programmers. What holds for every
+//! function (ownership words, threads, errors) stands once, on the header's opening page in
+//! `cbindgen.toml`. `tests/header.rs` compares the committed header with a fresh one.
+#![expect(non_camel_case_types, reason = "the names are C's")]
+#![expect(
+    clippy::missing_safety_doc,
+    reason = "the opening page of the header says once what holds for every pointer"
+)]
+
+mod deferred;
+mod kernel;
+mod memory;
+mod middleware;
+mod request;
+mod response;
+mod route;
+mod server;
+mod status;
+mod stream;
+mod version;
+
+pub use deferred::*;
+pub use kernel::*;
+pub use memory::*;
+pub use middleware::*;
+pub use request::*;
+pub use response::*;
+pub use route::*;
+pub use server::*;
+pub use status::*;
+pub use stream::*;
+pub use version::*;

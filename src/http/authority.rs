@@ -91,10 +91,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Option<(&str, Option<u16>)>) {
-        let expected = expected.map(|(host, port)| Authority {
-            host: host.as_bytes(),
-            port,
-        });
+        let expected = expected.map(|(host, port)| Authority { host: host.as_bytes(), port });
         assert_eq!(parse(text.as_bytes()), expected, "{text:?}");
     }
 
@@ -106,10 +103,7 @@ mod tests {
         check("example.com:", Some(("example.com", None)));
         check("127.0.0.1:65535", Some(("127.0.0.1", Some(65535))));
         check("[::1]", Some(("[::1]", None)));
-        check(
-            "[::ffff:1.2.3.4]:8080",
-            Some(("[::ffff:1.2.3.4]", Some(8080))),
-        );
+        check("[::ffff:1.2.3.4]:8080", Some(("[::ffff:1.2.3.4]", Some(8080))));
         check("my_host-1.local", Some(("my_host-1.local", None)));
         check("a%41b", Some(("a%41b", None)));
         check("a!$&'()*+;=b", Some(("a!$&'()*+;=b", None)));
@@ -168,9 +162,7 @@ mod tests {
     #[test]
     fn agreement_knows_the_default_port() {
         let agree = |a: &str, b: &str| {
-            parse(a.as_bytes())
-                .unwrap()
-                .agrees_with(&parse(b.as_bytes()).unwrap(), 80)
+            parse(a.as_bytes()).unwrap().agrees_with(&parse(b.as_bytes()).unwrap(), 80)
         };
         assert!(agree("a", "A:80"));
         assert!(agree("a:", "a"));

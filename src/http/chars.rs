@@ -88,24 +88,61 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
 }
 
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES * 0x80;
+
+/// Eight bytes from `from` on, the first one lowest; `None` near the end.
+#[inline(always)]
+fn word_at(bytes: &[u8], from: usize) -> Option<u64> {
+    let word = bytes.get(from..)?.first_chunk::<8>()?;
+    Some(u64::from_le_bytes(*word))
+}
+
+/// The high bit of each byte that is a control character other than HTAB, or DEL. Exact in every
+/// byte: no sum of seven-bit numbers here carries into the next one. HTAB hits as well.
+#[inline(always)]
+fn control_hits(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    (!(low + ONES * 0x60) | (low + ONES)) & !word & HIGHS
+}
+
+/// The high bit of each byte that is not a letter or hyphen, of which nearly all names consist.
+/// Exact in every byte.
+#[inline(always)]
+fn uncommon_hits(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    let folded = low | (ONES * 0x20);
+    let letter = (folded + ONES * (0x80 - b'a' as u64)) & !(folded + ONES * (0x7f - b'z' as u64));
+    let hyphen = !((low ^ (ONES * b'-' as u64)) + !HIGHS);
+    !((letter | hyphen) & !word) & HIGHS
+}
+
+/// The index of the first byte at or after `from` that is not in [`TOKEN`], or the length.
+#[inline(always)]
+pub(super) fn end_of_token(bytes: &[u8], from: usize) -> usize {
+    let mut index = from;
+    while let Some(word) = word_at(bytes, index) {
+        let hits = uncommon_hits(word);
+        if hits == 0 {
+            index += 8;
+            continue;
+        }
+        index += (hits.trailing_zeros() / 8) as usize;
+        if !bytes.get(index).is_some_and(|&byte| is(byte, TOKEN)) {
+            return index;
+        }
+        index += 1;
+    }
+    end_of(bytes, index, TOKEN)
+}
+
 /// The index of the first byte at or after `from` that may not stand in a field value, or the
 /// length.
-///
-/// Eight bytes at a time: a byte below 0x20 or equal to 0x7f raises its own high bit. A borrow may
-/// raise bits above the lowest hit, never below it, so the lowest one is exact; a hit that is a
-/// tab is stepped over.
 #[inline(always)]
 pub(super) fn end_of_value(bytes: &[u8], from: usize) -> usize {
-    const ONES: u64 = u64::MAX / 255;
     let mut index = from;
-    loop {
-        let Some(word) = bytes.get(index..).and_then(|rest| rest.first_chunk::<8>()) else {
-            return end_of(bytes, index, VALUE);
-        };
-        let word = u64::from_le_bytes(*word);
-        let delete = word ^ (ONES * 0x7f);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let hits = (control | (delete.wrapping_sub(ONES) & !delete)) & (ONES * 0x80);
+    while let Some(word) = word_at(bytes, index) {
+        let hits = control_hits(word);
         if hits == 0 {
             index += 8;
             continue;
@@ -116,6 +153,29 @@ pub(super) fn end_of_value(bytes: &[u8], from: usize) -> usize {
         }
         index += 1;
     }
+    end_of(bytes, index, VALUE)
+}
+
+/// The `length` bytes from `from` on as a word, the first one lowest, zeros behind them; eight if
+/// `length` is more. Bytes behind the end of `bytes` are zeros too.
+#[inline(always)]
+pub(super) fn part_word(bytes: &[u8], from: usize, length: usize) -> u64 {
+    let word = match word_at(bytes, from) {
+        Some(word) => word,
+        None => {
+            let rest = bytes.get(from..).unwrap_or_default();
+            rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+        }
+    };
+    if length >= 8 { word } else { word & ((1 << (length * 8)) - 1) }
+}
+
+/// Whether `text` is `lower`, which holds lower-case letters, digits, hyphens and zeros only, in
+/// any case of letters. Of each letter the bit 0x20 is ignored, of no other byte: a carriage
+/// return with that bit would be a hyphen.
+#[inline(always)]
+pub(super) fn folds_to(text: u64, lower: u64) -> bool {
+    text | (lower >> 1 & (ONES * 0x20)) == lower
 }
 
 /// `bytes` without the spaces and tabs at both ends.
@@ -155,37 +215,28 @@ mod tests {
             let value = byte == 9 || byte == 0x20 || printable || byte >= 0x80;
             assert_eq!(is(byte, VALUE), value, "value {byte:#x}");
             assert_eq!(is(byte, QUOTED), value && byte != b'"' && byte != b'\\');
-            assert_eq!(
-                is(byte, TARGET),
-                printable && !b"\"#<>".contains(&byte),
-                "{byte:#x}"
-            );
+            assert_eq!(is(byte, TARGET), printable && !b"\"#<>".contains(&byte), "{byte:#x}");
             assert!(!is(byte, PATH) || is(byte, TARGET));
             let unsafe_in_path = b"\"#<>?[]{}|\\^`".contains(&byte);
-            assert_eq!(
-                is(byte, PATH),
-                printable && !unsafe_in_path,
-                "path {byte:#x}"
-            );
+            assert_eq!(is(byte, PATH), printable && !unsafe_in_path, "path {byte:#x}");
             assert!(!is(byte, REG_NAME) || is(byte, PATH));
         }
     }
 
-    /// The eight-byte search must stop exactly where the byte-wise one does.
+    /// The eight-byte searches must stop exactly where the byte-wise one does.
     #[test]
-    fn value_search_agrees_with_the_table() {
+    fn searches_agree_with_the_table() {
         for length in 0..40 {
             for at in 0..length {
                 for byte in 0..=255u8 {
                     let mut bytes = vec![b'x'; length];
                     bytes[at] = byte;
                     bytes[length / 2] ^= 0x80;
+                    assert_eq!(end_of_token(&bytes, 0), end_of(&bytes, 0, TOKEN));
+                    bytes[length / 2] ^= 0x80;
+                    assert_eq!(end_of_token(&bytes, 0), end_of(&bytes, 0, TOKEN));
                     let expected = end_of(&bytes, 0, VALUE);
-                    assert_eq!(
-                        end_of_value(&bytes, 0),
-                        expected,
-                        "{byte:#x} at {at}/{length}"
-                    );
+                    assert_eq!(end_of_value(&bytes, 0), expected, "{byte:#x} at {at}/{length}");
                 }
             }
         }
@@ -193,15 +244,42 @@ mod tests {
         assert_eq!(end_of_value(b"abc", 7), 7);
     }
 
+    /// Folding more than letters would let `Content\rLength` pass for a framing field.
+    #[test]
+    fn folds_letters_only() {
+        let lower = b"a-z09-tx";
+        for at in 0..8 {
+            for byte in 0..=255u8 {
+                let mut text = *b"A-Z09-TX";
+                text[at] = byte;
+                let folds = folds_to(u64::from_le_bytes(text), u64::from_le_bytes(*lower));
+                assert_eq!(folds, text.eq_ignore_ascii_case(lower), "{text:?}");
+            }
+        }
+    }
+
+    /// A name at the end of a buffer must read like one within it.
+    #[test]
+    fn words_end_where_they_should() {
+        let bytes = b"0123456789";
+        for from in 0..12 {
+            for length in 0..10 {
+                let end = (from + length.min(8)).min(bytes.len());
+                let mut expected = [0; 8];
+                let part = bytes.get(from..end).unwrap_or_default();
+                expected[..part.len()].copy_from_slice(part);
+                let word = part_word(bytes, from, length);
+                assert_eq!(word.to_le_bytes(), expected, "{length} from {from}");
+            }
+        }
+    }
+
     /// Blank-only values come out empty.
     #[test]
     fn trims_blanks_only() {
-        for (input, expected) in [
-            (&b" \ta b\t "[..], &b"a b"[..]),
-            (b" \t ", b""),
-            (b"", b""),
-            (b"\x0bx", b"\x0bx"),
-        ] {
+        for (input, expected) in
+            [(&b" \ta b\t "[..], &b"a b"[..]), (b" \t ", b""), (b"", b""), (b"\x0bx", b"\x0bx")]
+        {
             assert_eq!(trim(input), expected);
         }
     }

@@ -2,15 +2,8 @@
 #![forbid(unsafe_code)]
 
 const DAYS: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];
-const LONG_DAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const LONG_DAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
@@ -71,11 +64,7 @@ pub fn parse(text: &[u8]) -> Option<i64> {
     let (year, time) = rest.split_once(' ')?;
     let year = if long {
         let short = digits(year, 2)?;
-        if short < 70 {
-            2000 + short
-        } else {
-            1900 + short
-        }
+        if short < 70 { 2000 + short } else { 1900 + short }
     } else {
         digits(year, 4)?
     };
@@ -111,10 +100,7 @@ fn digits(text: &str, count: usize) -> Option<i64> {
 }
 
 fn seconds_of(year: i64, month: &str, day: i64, time: &str) -> Option<i64> {
-    let month = MONTHS
-        .iter()
-        .position(|name| name.as_slice() == month.as_bytes())? as i64
-        + 1;
+    let month = MONTHS.iter().position(|name| name.as_slice() == month.as_bytes())? as i64 + 1;
     let mut parts = time.split(':');
     let hour = digits(parts.next()?, 2)?;
     let minute = digits(parts.next()?, 2)?;
@@ -210,14 +196,8 @@ mod tests {
         for text in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             assert_eq!(parse(text.as_bytes()), Some(784_111_777), "{text}");
         }
-        assert_eq!(
-            parse(b"Sun Nov 16 08:49:37 1994"),
-            Some(784_111_777 + 864_000)
-        );
-        assert_eq!(
-            parse(b"Friday, 06-Nov-26 08:49:37 GMT"),
-            Some(1_793_954_977)
-        );
+        assert_eq!(parse(b"Sun Nov 16 08:49:37 1994"), Some(784_111_777 + 864_000));
+        assert_eq!(parse(b"Friday, 06-Nov-26 08:49:37 GMT"), Some(1_793_954_977));
         assert_eq!(parse(b"Sat, 31 Dec 2016 23:59:60 GMT"), Some(1_483_228_800));
         for bad in [
             "",

@@ -145,10 +145,7 @@ mod tests {
         assert_eq!(written(|out| status_line(out, 299)), "|HTTP/1.1 299 \r\n");
         assert_eq!(written(|out| field(out, b"a", b"b c")), "|a: b c\r\n");
         assert_eq!(written(|out| field(out, b"a", b"")), "|a: \r\n");
-        assert_eq!(
-            written(|out| content_length(out, 120)),
-            "|content-length: 120\r\n"
-        );
+        assert_eq!(written(|out| content_length(out, 120)), "|content-length: 120\r\n");
         let date = date_line(784_111_777);
         assert_eq!(&date, b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
     }

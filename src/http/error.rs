@@ -16,7 +16,7 @@ macro_rules! head_errors {
             pub const ALL: &'static [HeadError] = &[$(HeadError::$name,)*];
 
             /// The status that the client of a refused request gets: 400, 414, 431, 501 or 505.
-            /// For a refused response it is always 502.
+            /// An upstream's refused response makes 502, whatever this says.
             pub fn status(&self) -> u16 {
                 match self { $(HeadError::$name => $status,)* }
             }
@@ -120,10 +120,7 @@ mod tests {
     #[test]
     fn statuses_are_those_of_the_contract() {
         for error in HeadError::ALL {
-            assert!(
-                [400, 414, 431, 501, 502, 505].contains(&error.status()),
-                "{error:?}"
-            );
+            assert!([400, 414, 431, 501, 502, 505].contains(&error.status()), "{error:?}");
             let message = error.to_string();
             assert!(!message.is_empty() && !message.ends_with('.'));
         }

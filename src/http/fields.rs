@@ -30,6 +30,8 @@ pub(super) enum Phase {
     Blanks,
     /// In a field value.
     Value,
+    /// Behind the blank line.
+    Done,
 }
 
 /// The state of a parser between two calls.
@@ -44,6 +46,8 @@ pub(super) struct Scan {
     pub(super) section: usize,
     /// The name of the field whose value is being read.
     name: Span,
+    /// Which one that is.
+    known: Known,
 }
 
 /// What Transfer-Encoding says.
@@ -104,8 +108,9 @@ impl Facts {
         }
     }
 
-    /// Takes up one field. What belongs to requests only is skipped in responses.
-    #[inline(always)]
+    /// Takes up one field that decides framing or connection. What belongs to requests only is
+    /// skipped in responses.
+    #[inline]
     fn note<const REQUEST: bool>(
         &mut self,
         known: Known,
@@ -137,7 +142,6 @@ impl Facts {
             }
             _ => {}
         }
-        self.seen |= known.bit();
         Ok(())
     }
 
@@ -190,10 +194,7 @@ fn coding(value: &[u8]) -> Result<Coding, HeadError> {
         return Ok(Coding::Chunked);
     }
     let mut codings = value.rsplit(|&byte| byte == b',').map(chars::trim);
-    if !codings
-        .next()
-        .is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"))
-    {
+    if !codings.next().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked")) {
         return Err(HeadError::BadTransferEncoding);
     }
     for coding in codings {
@@ -229,16 +230,11 @@ pub(super) fn parse<const REQUEST: bool>(
     let mut position = scan.position;
     let mut mark = scan.mark;
     let mut name = scan.name;
+    let mut known = scan.known;
 
     macro_rules! partial {
         () => {{
-            *scan = Scan {
-                phase,
-                position,
-                mark,
-                section: scan.section,
-                name,
-            };
+            *scan = Scan { phase, position, mark, section: scan.section, name, known };
             return Ok(Progress::Partial);
         }};
     }
@@ -246,17 +242,19 @@ pub(super) fn parse<const REQUEST: bool>(
     loop {
         if phase == Phase::LineStart {
             match window.get(position) {
+                Some(&byte) if chars::is(byte, chars::TOKEN) => {}
                 None => partial!(),
                 Some(b'\r') => match window.get(position + 1) {
                     None => partial!(),
                     Some(b'\n') => {
                         scan.position = position + 2;
+                        scan.phase = Phase::Done;
                         return Ok(Progress::Complete);
                     }
                     Some(_) => return Err(HeadError::BareCr),
                 },
                 Some(b' ' | b'\t') => return Err(HeadError::ObsoleteFold),
-                Some(_) => {}
+                Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
             }
             if fields.len() >= usize::from(fields_max) {
                 return Err(HeadError::TooManyFields);
@@ -266,13 +264,14 @@ pub(super) fn parse<const REQUEST: bool>(
         }
 
         if phase == Phase::Name {
-            position = chars::end_of(window, position, chars::TOKEN);
+            position = chars::end_of_token(window, position);
             match window.get(position) {
                 None => partial!(),
-                Some(b':') if position > mark => {}
+                Some(b':') => {}
                 Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
             }
             name = Span::new(mark, position);
+            known = Known::from_part(window, mark, position);
             position += 1;
             phase = Phase::Blanks;
         }
@@ -290,23 +289,22 @@ pub(super) fn parse<const REQUEST: bool>(
         }
 
         position = chars::end_of_value(window, position);
-        match window.get(position) {
-            None => partial!(),
-            Some(b'\r') => match window.get(position + 1) {
-                None => partial!(),
-                Some(b'\n') => {}
-                Some(_) => return Err(HeadError::BareCr),
-            },
-            Some(&byte) => return Err(error_at(byte, HeadError::BadFieldValue)),
+        match (window.get(position), window.get(position + 1)) {
+            (Some(b'\r'), Some(b'\n')) => {}
+            (Some(b'\r'), Some(_)) => return Err(HeadError::BareCr),
+            (Some(b'\r') | None, _) => partial!(),
+            (Some(&byte), _) => return Err(error_at(byte, HeadError::BadFieldValue)),
         }
         let mut end = position;
         while end > mark && matches!(window.get(end - 1), Some(b' ' | b'\t')) {
             end -= 1;
         }
         let value = Span::new(mark, end);
-        let known = Known::from_name(name.of(window));
         fields.push(Field { name, value, known });
-        facts.note::<REQUEST>(known, value.of(window), value)?;
+        if known.is_framing() {
+            facts.note::<REQUEST>(known, value.of(window), value)?;
+        }
+        facts.seen |= known.bit();
         position += 2;
         phase = Phase::LineStart;
     }

@@ -151,13 +151,7 @@ impl BodyDecoder {
             Body::Chunked => (State::Size, 0),
             Body::UntilClose => (State::UntilClose, 0),
         };
-        BodyDecoder {
-            remaining,
-            overhead: 0,
-            trailer: 0,
-            line: 0,
-            state,
-        }
+        BodyDecoder { remaining, overhead: 0, trailer: 0, line: 0, state }
     }
 
     /// Whether the body is complete.
@@ -204,11 +198,7 @@ impl BodyDecoder {
                 }
             }
         }
-        Ok(Piece {
-            consumed: position,
-            data,
-            done: self.is_done(),
-        })
+        Ok(Piece { consumed: position, data, done: self.is_done() })
     }
 
     /// The peer has closed. Only a body that lasts until then may end so.
@@ -269,11 +259,7 @@ impl BodyDecoder {
             return Err(line_error(byte, BodyError::BadChunkSize));
         }
         self.line = 1;
-        Ok(if byte == b';' {
-            State::ExtensionStart
-        } else {
-            State::BeforeExtension
-        })
+        Ok(if byte == b';' { State::ExtensionStart } else { State::BeforeExtension })
     }
 
     /// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`: blanks are taken where
@@ -281,15 +267,9 @@ impl BodyDecoder {
     #[cold]
     fn extension(&mut self, byte: u8) -> Result<State, BodyError> {
         if byte == b'\r' {
-            let may_end = matches!(
-                self.state,
-                State::ExtensionName | State::Value | State::QuotedEnd
-            );
-            return if may_end {
-                Ok(State::SizeLf)
-            } else {
-                Err(BodyError::BadChunkExtension)
-            };
+            let may_end =
+                matches!(self.state, State::ExtensionName | State::Value | State::QuotedEnd);
+            return if may_end { Ok(State::SizeLf) } else { Err(BodyError::BadChunkExtension) };
         }
         self.line += 1;
         if self.line > CHUNK_EXTENSION_BYTES_MAX {
@@ -336,11 +316,7 @@ impl BodyDecoder {
         }
         let size = u32::try_from(self.remaining).unwrap_or(u32::MAX);
         self.overhead = self.overhead.saturating_sub(size);
-        Ok(if self.remaining == 0 {
-            State::TrailerStart
-        } else {
-            State::Data
-        })
+        Ok(if self.remaining == 0 { State::TrailerStart } else { State::Data })
     }
 
     fn trailer(&mut self, byte: u8) -> Result<State, BodyError> {
@@ -374,20 +350,12 @@ fn clamp(value: u64) -> usize {
 
 #[inline]
 fn expect_lf(byte: u8) -> Result<(), BodyError> {
-    if byte == b'\n' {
-        Ok(())
-    } else {
-        Err(BodyError::BareCr)
-    }
+    if byte == b'\n' { Ok(()) } else { Err(BodyError::BareCr) }
 }
 
 #[cold]
 fn line_error(byte: u8, other: BodyError) -> BodyError {
-    if byte == b'\n' {
-        BodyError::BareLf
-    } else {
-        other
-    }
+    if byte == b'\n' { BodyError::BareLf } else { other }
 }
 
 #[cfg(test)]

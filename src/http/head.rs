@@ -27,10 +27,7 @@ impl Span {
     #[inline(always)]
     pub(super) fn new(start: usize, end: usize) -> Span {
         // Positions are bounded by the limits, which are u32 themselves.
-        Span {
-            start: start as u32,
-            end: end as u32,
-        }
+        Span { start: start as u32, end: end as u32 }
     }
 
     /// Its bytes; empty when it does not lie within `bytes`.
@@ -141,11 +138,7 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> HeadLimits {
-        HeadLimits {
-            request_line: 8192,
-            header_section: 32768,
-            fields: 128,
-        }
+        HeadLimits { request_line: 8192, header_section: 32768, fields: 128 }
     }
 }
 
@@ -191,10 +184,7 @@ impl RequestHead {
     pub fn reset(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();
-        *self = RequestHead {
-            fields,
-            ..RequestHead::default()
-        };
+        *self = RequestHead { fields, ..RequestHead::default() };
     }
 
     /// The first field with this known name.
@@ -244,10 +234,7 @@ impl ResponseHead {
     pub fn reset(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();
-        *self = ResponseHead {
-            fields,
-            ..ResponseHead::default()
-        };
+        *self = ResponseHead { fields, ..ResponseHead::default() };
     }
 
     /// The first field with this known name.

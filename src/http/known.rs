@@ -5,6 +5,8 @@
 //! time without collisions, then one comparison.
 #![forbid(unsafe_code)]
 
+use super::chars;
+
 /// Declares [`Known`] and its table of lower-case names from one list.
 macro_rules! known {
     ($($name:ident $text:literal)*) => {
@@ -84,6 +86,9 @@ known! {
 /// A set of known names is one `u64`.
 const _: () = assert!(VARIANTS.len() <= 64);
 
+/// Bytes of the longest known name.
+const NAME_BYTES_MAX: usize = 24;
+
 const SLOTS: usize = 256;
 
 /// Mixes length, first and last byte. The bytes are folded to lower case: every known name holds
@@ -97,17 +102,30 @@ const fn slot_of(length: usize, first: u8, last: u8) -> usize {
 /// Found by trying; the table below does not compile with one that collides.
 const MULTIPLIER: u32 = 0x2437_f75b;
 
-static TABLE: [Known; SLOTS] = {
-    let mut table = [Known::Other; SLOTS];
+/// A slot of the table: a name as three words, the first byte lowest, with zeros behind its end.
+#[derive(Clone, Copy)]
+struct Slot {
+    words: [u64; NAME_BYTES_MAX / 8],
+    length: u8,
+    known: Known,
+}
+
+static TABLE: [Slot; SLOTS] = {
+    let empty = Slot { words: [0; NAME_BYTES_MAX / 8], length: 0, known: Known::Other };
+    let mut table = [empty; SLOTS];
     let mut index = 1;
     while index < NAMES.len() {
         let name = NAMES[index].as_bytes();
+        assert!(name.len() <= NAME_BYTES_MAX);
+        let mut words = [0; NAME_BYTES_MAX / 8];
+        let mut at = 0;
+        while at < name.len() {
+            words[at / 8] |= (name[at] as u64) << (at % 8 * 8);
+            at += 1;
+        }
         let slot = slot_of(name.len(), name[0], name[name.len() - 1]);
-        assert!(
-            matches!(table[slot], Known::Other),
-            "two known names share a slot"
-        );
-        table[slot] = VARIANTS[index];
+        assert!(matches!(table[slot].known, Known::Other), "two known names share a slot");
+        table[slot] = Slot { words, length: name.len() as u8, known: VARIANTS[index] };
         index += 1;
     }
     table
@@ -117,15 +135,33 @@ impl Known {
     /// The variant of a field name, in any case of letters.
     #[inline]
     pub fn from_name(name: &[u8]) -> Known {
-        let (Some(&first), Some(&last)) = (name.first(), name.last()) else {
+        Known::from_part(name, 0, name.len())
+    }
+
+    /// The same for the name that stands in `bytes` from `start` to `end`. What follows it there
+    /// lets it be read a word at a time.
+    #[inline(always)]
+    pub(super) fn from_part(bytes: &[u8], start: usize, end: usize) -> Known {
+        let length = end.saturating_sub(start);
+        let (Some(&first), Some(&last)) = (bytes.get(start), bytes.get(end.wrapping_sub(1))) else {
             return Known::Other;
         };
-        let known = TABLE[slot_of(name.len(), first, last) % SLOTS];
-        if name.eq_ignore_ascii_case(known.name().as_bytes()) {
-            known
-        } else {
-            Known::Other
+        let slot = &TABLE[slot_of(length, first, last) % SLOTS];
+        if usize::from(slot.length) != length {
+            return Known::Other;
         }
+        let mut at = 0;
+        for &lower in &slot.words {
+            if at >= length {
+                break;
+            }
+            let text = chars::part_word(bytes, start + at, length - at);
+            if !chars::folds_to(text, lower) {
+                return Known::Other;
+            }
+            at += 8;
+        }
+        slot.known
     }
 
     /// Its name in lower case; empty for [`Known::Other`].
@@ -151,10 +187,17 @@ impl Known {
         )
     }
 
-    /// Its bit in a set of known names; none for [`Known::Other`].
+    /// Whether it decides the framing of a message or the fate of its connection. These stand
+    /// first in the list.
+    #[inline(always)]
+    pub(super) fn is_framing(self) -> bool {
+        (Known::Host as u8..=Known::Expect as u8).contains(&(self as u8))
+    }
+
+    /// Its bit in a set of known names.
     #[inline(always)]
     pub(super) fn bit(self) -> u64 {
-        (1 << (self as u64)) & !1
+        1 << self as u64
     }
 }
 
@@ -180,6 +223,5 @@ mod tests {
         }
         assert_eq!(Known::from_name(b""), Known::Other);
         assert_eq!(Known::from_name(b"x"), Known::Other);
-        assert_eq!(Known::Other.bit(), 0);
     }
 }

@@ -87,15 +87,7 @@ mod tests {
             assert_eq!(method as usize, index);
             assert_eq!(Method::from_token(method.as_str().as_bytes()), method);
         }
-        for other in [
-            &b""[..],
-            b"get",
-            b"GETS",
-            b"GE",
-            b"BREW",
-            b"Post",
-            b"PATCHX",
-        ] {
+        for other in [&b""[..], b"get", b"GETS", b"GE", b"BREW", b"Post", b"PATCHX"] {
             assert_eq!(Method::from_token(other), Method::Other);
         }
         assert_eq!(Method::Other.as_str(), "");

@@ -42,10 +42,10 @@ pub fn parse_request(
             Progress::Partial => return Ok(Progress::Partial),
         }
     }
-    let end = head
-        .scan
-        .section
-        .saturating_add(limits.header_section as usize);
+    if head.scan.phase == Phase::Done {
+        return Ok(Progress::Complete);
+    }
+    let end = head.scan.section.saturating_add(limits.header_section as usize);
     let window = bytes.get(..end).unwrap_or(bytes);
     match fields::parse::<true>(
         window,
@@ -162,20 +162,12 @@ pub(super) fn parse_version(rest: &[u8]) -> Result<Option<Version>, HeadError> {
 #[cold]
 fn other_version(rest: &[u8]) -> Result<Option<Version>, HeadError> {
     for (&byte, &expected) in rest.iter().zip(b"HTTP/0.0") {
-        let fits = if expected == b'0' {
-            byte.is_ascii_digit()
-        } else {
-            byte == expected
-        };
+        let fits = if expected == b'0' { byte.is_ascii_digit() } else { byte == expected };
         if !fits {
             return Err(error_at(byte, HeadError::BadVersion));
         }
     }
-    if rest.len() >= 8 {
-        Err(HeadError::UnsupportedVersion)
-    } else {
-        Ok(None)
-    }
+    if rest.len() >= 8 { Err(HeadError::UnsupportedVersion) } else { Ok(None) }
 }
 
 /// Method and form of the target, once the line is whole.
@@ -248,11 +240,7 @@ fn check_host(bytes: &[u8], head: &mut RequestHead, is_http11: bool) -> Result<(
     if target_authority.is_empty() {
         return Ok(());
     }
-    let is_https = head
-        .target
-        .of(bytes)
-        .get(4)
-        .is_some_and(|&byte| byte != b':');
+    let is_https = head.target.of(bytes).get(4).is_some_and(|&byte| byte != b':');
     let default_port = if is_https { 443 } else { 80 };
     match authority::parse(target_authority.of(bytes)) {
         Some(other) if host.agrees_with(&other, default_port) => Ok(()),

@@ -33,10 +33,10 @@ pub fn parse_response(
             Progress::Partial => return Ok(Progress::Partial),
         }
     }
-    let end = head
-        .scan
-        .section
-        .saturating_add(limits.header_section as usize);
+    if head.scan.phase == Phase::Done {
+        return Ok(Progress::Complete);
+    }
+    let end = head.scan.section.saturating_add(limits.header_section as usize);
     let window = bytes.get(..end).unwrap_or(bytes);
     match fields::parse::<false>(
         window,

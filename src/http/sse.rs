@@ -108,8 +108,7 @@ impl SseReader {
         }
         if self.bom < BOM.len() {
             // A mark that was cut off is no mark.
-            self.line
-                .extend_from_slice(BOM.get(..self.bom).unwrap_or_default());
+            self.line.extend_from_slice(BOM.get(..self.bom).unwrap_or_default());
             self.bom = BOM.len();
         }
         let line = std::mem::take(&mut self.line);
@@ -168,8 +167,7 @@ impl SseReader {
                 }
                 Some(_) => {
                     // Not a mark after all: what came of it is text.
-                    self.line
-                        .extend_from_slice(BOM.get(..self.bom).unwrap_or_default());
+                    self.line.extend_from_slice(BOM.get(..self.bom).unwrap_or_default());
                     self.bom = BOM.len();
                 }
             }
@@ -179,15 +177,8 @@ impl SseReader {
 
     /// Refuses an event that is too large with `more` bytes in its current line.
     fn check_size(&self, more: usize) -> Result<(), SseError> {
-        let bytes = self
-            .event_bytes
-            .saturating_add(self.line.len())
-            .saturating_add(more);
-        if bytes > self.max_event_bytes {
-            Err(SseError::EventTooLarge)
-        } else {
-            Ok(())
-        }
+        let bytes = self.event_bytes.saturating_add(self.line.len()).saturating_add(more);
+        if bytes > self.max_event_bytes { Err(SseError::EventTooLarge) } else { Ok(()) }
     }
 
     /// Interprets the line at `range` of `input`. Its data is lent through `direct` as long as it
@@ -233,8 +224,7 @@ impl SseReader {
     /// Copies lent data before the input it lies in goes away.
     fn keep(&mut self, direct: Direct, input: &[u8]) {
         if let Some(range) = direct {
-            self.data
-                .extend_from_slice(input.get(range).unwrap_or_default());
+            self.data.extend_from_slice(input.get(range).unwrap_or_default());
             self.data.push(b'\n');
         }
     }
@@ -246,12 +236,7 @@ impl SseReader {
                 Some(range) => input.get(range).unwrap_or_default(),
                 None => self.data.strip_suffix(b"\n").unwrap_or_default(),
             };
-            on_event(SseEvent {
-                event: &self.event,
-                data,
-                id: &self.id,
-                retry: self.retry,
-            });
+            on_event(SseEvent { event: &self.event, data, id: &self.id, retry: self.retry });
             self.retry = None;
         }
         self.event.clear();
@@ -267,10 +252,7 @@ pub fn write_event(out: &mut Vec<u8>, event: Option<&str>, data: &[u8]) {
     out.reserve(data.len() + 8);
     if let Some(name) = event {
         out.extend_from_slice(b"event: ");
-        out.extend(
-            name.bytes()
-                .filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)),
-        );
+        out.extend(name.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
         out.push(b'\n');
     }
     let mut rest = data;

@@ -39,11 +39,7 @@ impl Target {
     /// The decoded, normalized path. `bytes` are those that were resolved.
     #[inline]
     pub fn path<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
-        if self.is_decoded {
-            &self.decoded
-        } else {
-            self.path.of(bytes)
-        }
+        if self.is_decoded { &self.decoded } else { self.path.of(bytes) }
     }
 
     /// The path as sent; empty when an absolute target has none.
@@ -74,10 +70,7 @@ pub fn resolve(head: &RequestHead, bytes: &[u8], target: &mut Target) -> Result<
         TargetForm::Absolute => head.authority.end,
         TargetForm::Origin | TargetForm::Asterisk => head.target.start,
     };
-    let whole = Span {
-        start,
-        end: head.target.end,
-    };
+    let whole = Span { start, end: head.target.end };
     let text = whole.of(bytes);
     let mark = match head.target_form {
         TargetForm::Asterisk => None,
@@ -86,14 +79,8 @@ pub fn resolve(head: &RequestHead, bytes: &[u8], target: &mut Target) -> Result<
     target.has_query = mark.is_some();
     let path_length = mark.unwrap_or(text.len());
     let path_end = start + path_length as u32;
-    target.path = Span {
-        start,
-        end: path_end,
-    };
-    target.query = Span {
-        start: (path_end + 1).min(whole.end),
-        end: whole.end,
-    };
+    target.path = Span { start, end: path_end };
+    target.query = Span { start: (path_end + 1).min(whole.end), end: whole.end };
     target.is_decoded = false;
     let path = target.path.of(bytes);
     if is_plain(path) || head.target_form == TargetForm::Asterisk {

@@ -43,11 +43,7 @@ pub(crate) fn mutate(random: &mut Random, bytes: &[u8], dictionary: &[&[u8]]) ->
             }
             _ => {
                 let piece = dictionary[random.below(dictionary.len())];
-                let end = if random.below(2) == 0 {
-                    at
-                } else {
-                    (at + piece.len()).min(out.len())
-                };
+                let end = if random.below(2) == 0 { at } else { (at + piece.len()).min(out.len()) };
                 out.splice(at..end, piece.iter().copied());
             }
         }

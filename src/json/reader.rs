@@ -140,7 +140,12 @@ impl<'a> Reader<'a> {
             self.position = end_of_plain(self.json, self.position);
             match self.peek() {
                 Some(b'"') => break,
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => match self.json.get(self.position + 1) {
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                        self.position += 2;
+                    }
+                    _ => self.unicode_escape()?,
+                },
                 Some(_) => return Err(self.error("a control character must be escaped")),
                 None => return Err(self.error("the string does not end")),
             }
@@ -154,30 +159,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// An escape; two of them for a pair of surrogates.
+    /// An escape of four hexadecimal digits; two of them for a pair of surrogates.
     #[cold]
-    fn escape(&mut self) -> Result<(), JsonError> {
+    fn unicode_escape(&mut self) -> Result<(), JsonError> {
         let rest = self.json.get(self.position + 1..).unwrap_or_default();
-        match rest {
-            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {
-                self.position += 2;
-                return Ok(());
-            }
-            [b'u', rest @ ..] => match hex_unit(rest) {
-                Some((0xd800..=0xdbff, rest)) => {
-                    let low = rest.strip_prefix(b"\\u").and_then(hex_unit);
-                    if let Some((0xdc00..=0xdfff, _)) = low {
-                        self.position += 12;
-                        return Ok(());
-                    }
-                }
-                Some((0xdc00..=0xdfff, _)) | None => {}
-                Some(_) => {
-                    self.position += 6;
+        match rest.strip_prefix(b"u").and_then(hex_unit) {
+            Some((0xd800..=0xdbff, rest)) => {
+                let low = rest.strip_prefix(b"\\u").and_then(hex_unit);
+                if let Some((0xdc00..=0xdfff, _)) = low {
+                    self.position += 12;
                     return Ok(());
                 }
-            },
-            _ => {}
+            }
+            Some((0xdc00..=0xdfff, _)) | None => {}
+            Some(_) => {
+                self.position += 6;
+                return Ok(());
+            }
         }
         Err(self.error("the escape is not valid"))
     }

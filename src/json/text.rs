@@ -76,31 +76,62 @@ pub fn escape_into(out: &mut Vec<u8>, text: &str) {
 
 const ONES: u64 = u64::MAX / 255;
 const HIGHS: u64 = ONES * 0x80;
+const BLOCK: usize = 64;
 
 /// The index of the first quote, backslash or control character at or after `from`, or the
-/// length. Eight bytes at a time; a borrow raises bits above the lowest hit only, so that one is
-/// exact.
+/// length.
 #[inline(always)]
 pub(super) fn end_of_plain(bytes: &[u8], from: usize) -> usize {
     let mut index = from;
-    while let Some(word) = bytes.get(index..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*word);
-        let quote = word ^ (ONES * b'"' as u64);
-        let backslash = word ^ (ONES * b'\\' as u64);
-        let hits = ((word.wrapping_sub(ONES * 0x20) & !word)
-            | (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash))
-            & HIGHS;
-        if hits != 0 {
-            return index + (hits.trailing_zeros() / 8) as usize;
+    loop {
+        // Four words decide about keys and other short runs.
+        for _ in 0..4 {
+            let Some(word) = bytes.get(index..).and_then(|rest| rest.first_chunk::<8>()) else {
+                return end_of_plain_bytes(bytes, index);
+            };
+            let hits = plain_hits(u64::from_le_bytes(*word));
+            if hits != 0 {
+                return index + (hits.trailing_zeros() / 8) as usize;
+            }
+            index += 8;
         }
-        index += 8;
+        index = skip_plain_blocks(bytes, index);
     }
-    while let Some(&byte) = bytes.get(index) {
-        if byte < 0x20 || byte == b'"' || byte == b'\\' {
+}
+
+/// The high bit of each byte that ends a run of plain text. A borrow raises bits above the lowest
+/// hit only, so that one is exact.
+#[inline(always)]
+fn plain_hits(word: u64) -> u64 {
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    ((word.wrapping_sub(ONES * 0x20) & !word)
+        | (quote.wrapping_sub(ONES) & !quote)
+        | (backslash.wrapping_sub(ONES) & !backslash))
+        & HIGHS
+}
+
+#[inline(always)]
+fn ends_plain(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+/// Skips blocks without such a byte. Whether a block has one, not where, is what compilers turn
+/// into vector code.
+#[inline]
+fn skip_plain_blocks(bytes: &[u8], from: usize) -> usize {
+    let mut index = from;
+    while let Some(block) = bytes.get(index..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
+        if block.iter().fold(false, |ends, &byte| ends | ends_plain(byte)) {
             break;
         }
-        index += 1;
+        index += BLOCK;
     }
     index
+}
+
+/// Byte by byte, for the last few.
+fn end_of_plain_bytes(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    from + rest.iter().position(|&byte| ends_plain(byte)).unwrap_or(rest.len())
 }

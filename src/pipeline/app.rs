@@ -6,7 +6,8 @@ use crate::ai::router::Router;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware};
 use crate::pipeline::auth::Guard;
-use crate::pipeline::complete::{self, Provider};
+use crate::pipeline::complete;
+use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
 
 /// A route of the host program.
@@ -69,7 +70,7 @@ pub struct App {
     /// From a model's name to its providers.
     pub router: Arc<Router>,
     /// What stands behind the router's targets, in the same order.
-    pub providers: Arc<[Provider]>,
+    pub providers: Arc<[Arc<Provider>]>,
     /// When the configuration was taken up, Unix seconds: the age of its models.
     pub created: i64,
     /// The running server.
@@ -100,7 +101,7 @@ impl App {
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
-            providers: complete::providers(config),
+            providers: provider::providers(config)?,
             created: status.unix_seconds(),
             status,
         })

@@ -62,7 +62,7 @@ fn card() -> &'static str {
         "{\"name\":\"neurohttp\",\"version\":\"",
         env!("CARGO_PKG_VERSION"),
         "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/v1/chat\",\"/v1/chat/completions\",",
-        "\"/v1/models\"]}"
+        "\"/v1/completions\",\"/v1/embeddings\",\"/v1/models\"]}"
     )
 }
 
@@ -80,6 +80,8 @@ pub(super) fn table() -> &'static Table<Builtin> {
             ("GET", "/v1/models/*id", Builtin::Model),
             ("POST", "/v1/chat", Builtin::Ai(Dialect::NativeChat)),
             ("POST", "/v1/chat/completions", Builtin::Ai(Dialect::OpenAiChat)),
+            ("POST", "/v1/completions", Builtin::Ai(Dialect::OpenAiCompletions)),
+            ("POST", "/v1/embeddings", Builtin::Ai(Dialect::OpenAiEmbeddings)),
         ] {
             let added = table.insert(method, pattern, builtin);
             debug_assert!(added.is_ok(), "{pattern}");

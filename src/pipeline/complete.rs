@@ -2,37 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{App, Pull, Step, answer};
-use crate::ai::chat;
-use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
-use crate::ai::provider::echo::{self, EchoGenerator};
+use super::call::{Asked, Call};
+use super::{App, Step, answer};
+use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::router::{self, HashOn, Router, RouterBuilder, Strategy};
-use crate::ai::scan::{self, Scan};
+use crate::ai::scan;
 use crate::base::error::Failure;
-use crate::config::Config;
-use crate::config::kinds;
-use crate::exchange::{Exchange, Taken};
-
-/// A provider as the relay needs it.
-pub struct Provider {
-    /// Its configured name.
-    pub name: String,
-    /// Answers inside the process.
-    pub is_echo: bool,
-}
-
-/// The providers of a configuration, in its order.
-pub(super) fn providers(config: &Config) -> Arc<[Provider]> {
-    config
-        .provider
-        .iter()
-        .map(|provider| Provider {
-            name: provider.name.clone(),
-            is_echo: kinds::find(&provider.kind)
-                .is_some_and(|kind| kind.dialect == kinds::Dialect::Echo),
-        })
-        .collect()
-}
+use crate::config::{Config, kinds};
+use crate::exchange::Exchange;
 
 /// The router that a configuration asks for.
 ///
@@ -93,83 +70,41 @@ fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Ste
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
-    let Some(target) = plan.targets.first() else {
-        return Err(Failure::new(503, "the model has no targets").code("no_target"));
-    };
-    let provider = &app.providers[target.provider];
     let meta = Meta {
-        id: answer_id(dialect, exchange),
+        id: answer_id(dialect, exchange.request.id_text()),
         model: plan.model.clone(),
         created: app.status.unix_seconds(),
     };
-    mark(exchange, &provider.name, &plan.model);
-    local(exchange, dialect, &scan, meta)
+    let asked = Asked::Request(Arc::clone(&exchange.request));
+    Ok(Step::Call(Box::new(Call::new(asked, dialect, scan, plan, meta))))
 }
 
-/// Answers inside the process.
-fn local(
-    exchange: &mut Exchange,
-    dialect: Dialect,
-    scan: &Scan,
-    meta: Meta,
-) -> Result<Step, Failure> {
-    let request = dialect.decode_request(exchange.request.body())?;
-    if scan.stream {
-        stream_head(exchange);
-        return Ok(Step::Pull(Box::new(EchoPull {
-            generator: echo::generate(&request),
-            encoder: dialect.stream_encoder(meta, request.include_usage),
-        })));
+/// A call of the host program: an OpenAI chat request. `stream` counts, whatever the JSON says.
+///
+/// # Errors
+/// What an HTTP client would be told.
+pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call, Failure> {
+    let scan = scan::scan(body)?;
+    let body = scan::set_stream(body, &scan, stream);
+    let mut scan = scan::scan(&body)?;
+    let mut body = body;
+    if stream && !scan.include_usage {
+        let patch = scan::Patch { model: None, include_usage: true };
+        body = scan::patch(&body, &scan, &patch);
+        scan = scan::scan(&body)?;
     }
-    let reply: chat::Reply = echo::reply(&request);
-    exchange.response.status = 200;
-    exchange.response.headers.push(b"Content-Type", b"application/json");
-    dialect.encode_reply(&reply, &meta, &mut exchange.response.body);
-    Ok(Step::Respond)
-}
-
-/// The head of a streamed answer. Proxies in front of us must not collect it.
-fn stream_head(exchange: &mut Exchange) {
-    let response = &mut exchange.response;
-    response.status = 200;
-    response.headers.push(b"Content-Type", b"text/event-stream");
-    response.headers.push(b"Cache-Control", b"no-cache");
-    response.headers.push(b"X-Accel-Buffering", b"no");
-}
-
-/// Says who has answered. Names that could split the head are left out.
-fn mark(exchange: &mut Exchange, provider: &str, model: &str) {
-    let response = &mut exchange.response;
-    response.headers.push(b"x-neurohttp-cache", b"bypass");
-    drop(response.set_header(b"x-neurohttp-provider", provider.as_bytes()));
-    drop(response.set_header(b"x-neurohttp-model", model.as_bytes()));
+    let plan = app.router.resolve(scan.model.as_deref())?;
+    let meta = Meta {
+        id: answer_id(Dialect::OpenAiChat, id),
+        model: plan.model.clone(),
+        created: app.status.unix_seconds(),
+    };
+    Ok(Call::new(Asked::Bytes(body.into()), Dialect::OpenAiChat, scan, plan, meta))
 }
 
 /// The answer's id: letters and digits of the request's.
-fn answer_id(dialect: Dialect, exchange: &Exchange) -> String {
-    let id = exchange.request.id_text().chars().filter(char::is_ascii_alphanumeric);
-    dialect.id_prefix().chars().chain(id).collect()
-}
-
-/// An echo as the body of a stream.
-struct EchoPull {
-    generator: EchoGenerator,
-    encoder: Box<dyn StreamEncoder>,
-}
-
-impl Pull for EchoPull {
-    fn pull(&mut self, out: &mut Vec<u8>, bytes_wanted: usize) -> Taken {
-        while out.len() < bytes_wanted {
-            match self.generator.next() {
-                Some(delta) => self.encoder.event(&delta, out),
-                None => {
-                    self.encoder.finish(out);
-                    return Taken::End;
-                }
-            }
-        }
-        Taken::More
-    }
+fn answer_id(dialect: Dialect, id: &str) -> String {
+    dialect.id_prefix().chars().chain(id.chars().filter(char::is_ascii_alphanumeric)).collect()
 }
 
 /// `GET /v1/models`

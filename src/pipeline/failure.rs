@@ -32,3 +32,17 @@ pub fn answer(exchange: &mut Exchange, failure: &Failure) {
     response.body.clear();
     dialect.encode_failure(failure, &mut response.body);
 }
+
+/// Fills the response of a call that has failed. What an upstream said in the client's own dialect
+/// stands in the response already and passes as it is.
+pub fn answer_failed_call(exchange: &mut Exchange, failure: &Failure) {
+    let response = &mut exchange.response;
+    if response.status != failure.status || response.body.is_empty() {
+        answer(exchange, failure);
+        return;
+    }
+    if let Some(seconds) = failure.retry_after_s {
+        response.headers.remove(b"retry-after");
+        response.headers.push(b"Retry-After", seconds.to_string().as_bytes());
+    }
+}

@@ -12,8 +12,10 @@
 mod app;
 mod auth;
 mod builtin;
+mod call;
 mod complete;
 mod failure;
+mod provider;
 
 use crate::base::error::Failure;
 use crate::exchange::{Exchange, Flow, Pending, Request, Taken};
@@ -23,8 +25,10 @@ use crate::route::{Allowed, Found, Params};
 
 pub use app::{App, HostRoute, Settings, Status};
 pub use builtin::Builtin;
-pub use complete::Provider;
-pub use failure::{answer, dialect_of};
+pub use call::{AfterHead, Attempt, Call, Inbound, Outgoing, cut_off};
+pub use complete::host_call;
+pub use failure::{answer, answer_failed_call, dialect_of};
+pub use provider::{BaseUrl, Provider, Proxy};
 
 /// What a request's method and target lead to.
 #[derive(Default)]
@@ -59,8 +63,8 @@ pub enum Step {
     Later,
     /// The rest may block: call [`run`] again on the blocking pool, with `may_block`.
     Block,
-    /// The response is a head; the body is pulled out of this.
-    Pull(Box<dyn Pull>),
+    /// A model is asked.
+    Call(Box<Call>),
 }
 
 /// A body that is made piece by piece as the client takes it.
@@ -151,8 +155,7 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
 /// The answer is complete: lets the middleware after it edit it. Called once for every answer to
 /// a parsed request, on the loop.
 pub fn finish(app: &App, exchange: &mut Exchange) {
-    // From here on nothing can be deferred any more.
-    exchange.pending = Pending::Deferred;
+    exchange.pending = Pending::Finishing;
     for middleware in app.after.iter().rev() {
         match middleware.pass(exchange) {
             Flow::Next => {}
@@ -226,7 +229,7 @@ fn not_allowed(exchange: &mut Exchange, allowed: &Allowed) {
 fn answered(exchange: &mut Exchange) -> Step {
     match exchange.pending {
         Pending::Nothing => Step::Respond,
-        Pending::Deferred | Pending::Stream => Step::Later,
+        Pending::Deferred | Pending::Stream | Pending::Finishing => Step::Later,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::base::timer::TimerId;
+use super::deadline::Deadline;
+use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, RequestHead};
@@ -14,11 +15,7 @@ use std::sync::Arc;
 pub(super) struct Conn {
     pub(super) fd: OwnedFd,
     pub(super) peer: Peer,
-    /// When the connection is looked at again at the latest, monotonic milliseconds. The wheel's
-    /// timer may stand earlier: then it is armed anew when it fires.
-    pub(super) deadline_ms: u64,
-    pub(super) armed_ms: u64,
-    pub(super) timer: Option<TimerId>,
+    pub(super) deadline: Deadline,
     pub(super) requests: u32,
     /// The kernel may hold unread bytes: the edge has been seen and not been read dry.
     pub(super) is_readable: bool,
@@ -35,9 +32,7 @@ impl Conn {
         Conn {
             fd,
             peer,
-            deadline_ms: u64::MAX,
-            armed_ms: u64::MAX,
-            timer: None,
+            deadline: Deadline::default(),
             requests: 0,
             is_readable: false,
             peer_ended: false,
@@ -69,6 +64,8 @@ pub(super) enum Source {
     None,
     Queue(Arc<StreamQueue>),
     Pull(Box<dyn Pull>),
+    /// A call of this worker pushes it.
+    Call,
 }
 
 /// What a connection borrows from its worker.
@@ -96,6 +93,8 @@ pub(super) struct Active {
     pub(super) is_ai: bool,
     pub(super) drained_bytes: u64,
     pub(super) source: Source,
+    /// The call that answers the exchange.
+    pub(super) call: Option<Key>,
     /// The streamed body is in chunks; else the connection's end ends it.
     pub(super) is_chunked: bool,
     /// The answer goes out without its body (HEAD).
@@ -130,6 +129,7 @@ impl Default for Active {
             is_ai: false,
             drained_bytes: 0,
             source: Source::None,
+            call: None,
             is_chunked: false,
             is_bodiless: false,
             hangs_on_client: false,
@@ -173,6 +173,7 @@ impl Active {
         self.is_ai = false;
         self.drained_bytes = 0;
         self.source = Source::None;
+        self.call = None;
         self.is_chunked = false;
         self.is_bodiless = false;
         self.hangs_on_client = false;

@@ -1,7 +1,9 @@
 //! What the workers of one server share.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -39,7 +41,13 @@ pub(super) struct Core {
     pub(super) pool: Pool,
     connections_max: u64,
     pub(super) drain_ms: u64,
+    /// How to speak TLS with the providers that want it, by their id.
+    tls: OnceLock<HashMap<u64, Arc<rustls::ClientConfig>>>,
     ai_bytes: AtomicU64,
+    /// How many of the workers run: all, or one that the host drives.
+    worker_count: AtomicUsize,
+    /// The thread that drives the loop of an attached server.
+    polling_thread: Mutex<Option<ThreadId>>,
     ended: Mutex<usize>,
     all_ended: Condvar,
     started_us: u64,
@@ -55,6 +63,7 @@ impl Core {
             0 => 4 * proc::processors(),
             threads => threads,
         };
+        let count = workers.len();
         Core {
             state: AtomicU8::new(NEW),
             version: AtomicU64::new(0),
@@ -64,7 +73,10 @@ impl Core {
             pool: Pool::new(threads as usize, config.server.blocking_queue as usize, dispatch),
             connections_max: u64::from(config.server.max_connections),
             drain_ms: u64::from(config.timeouts.drain),
+            tls: OnceLock::new(),
             ai_bytes: AtomicU64::new(0),
+            worker_count: AtomicUsize::new(count),
+            polling_thread: Mutex::new(None),
             ended: Mutex::new(0),
             all_ended: Condvar::new(),
             started_us: clock::monotonic_us(),
@@ -120,8 +132,32 @@ impl Core {
         result
     }
 
-    pub(super) fn set_first(&self, app: App) {
+    pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {
         *self.app.lock() = Some(Arc::new(app));
+        drop(self.tls.set(tls));
+    }
+
+    pub(super) fn tls_of(&self, provider: u64) -> Option<&Arc<rustls::ClientConfig>> {
+        self.tls.get()?.get(&provider)
+    }
+
+    pub(super) fn worker_count(&self) -> usize {
+        // Relaxed: written once, before anything runs.
+        self.worker_count.load(Ordering::Relaxed)
+    }
+
+    /// The host drives one loop itself.
+    pub(super) fn set_attached(&self) {
+        self.worker_count.store(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_polling_thread(&self) {
+        *self.polling_thread.lock() = Some(std::thread::current().id());
+    }
+
+    /// Whether the calling thread drives the loop of an attached server.
+    pub(super) fn is_polling_thread(&self) -> bool {
+        *self.polling_thread.lock() == Some(std::thread::current().id())
     }
 
     pub(super) fn listeners(&self) -> &[Listener] {
@@ -145,7 +181,7 @@ impl Core {
     /// A worker with clearly fewer connections than this one. Long streams make an even hand-out
     /// uneven; a small lead is not worth a message.
     pub(super) fn less_loaded(&self, own: usize) -> Option<&Mailbox> {
-        if self.workers.len() < 2 {
+        if self.worker_count() < 2 {
             return None;
         }
         let load = |worker: &WorkerHandle| worker.stats.connections.get();
@@ -185,12 +221,12 @@ impl Core {
     pub(super) fn wait(&self, timeout: Option<Duration>) -> bool {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut ended = self.ended.lock();
-        while *ended < self.workers.len() {
+        while *ended < self.worker_count() {
             match deadline {
                 None => self.all_ended.wait(&mut ended),
                 Some(deadline) => {
                     if self.all_ended.wait_until(&mut ended, deadline).timed_out() {
-                        return *ended >= self.workers.len();
+                        return *ended >= self.worker_count();
                     }
                 }
             }
@@ -245,6 +281,13 @@ impl Status for Core {
             "streams": sum(|s| s.streams.get()),
             "cancelled": sum(|s| s.cancelled.get()),
             "timeouts": sum(|s| s.timeouts.get()),
+            "calls": {
+                "started": sum(|s| s.calls.get()),
+                "failed": sum(|s| s.call_failures.get()),
+                "cancelled": sum(|s| s.calls_cancelled.get()),
+                "prompt_tokens": sum(|s| s.prompt_tokens.get()),
+                "completion_tokens": sum(|s| s.completion_tokens.get()),
+            },
             "connections": { "active": self.connections(), "accepted": sum(|s| s.accepted.get()) },
             "bytes": {
                 "received": sum(|s| s.bytes_received.get()),

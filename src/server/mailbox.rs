@@ -6,13 +6,16 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::host::HostCall;
+use crate::base::slab::Key;
 use crate::exchange::{Exchange, Owner, Peer, StreamQueue, Ticket};
-use crate::pipeline::Step;
+use crate::pipeline::{Call, Step};
 use crate::sys::wake::Wake;
 
 /// What other threads tell a worker.
@@ -27,6 +30,14 @@ pub(super) enum Message {
     StreamStarted(Ticket, Box<Exchange>, Arc<StreamQueue>),
     /// A stream has bytes or has ended.
     StreamReady(Ticket),
+    /// A name was looked up: host, port, what was found.
+    Resolved(String, u16, Result<Arc<[SocketAddr]>, String>),
+    /// The host program calls a model.
+    HostStart(Box<Call>, Arc<HostCall>),
+    /// A host call has room again.
+    HostReady(Key),
+    /// A host call was cancelled.
+    HostCancel(Key),
 }
 
 /// The sending side; shared.
@@ -63,16 +74,16 @@ impl Mailbox {
         std::ptr::from_ref(self).addr()
     }
 
-    pub(super) fn post(&self, message: Message) {
-        // A worker that has ended drops its receiver; then the message is dropped here, and with
-        // it whatever it owns.
+    /// False when the worker has ended; the message is dropped then, and with it what it owns.
+    pub(super) fn post(&self, message: Message) -> bool {
         if self.sender.send(message).is_err() {
-            return;
+            return false;
         }
         // SeqCst: the swap must not move before the send, or the worker could look too early.
         if !self.told.swap(true, Ordering::SeqCst) && !self.is_loop_thread() {
             self.wake.wake();
         }
+        true
     }
 
     /// Makes the loop turn. Async-signal-safe.

@@ -3,16 +3,26 @@
 //! States go one way: new → running → draining → stopped. Nothing here is global: any number of
 //! servers live in one process.
 
+mod call;
+pub mod client;
 mod conn;
 mod core;
+mod deadline;
+mod host;
 mod listener;
 mod log;
 mod mailbox;
 mod pool;
+mod resolve;
 mod serve;
 mod stats;
+mod tls;
+mod transport;
+mod upstream;
 mod worker;
 
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{Builder, JoinHandle, ThreadId};
@@ -28,6 +38,7 @@ use crate::exchange::{Handler, Middleware};
 use crate::pipeline::{App, HostRoute, Status};
 use crate::route::RouteError;
 use crate::sys::proc;
+use crate::sys::timerfd::TimerFd;
 use mailbox::{Mailbox, Message};
 use worker::Worker;
 
@@ -43,6 +54,12 @@ pub struct Setup {
     pub log: Option<Arc<dyn LogSink>>,
 }
 
+/// A loop that the host drives.
+struct Attached {
+    worker: Box<Worker>,
+    timer: TimerFd,
+}
+
 /// A server.
 pub struct Server {
     core: Arc<Core>,
@@ -50,6 +67,8 @@ pub struct Server {
     dispatch: tracing::Dispatch,
     /// What the workers are built with at the start.
     seats: Mutex<Vec<(Arc<Mailbox>, Receiver<Message>)>>,
+    /// The loop that the host drives.
+    attached: Mutex<Option<Attached>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     thread_ids: Mutex<Vec<ThreadId>>,
 }
@@ -62,6 +81,9 @@ impl Server {
     /// or the system gives no descriptors.
     pub fn new(config: Config, setup: Setup) -> Result<Server, Error> {
         let dispatch = log::dispatch(&config.log, setup.log)?;
+        if !setup.no_builtins {
+            config.exposure_check()?;
+        }
         let count = match config.server.workers {
             0 => proc::processors(),
             count => count,
@@ -77,12 +99,22 @@ impl Server {
         let status = Arc::clone(&core) as Arc<dyn Status>;
         let app = App::new(&config, !setup.no_builtins, status)
             .map_err(|message| Error::new(ErrorKind::Config, message))?;
-        core.set_first(app);
+        let mut configs = HashMap::new();
+        for provider in app.providers.iter().filter(|provider| provider.base.is_tls) {
+            let config =
+                tracing::dispatcher::with_default(&dispatch, || tls::client_config(provider));
+            let config = config.map_err(|message| {
+                Error::new(ErrorKind::Config, format!("provider {}: {message}", provider.name))
+            })?;
+            configs.insert(provider.id, config);
+        }
+        core.set_first(app, configs);
         Ok(Server {
             core,
             config,
             dispatch,
             seats: Mutex::new(seats),
+            attached: Mutex::default(),
             threads: Mutex::default(),
             thread_ids: Mutex::default(),
         })
@@ -113,6 +145,80 @@ impl Server {
         if !self.core.advance(NEW, RUNNING) {
             return Err(Error::new(ErrorKind::State, "the server was started before"));
         }
+        self.announce();
+        for (index, (mailbox, receiver)) in seats.drain(..).enumerate() {
+            if let Err(error) = self.start_worker(index, mailbox, receiver) {
+                self.core.cut();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Listens, without threads: the host calls [`Server::poll`] whenever the descriptor returned
+    /// is readable. The descriptor stays the server's.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn attach(&self) -> Result<RawFd, Error> {
+        let mut seats = self.seats.lock();
+        if self.core.state() != NEW || seats.is_empty() {
+            return Err(Error::new(ErrorKind::State, "the server was started before"));
+        }
+        let listeners = listener::open(&self.config)?;
+        self.core.set_listeners(listeners);
+        self.core.set_attached();
+        let (mailbox, receiver) = seats.swap_remove(0);
+        seats.clear();
+        let made = self.with_log(|| {
+            let worker = Worker::new(Arc::clone(&self.core), 0, mailbox, receiver)?;
+            let timer = TimerFd::new()?;
+            worker.watch_timer(timer.as_raw_fd())?;
+            timer.arm(Some(0));
+            Ok((worker, timer))
+        });
+        let (worker, timer) = made.map_err(io_error)?;
+        let fd = worker.epoll_fd();
+        self.core.advance(NEW, RUNNING);
+        self.announce();
+        *self.attached.lock() = Some(Attached { worker: Box::new(worker), timer });
+        Ok(fd)
+    }
+
+    /// Handles what is due, waiting for it at most `timeout`; returns how many events it handled.
+    ///
+    /// # Errors
+    /// `State` when the server is not attached or another thread polls it at the same time,
+    /// `Closed` once it is stopped and drained.
+    pub fn poll(&self, timeout: Option<Duration>) -> Result<usize, Error> {
+        let Some(mut attached) = self.attached.try_lock() else {
+            return Err(Error::new(ErrorKind::State, "another thread polls the server"));
+        };
+        let Some(Attached { worker, timer }) = attached.as_mut() else {
+            return Err(match self.core.state() {
+                STOPPED => Error::new(ErrorKind::Closed, "the server has stopped"),
+                _ => Error::new(ErrorKind::State, "the server is not attached"),
+            });
+        };
+        self.core.set_polling_thread();
+        let wait_ms = timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
+        let turned = self.with_log(|| worker.turn_for_host(wait_ms));
+        match turned {
+            Some(handled) => {
+                timer.arm(worker.next_in_ms());
+                Ok(handled)
+            }
+            None => {
+                self.with_log(|| worker.end_for_host());
+                *attached = None;
+                self.core.worker_ended();
+                self.core.cut();
+                Err(Error::new(ErrorKind::Closed, "the server has stopped"))
+            }
+        }
+    }
+
+    fn announce(&self) {
         self.with_log(|| {
             for note in &self.config.notes {
                 tracing::warn!("{note}");
@@ -121,13 +227,6 @@ impl Server {
                 tracing::info!("listening on {listener}");
             }
         });
-        for (index, (mailbox, receiver)) in seats.drain(..).enumerate() {
-            if let Err(error) = self.start_worker(index, mailbox, receiver) {
-                self.core.cut();
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 
     fn start_worker(
@@ -195,6 +294,13 @@ impl Server {
             return false;
         }
         self.core.cut();
+        // An attached loop ends here: nobody polls it any more.
+        if let Some(mut attached) = self.attached.try_lock()
+            && let Some(Attached { mut worker, .. }) = attached.take()
+        {
+            self.with_log(|| worker.end_for_host());
+            self.core.worker_ended();
+        }
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A worker that panicked has said so; there is nothing left to do for it.
             drop(thread.join());
@@ -270,7 +376,9 @@ impl Server {
     /// Whether the calling thread is one of this server's workers or of its blocking pool.
     pub fn is_own_thread(&self) -> bool {
         let own = std::thread::current().id();
-        self.thread_ids.lock().contains(&own) || self.core.pool.is_own_thread()
+        self.thread_ids.lock().contains(&own)
+            || self.core.pool.is_own_thread()
+            || self.core.is_polling_thread() && self.core.state() != STOPPED
     }
 
     /// Whether it has been told to stop.

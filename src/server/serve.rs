@@ -3,9 +3,9 @@
 use std::io::ErrorKind as Io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 
+use super::call::Sink;
 use super::conn::{Active, Phase, Source};
 use super::mailbox::Message;
 use super::worker::Worker;
@@ -13,13 +13,13 @@ use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
-use crate::exchange::{Exchange, Pending, StreamQueue, Taken, Ticket};
+use crate::exchange::{Exchange, Pending, Response, StreamQueue, Taken, Ticket};
 use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{self, Body, Expect, HeadError, HeadLimits, Progress, Version};
 use crate::http::method::Method;
 use crate::http::target;
-use crate::pipeline::{self, Step};
+use crate::pipeline::{self, Pull, Step};
 use crate::sys::{epoll, socket};
 
 /// Whether the connection can be driven further in this turn.
@@ -287,7 +287,7 @@ impl Worker {
             return;
         }
         let deadline_ms = self.now_ms + self.app.settings.header_ms;
-        if self.conns.get(key).is_some_and(|conn| conn.deadline_ms > deadline_ms) {
+        if self.conns.get(key).is_some_and(|conn| conn.deadline.at_ms() > deadline_ms) {
             self.set_deadline(key, deadline_ms);
         }
     }
@@ -442,7 +442,7 @@ impl Worker {
     /// Takes a complete request through the pipeline.
     fn answer_request(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(exchange) = &mut active.exchange else { return };
-        let app = Rc::clone(&self.app);
+        let app = Arc::clone(&self.app);
         let matched = &active.matched;
         // A handler in Rust may panic; what it left behind is thrown away with the response.
         let step = catch_unwind(AssertUnwindSafe(|| pipeline::run(&app, exchange, matched, false)));
@@ -456,9 +456,11 @@ impl Worker {
             Step::Respond => self.respond(key, fd, active),
             Step::Later => self.wait_for_answer(key, active),
             Step::Block => self.send_to_pool(key, fd, active),
-            Step::Pull(pull) => {
-                active.source = Source::Pull(pull);
-                self.begin_stream(key, fd, active);
+            Step::Call(call) => {
+                let ticket = Ticket { place: key.0, serial: active.serial };
+                self.starting.push_back((call, Sink::Conn(ticket)));
+                self.wait_for_answer(key, active);
+                active.hangs_on_client = true;
             }
         }
     }
@@ -479,7 +481,7 @@ impl Worker {
             self.refuse(key, fd, active, &failure.retry_after(1));
             return;
         }
-        let app = Arc::clone(&self.app);
+        let app = Arc::clone(&*self.app);
         let mailbox = Arc::clone(&self.mailbox);
         let ticket = Ticket { place: key.0, serial: active.serial };
         let is_ai = pipeline::half_close_means_gone(&matched);
@@ -522,7 +524,7 @@ impl Worker {
         let taken = Arc::clone(&queue);
         let found = self.with_answering(ticket, exchange, |worker, key, fd, active| {
             active.source = Source::Queue(taken);
-            worker.begin_stream(key, fd, active);
+            worker.begin_stream(key, fd, active, None);
         });
         if !found {
             queue.close();
@@ -612,7 +614,7 @@ impl Worker {
     /// The response is complete: sends it.
     fn respond(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(mut exchange) = active.exchange.take() else { return };
-        let app = Rc::clone(&self.app);
+        let app = Arc::clone(&self.app);
         let done = catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, &mut exchange)));
         if done.is_err() {
             tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
@@ -774,9 +776,10 @@ impl Worker {
     // ---- streams ----
 
     /// The response is a head: sends it and begins to take the body from its source.
-    fn begin_stream(&mut self, key: Key, fd: RawFd, active: &mut Active) {
+    /// `length` is that of the body when it is known.
+    fn begin_stream(&mut self, key: Key, fd: RawFd, active: &mut Active, length: Option<u64>) {
         let Some(mut exchange) = active.exchange.take() else { return };
-        let app = Rc::clone(&self.app);
+        let app = Arc::clone(&self.app);
         let done = catch_unwind(AssertUnwindSafe(|| pipeline::finish(&app, &mut exchange)));
         if done.is_err() {
             tracing::error!(request_id = exchange.request.id_text(), "a middleware panicked");
@@ -789,14 +792,17 @@ impl Worker {
         exchange.response.body.clear();
         let has_body = status_has_body(code) && !active.is_bodiless;
         let is_http11 = exchange.request.head().version == Version::Http11;
-        if !is_http11 && has_body {
+        if !is_http11 && has_body && length.is_none() {
             // HTTP/1.0 knows no chunks: the end of the connection ends the body.
             active.close_after = true;
         }
         self.close_if_unread(active, &exchange);
         self.write_head(active, &exchange, code);
-        active.is_chunked = is_http11 && status_has_body(code);
-        if active.is_chunked {
+        active.is_chunked = is_http11 && status_has_body(code) && length.is_none();
+        if let Some(length) = length {
+            encode::content_length(&mut active.output, length);
+            active.output.extend_from_slice(b"\r\n");
+        } else if active.is_chunked {
             active.output.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
         } else {
             active.output.extend_from_slice(b"\r\n");
@@ -806,6 +812,10 @@ impl Worker {
             active.exchange = Some(exchange);
             active.phase = Phase::Streaming;
             self.set_deadline(key, u64::MAX);
+            if matches!(active.source, Source::Call) {
+                // What follows in this turn goes out with the head.
+                return;
+            }
             if !self.pump(key, fd, active) {
                 active.output.clear();
                 active.sent = 0;
@@ -843,6 +853,13 @@ impl Worker {
                 Source::Pull(pull) => {
                     let pull = AssertUnwindSafe(|| pull.pull(&mut piece, 8 * 1024));
                     catch_unwind(pull).unwrap_or(Taken::Abort)
+                }
+                Source::Call => {
+                    self.pull_scratch = piece;
+                    if let Some(call) = active.call {
+                        self.resume_call(call);
+                    }
+                    break;
                 }
                 Source::None => Taken::Abort,
             };
@@ -921,6 +938,130 @@ impl Worker {
         true
     }
 
+    // ---- answers of calls ----
+
+    /// The call has begun: it is cancelled when the client goes. False when that is so already.
+    pub(super) fn bind_call(&mut self, ticket: Ticket, call: Key) -> bool {
+        match self.waiting_active(ticket) {
+            Some(active) => {
+                active.call = Some(call);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn waiting_active(&mut self, ticket: Ticket) -> Option<&mut Box<Active>> {
+        let active = self.conns.get_mut(Key(ticket.place))?.active.as_mut()?;
+        let is_open = matches!(active.phase, Phase::Answering | Phase::Streaming);
+        (is_open && active.serial == ticket.serial).then_some(active)
+    }
+
+    /// Has a connection that waits for its answer by its hand for a moment.
+    fn with_waiting(
+        &mut self,
+        ticket: Ticket,
+        then: impl FnOnce(&mut Worker, Key, RawFd, &mut Active),
+    ) {
+        let key = Key(ticket.place);
+        if self.waiting_active(ticket).is_none() {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let fd = conn.fd.as_raw_fd();
+        let Some(mut active) = conn.active.take() else { return };
+        then(self, key, fd, &mut active);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.active = Some(active);
+        }
+    }
+
+    /// The answer's head; its body follows through [`Worker::relay_bytes`].
+    pub(super) fn relay_head(&mut self, ticket: Ticket, response: Response, length: Option<u64>) {
+        self.with_waiting(ticket, |worker, key, fd, active| {
+            if let Some(exchange) = &mut active.exchange {
+                exchange.response = response;
+            }
+            active.source = Source::Call;
+            worker.begin_stream(key, fd, active, length);
+        });
+    }
+
+    /// Body bytes of the answer; they go out at [`Worker::relay_flush`].
+    pub(super) fn relay_bytes(&mut self, ticket: Ticket, bytes: &[u8]) {
+        if let Some(active) = self.waiting_active(ticket) {
+            if active.is_chunked {
+                encode::chunk(&mut active.output, bytes);
+            } else {
+                active.output.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    /// Writes what waits; returns how much still does. A client that has gone is closed.
+    pub(super) fn relay_flush(&mut self, ticket: Ticket) -> usize {
+        let mut waiting = 0;
+        let mut is_gone = false;
+        self.with_waiting(ticket, |worker, key, fd, active| {
+            is_gone = !worker.flush(key, fd, active);
+            waiting = active.unsent();
+        });
+        if is_gone {
+            self.close(Key(ticket.place));
+        }
+        waiting
+    }
+
+    /// The answer is complete.
+    pub(super) fn relay_end(&mut self, ticket: Ticket) {
+        let key = Key(ticket.place);
+        self.with_waiting(ticket, |worker, key, _, active| {
+            active.call = None;
+            if active.is_chunked {
+                active.output.extend_from_slice(encode::LAST_CHUNK);
+            }
+            if let Some(exchange) = active.exchange.take() {
+                worker.end_exchange(key, active, exchange);
+            }
+        });
+        self.drive(key);
+    }
+
+    /// A whole answer, or the failure instead of it.
+    pub(super) fn relay_whole(
+        &mut self,
+        ticket: Ticket,
+        response: Response,
+        failure: Option<&Failure>,
+    ) {
+        let key = Key(ticket.place);
+        self.with_waiting(ticket, |worker, key, fd, active| {
+            active.call = None;
+            if let Some(exchange) = &mut active.exchange {
+                exchange.response = response;
+                if let Some(failure) = failure {
+                    pipeline::answer_failed_call(exchange, failure);
+                }
+            }
+            worker.respond(key, fd, active);
+        });
+        self.drive(key);
+    }
+
+    /// Echo streams: the connection pulls its answer as its client takes it.
+    pub(super) fn relay_pull(&mut self, ticket: Ticket, response: Response, pull: Box<dyn Pull>) {
+        let key = Key(ticket.place);
+        self.with_waiting(ticket, |worker, key, fd, active| {
+            active.call = None;
+            if let Some(exchange) = &mut active.exchange {
+                exchange.response = response;
+            }
+            active.source = Source::Pull(pull);
+            worker.begin_stream(key, fd, active, None);
+        });
+        self.drive(key);
+    }
+
     // ---- the end of a turn ----
 
     /// Puts the connection back: idle, waiting, lingering or closed.
@@ -973,6 +1114,9 @@ impl Worker {
         if let Some(exchange) = &active.exchange {
             exchange.request.set_gone();
         }
+        if let Some(call) = active.call.take() {
+            self.cancel_call(call);
+        }
         close_source(&mut active.source);
         self.release_charge(active);
     }
@@ -984,9 +1128,7 @@ impl Worker {
     /// Closes a connection, whatever it is doing.
     pub(super) fn close(&mut self, key: Key) {
         let Some(mut conn) = self.conns.remove(key) else { return };
-        if let Some(timer) = conn.timer.take() {
-            self.cancel_timer(timer);
-        }
+        conn.deadline.cancel(&mut self.wheel);
         if let Some(mut active) = conn.active.take() {
             self.abandon(&mut active);
             self.give_back(active);

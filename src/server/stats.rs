@@ -36,6 +36,12 @@ pub(super) struct WorkerStats {
     pub(super) timeouts: Counter,
     pub(super) cancelled: Counter,
     pub(super) streams: Counter,
+    /// Requests to models: started, failed, given up by whoever asked.
+    pub(super) calls: Counter,
+    pub(super) call_failures: Counter,
+    pub(super) calls_cancelled: Counter,
+    pub(super) prompt_tokens: Counter,
+    pub(super) completion_tokens: Counter,
 }
 
 impl WorkerStats {

@@ -11,32 +11,39 @@
 //! A request lives on one worker from accept to close. Nothing on its path takes a lock that
 //! another worker holds or writes a cache line that another worker reads often.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use super::call::{CallState, Sink};
 use super::conn::{Active, Conn};
 use super::core::{Core, DRAINING, RUNNING, STOPPED};
 use super::mailbox::{Mailbox, Message};
+use super::resolve::Names;
 use super::stats::WorkerStats;
+use super::upstream::{Pool, Up};
+use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
-use crate::base::timer::{TimerId, Wheel};
+use crate::base::timer::Wheel;
 use crate::exchange::{Exchange, Owner, Peer, Request, Ticket};
 use crate::http::date;
-use crate::pipeline::App;
+use crate::pipeline::{App, Call};
 use crate::route::Params;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::{clock, random, socket};
 
 /// Marks of epoll data and timer keys: what the rest of the word names.
-const MARK_SHIFT: u32 = 60;
+pub(super) const MARK_SHIFT: u32 = 60;
 const MARK_CONN: u64 = 0;
 const MARK_LISTENER: u64 = 1;
 const MARK_WAKE: u64 = 2;
 const MARK_ACCEPT: u64 = 3;
+const MARK_TIMER: u64 = 6;
+pub(super) const MARK_UP: u64 = 4;
+pub(super) const MARK_CALL: u64 = 5;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
 
 /// One worker.
@@ -47,12 +54,21 @@ pub(super) struct Worker {
     pub(super) owner: Arc<dyn Owner>,
     pub(super) stats: Arc<WorkerStats>,
     messages: Receiver<Message>,
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
     pub(super) conns: Slab<Conn>,
-    wheel: Wheel,
+    pub(super) ups: Slab<Up>,
+    pub(super) calls: Slab<CallState>,
+    pub(super) pools: Vec<Pool>,
+    pub(super) names: Names,
+    /// Calls that requests of this turn have led to.
+    pub(super) starting: VecDeque<(Box<Call>, Sink)>,
+    /// Upstreams that have more to read.
+    pub(super) ready_ups: Vec<Key>,
+    pub(super) wheel: Wheel,
     due: Vec<u64>,
-    /// The snapshot requests are answered with; cheap to keep a copy of on this thread.
-    pub(super) app: Rc<Arc<App>>,
+    /// The snapshot requests are answered with. The outer count is this worker's own, so that
+    /// keeping a copy writes nothing that other workers read.
+    pub(super) app: Arc<Arc<App>>,
     version: u64,
     /// Connections that have more to do.
     ready: Vec<Key>,
@@ -72,6 +88,8 @@ pub(super) struct Worker {
     pub(super) scratch: Vec<u8>,
     pub(super) params: Params,
     pub(super) pull_scratch: Vec<u8>,
+    pub(super) relay_scratch: Vec<u8>,
+    pub(super) tls_scratch: Vec<u8>,
     actives: Vec<Box<Active>>,
     exchanges: Vec<Box<Exchange>>,
     id_seed: u64,
@@ -90,7 +108,7 @@ impl Worker {
         let epoll = Epoll::new()?;
         epoll.add(mailbox.wake_fd(), epoll::IN, MARK_WAKE << MARK_SHIFT)?;
         let now_us = clock::monotonic_us();
-        let app = Rc::new(core.app());
+        let app = Arc::new(core.app());
         let version = core.version.load(Ordering::Acquire);
         let stats = Arc::clone(&core.workers[index].stats);
         let mut worker = Worker {
@@ -102,6 +120,12 @@ impl Worker {
             messages,
             epoll,
             conns: Slab::default(),
+            ups: Slab::default(),
+            calls: Slab::default(),
+            pools: Vec::new(),
+            names: Names::default(),
+            starting: VecDeque::new(),
+            ready_ups: Vec::new(),
             wheel: Wheel::new(now_us / 1_000),
             due: Vec::new(),
             app,
@@ -119,6 +143,8 @@ impl Worker {
             scratch: vec![0; limits::READ_BYTES],
             params: Params::new(),
             pull_scratch: Vec::new(),
+            relay_scratch: Vec::new(),
+            tls_scratch: Vec::new(),
             actives: Vec::new(),
             exchanges: Vec::new(),
             id_seed: random::number(),
@@ -144,6 +170,32 @@ impl Worker {
         self.mailbox.set_own(false);
     }
 
+    /// Has the host's timer wake the loop.
+    pub(super) fn watch_timer(&self, fd: RawFd) -> std::io::Result<()> {
+        // Edge-triggered: arming it anew is what counts, not reading it.
+        self.epoll.add(fd, epoll::IN | epoll::EDGE, MARK_TIMER << MARK_SHIFT)
+    }
+
+    /// One turn on a thread of the host.
+    pub(super) fn turn_for_host(&mut self, wait_ms_max: Option<u64>) -> Option<usize> {
+        let mut events = [epoll::Event { events: 0, u64: 0 }; limits::EVENTS_PER_TURN];
+        self.mailbox.set_own(true);
+        let handled = self.turn(&mut events, wait_ms_max);
+        self.mailbox.set_own(false);
+        handled
+    }
+
+    pub(super) fn end_for_host(&mut self) {
+        self.mailbox.set_own(true);
+        self.end();
+        self.mailbox.set_own(false);
+    }
+
+    /// When the loop wants to turn again by itself.
+    pub(super) fn next_in_ms(&self) -> Option<u64> {
+        self.wait_ms(None)
+    }
+
     /// One turn of the loop. Returns how many events it handled; `None` once the server is stopped
     /// and nothing is left to do. `wait_ms_max` bounds the wait.
     pub(super) fn turn(
@@ -160,18 +212,25 @@ impl Worker {
             let (data, flags) = (event.u64, event.events);
             match data >> MARK_SHIFT {
                 MARK_CONN => self.on_conn_event(Key(data), flags),
+                MARK_UP => self.on_up_event(Key(data & MARK_MASK), flags),
                 MARK_LISTENER => self.accept((data & MARK_MASK) as usize),
-                _ => self.mailbox.clear_wake(),
+                MARK_TIMER => handled -= 1,
+                _ => {
+                    handled -= 1;
+                    self.mailbox.clear_wake();
+                }
             }
         }
         handled += self.read_messages();
         handled += self.go_on();
         handled += self.fire_timers();
+        handled += self.start_calls();
         if self.check_state() { Some(handled) } else { None }
     }
 
     fn wait_ms(&self, wait_ms_max: Option<u64>) -> Option<u64> {
-        if !self.ready.is_empty() || self.mailbox.has_messages() {
+        let is_busy = !self.ready.is_empty() || !self.ready_ups.is_empty();
+        if is_busy || self.mailbox.has_messages() {
             return Some(0);
         }
         // The clock of the last turn is old by now, but a late timer is only late by that.
@@ -205,7 +264,7 @@ impl Worker {
         let version = self.core.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
-            self.app = Rc::new(self.core.app());
+            self.app = Arc::new(self.core.app());
         }
     }
 
@@ -230,6 +289,10 @@ impl Worker {
                     self.on_stream_started(ticket, exchange, queue);
                 }
                 Message::StreamReady(ticket) => self.on_stream_ready(ticket),
+                Message::Resolved(host, port, result) => self.on_resolved(host, port, result),
+                Message::HostStart(call, host) => self.starting.push_back((call, Sink::Host(host))),
+                Message::HostReady(key) => self.resume_call(key),
+                Message::HostCancel(key) => self.cancel_call(key),
             }
         }
         count
@@ -246,8 +309,12 @@ impl Worker {
     }
 
     fn go_on(&mut self) -> usize {
-        if self.ready.is_empty() {
-            return 0;
+        let ready_ups = std::mem::take(&mut self.ready_ups);
+        for key in &ready_ups {
+            if let Some(up) = self.ups.get_mut(*key) {
+                up.is_listed = false;
+                self.drive_up(*key);
+            }
         }
         let ready = std::mem::take(&mut self.ready);
         for key in &ready {
@@ -256,22 +323,14 @@ impl Worker {
                 self.drive(*key);
             }
         }
-        ready.len()
+        ready.len() + ready_ups.len()
     }
 
-    /// Sets when a connection is looked at again at the latest. Later deadlines cost nothing: the
-    /// timer that stands is armed anew when it fires.
+    /// Sets when a connection is looked at again at the latest.
     pub(super) fn set_deadline(&mut self, key: Key, deadline_ms: u64) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.deadline_ms = deadline_ms;
-        if deadline_ms >= conn.armed_ms {
-            return;
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.deadline.set(&mut self.wheel, deadline_ms, key.0);
         }
-        if let Some(timer) = conn.timer.take() {
-            self.wheel.cancel(timer);
-        }
-        conn.armed_ms = deadline_ms;
-        conn.timer = Some(self.wheel.arm(deadline_ms, key.0));
     }
 
     fn fire_timers(&mut self) -> usize {
@@ -281,6 +340,8 @@ impl Worker {
         for data in due.drain(..) {
             match data >> MARK_SHIFT {
                 MARK_ACCEPT => self.resume_accepting(),
+                MARK_UP => self.on_up_timer(Key(data & MARK_MASK)),
+                MARK_CALL => self.on_call_timer(Key(data & MARK_MASK)),
                 _ => self.on_timer(Key(data)),
             }
         }
@@ -290,17 +351,9 @@ impl Worker {
 
     fn on_timer(&mut self, key: Key) {
         let now_ms = self.now_ms;
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.timer = None;
-        conn.armed_ms = u64::MAX;
-        let deadline_ms = conn.deadline_ms;
-        if deadline_ms == u64::MAX {
-            return;
-        }
-        if deadline_ms > now_ms {
-            self.set_deadline(key, deadline_ms);
-        } else {
-            conn.deadline_ms = u64::MAX;
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.deadline.fired(&mut self.wheel, now_ms, key.0)
+        {
             self.on_deadline(key);
         }
     }
@@ -370,7 +423,10 @@ impl Worker {
                     let peer = address.map_or(Peer::Unix, Peer::Tcp);
                     self.stats.accepted.add(1);
                     match self.core.less_loaded(self.index) {
-                        Some(other) => other.post(Message::Accepted(fd, peer)),
+                        Some(other) => {
+                            // A worker that has ended closes it by dropping it.
+                            other.post(Message::Accepted(fd, peer));
+                        }
                         None => self.adopt(fd, peer),
                     }
                 }
@@ -412,7 +468,8 @@ impl Worker {
                 if !self.is_draining {
                     self.begin_drain();
                 }
-                !self.conns.is_empty() && self.now_ms < self.drain_deadline_ms
+                let is_busy = !self.conns.is_empty() || !self.calls.is_empty();
+                is_busy && self.now_ms < self.drain_deadline_ms
             }
         }
     }
@@ -440,11 +497,21 @@ impl Worker {
         for key in keys {
             self.close(key);
         }
+        self.end_calls();
+        for key in self.ups.keys() {
+            self.close_up(key);
+        }
         // Messages that nobody will read: dropped here, so that what they own is told.
         while let Ok(message) = self.messages.try_recv() {
-            if let Message::StreamStarted(_, exchange, queue) = message {
-                exchange.request.set_gone();
-                queue.close();
+            match message {
+                Message::StreamStarted(_, exchange, queue) => {
+                    exchange.request.set_gone();
+                    queue.close();
+                }
+                Message::HostStart(_, host) => {
+                    host.fail(&Failure::new(503, "the server has stopped").code("stopped"));
+                }
+                _ => {}
             }
         }
     }
@@ -490,8 +557,9 @@ impl Worker {
         self.id_count
     }
 
-    pub(super) fn cancel_timer(&mut self, timer: TimerId) {
-        self.wheel.cancel(timer);
+    /// Wall time in seconds, as of this turn.
+    pub(super) fn unix_seconds(&self) -> i64 {
+        self.second
     }
 
     /// A connection has gone: perhaps accepting can go on.

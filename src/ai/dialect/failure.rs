@@ -27,8 +27,7 @@ pub(super) fn anthropic(failure: &Failure, out: &mut Vec<u8>) {
 /// The members of Anthropic's error answer.
 pub(super) fn anthropic_members(failure: &Failure, o: &mut Object<'_>) {
     o.string("type", "error").object("error", |e| {
-        e.string("type", anthropic_type(failure.status))
-            .string("message", &failure.message);
+        e.string("type", anthropic_type(failure.status)).string("message", &failure.message);
     });
 }
 

@@ -5,10 +5,14 @@
 //! event beyond what the output buffer takes.
 #![forbid(unsafe_code)]
 
+mod anthropic;
+mod completions;
 mod failure;
 mod native;
 mod openai_chat;
 mod read;
+mod responses;
+mod signature;
 
 use crate::ai::chat;
 use crate::base::error::Failure;
@@ -60,20 +64,38 @@ pub trait StreamEncoder: Send {
 
 impl Dialect {
     /// Reads a request. What is wrong with it is a 400 that names the member, as OpenAI's API
-    /// would.
+    /// would. Embeddings are no chat: they only pass through.
     pub fn decode_request(self, body: &[u8]) -> Result<chat::Request, Failure> {
         match self {
             Dialect::OpenAiChat => openai_chat::decode(body),
+            Dialect::OpenAiCompletions => completions::decode(body),
+            Dialect::OpenAiResponses => responses::decode(body),
+            Dialect::AnthropicMessages => anthropic::decode(body),
+            Dialect::AnthropicCountTokens => anthropic::decode_count(body),
             Dialect::NativeChat => native::decode(body),
-            _ => Err(self.unsupported()),
+            Dialect::OpenAiEmbeddings => Err(Failure::new(
+                400,
+                "The provider of this model has no embeddings in OpenAI's format.",
+            )
+            .param("model")
+            .code("unsupported_endpoint")),
         }
     }
 
-    /// Appends a whole answer's body, JSON.
+    /// Appends a whole answer's body, JSON. For [`Dialect::AnthropicCountTokens`] that is the
+    /// count of the reply's prompt tokens.
     pub fn encode_reply(self, reply: &chat::Reply, meta: &Meta, out: &mut Vec<u8>) {
         match self {
+            Dialect::OpenAiChat | Dialect::OpenAiEmbeddings => {
+                openai_chat::encode(reply, meta, out);
+            }
+            Dialect::OpenAiCompletions => completions::encode(reply, meta, out),
+            Dialect::OpenAiResponses => responses::encode(reply, meta, out),
+            Dialect::AnthropicMessages => anthropic::encode(reply, meta, out),
+            Dialect::AnthropicCountTokens => {
+                anthropic::count(reply.usage.unwrap_or_default().prompt_tokens, out);
+            }
             Dialect::NativeChat => native::encode(reply, meta, out),
-            _ => openai_chat::encode(reply, meta, out),
         }
     }
 
@@ -81,8 +103,15 @@ impl Dialect {
     /// the dialect makes that a choice.
     pub fn stream_encoder(self, meta: Meta, include_usage: bool) -> Box<dyn StreamEncoder> {
         match self {
+            Dialect::OpenAiChat | Dialect::OpenAiEmbeddings => {
+                Box::new(openai_chat::Encoder::new(meta, include_usage))
+            }
+            Dialect::OpenAiCompletions => Box::new(completions::Encoder::new(meta, include_usage)),
+            Dialect::OpenAiResponses => Box::new(responses::Encoder::new(meta)),
+            Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => {
+                Box::new(anthropic::Encoder::new(meta))
+            }
             Dialect::NativeChat => Box::new(native::Encoder::new(meta)),
-            _ => Box::new(openai_chat::Encoder::new(meta, include_usage)),
         }
     }
 
@@ -108,17 +137,6 @@ impl Dialect {
 
     /// Whether errors take Anthropic's form.
     pub fn is_anthropic(self) -> bool {
-        matches!(
-            self,
-            Dialect::AnthropicMessages | Dialect::AnthropicCountTokens
-        )
-    }
-
-    fn unsupported(self) -> Failure {
-        Failure::new(
-            501,
-            "This endpoint cannot be translated for the provider of this model.",
-        )
-        .code("unsupported_endpoint")
+        matches!(self, Dialect::AnthropicMessages | Dialect::AnthropicCountTokens)
     }
 }

@@ -23,10 +23,7 @@ use crate::base::error::Failure;
 /// Reads a request.
 pub(super) fn decode(body: &[u8]) -> Result<chat::Request, Failure> {
     let root = read::body(body)?;
-    let mut request = chat::Request {
-        include_usage: true,
-        ..chat::Request::default()
-    };
+    let mut request = chat::Request { include_usage: true, ..chat::Request::default() };
     let mut prompt = None;
     for (name, node) in root.members() {
         if node.is_null() {
@@ -54,8 +51,7 @@ pub(super) fn decode(body: &[u8]) -> Result<chat::Request, Failure> {
 /// Writes a whole answer.
 pub(super) fn encode(reply: &chat::Reply, meta: &Meta, out: &mut Vec<u8>) {
     write::object(out, |o| {
-        o.string("response", &chat::join_text(&reply.parts))
-            .string("model", &meta.model);
+        o.string("response", &chat::join_text(&reply.parts)).string("model", &meta.model);
         usage(o, reply.usage.as_ref());
     });
 }
@@ -80,11 +76,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(meta: Meta) -> Encoder {
-        Encoder {
-            meta,
-            finish: None,
-            usage: None,
-        }
+        Encoder { meta, finish: None, usage: None }
     }
 }
 
@@ -125,11 +117,7 @@ mod tests {
     use crate::ai::chat::{FinishReason, Part, Reply};
 
     fn meta() -> Meta {
-        Meta {
-            id: "x".into(),
-            model: "echo".into(),
-            created: 1,
-        }
+        Meta { id: "x".into(), model: "echo".into(), created: 1 }
     }
 
     #[test]
@@ -147,38 +135,14 @@ mod tests {
     fn wrong_members_are_named() {
         for (body, param, code) in [
             (r#"{}"#, Some("prompt"), "missing_required_parameter"),
-            (
-                r#"{"prompt":null}"#,
-                Some("prompt"),
-                "missing_required_parameter",
-            ),
+            (r#"{"prompt":null}"#, Some("prompt"), "missing_required_parameter"),
             (r#"{"prompt":3}"#, Some("prompt"), "invalid_type"),
-            (
-                r#"{"prompt":"a","stream":"yes"}"#,
-                Some("stream"),
-                "invalid_type",
-            ),
-            (
-                r#"{"prompt":"a","max_tokens":0}"#,
-                Some("max_tokens"),
-                "invalid_value",
-            ),
-            (
-                r#"{"prompt":"a","max_tokens":1.5}"#,
-                Some("max_tokens"),
-                "invalid_value",
-            ),
-            (
-                r#"{"prompt":"a","temperature":9}"#,
-                Some("temperature"),
-                "invalid_value",
-            ),
+            (r#"{"prompt":"a","stream":"yes"}"#, Some("stream"), "invalid_type"),
+            (r#"{"prompt":"a","max_tokens":0}"#, Some("max_tokens"), "invalid_value"),
+            (r#"{"prompt":"a","max_tokens":1.5}"#, Some("max_tokens"), "invalid_value"),
+            (r#"{"prompt":"a","temperature":9}"#, Some("temperature"), "invalid_value"),
             (r#"{"prompt":"a","model":1}"#, Some("model"), "invalid_type"),
-            (
-                r#"{"prompt":"a","prompt":"b"}"#,
-                Some("prompt"),
-                "duplicate_member",
-            ),
+            (r#"{"prompt":"a","prompt":"b"}"#, Some("prompt"), "duplicate_member"),
             (r#"[1]"#, None, "invalid_type"),
             (r#"{"prompt":"a""#, None, "invalid_json"),
         ] {
@@ -191,11 +155,7 @@ mod tests {
 
     #[test]
     fn whole_and_streamed_answers() {
-        let usage = Usage {
-            prompt_tokens: 2,
-            completion_tokens: 1,
-            ..Usage::default()
-        };
+        let usage = Usage { prompt_tokens: 2, completion_tokens: 1, ..Usage::default() };
         let reply = Reply {
             id: None,
             model: None,

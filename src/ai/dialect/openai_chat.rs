@@ -8,6 +8,6 @@
 mod encode;
 mod request;
 
-pub(super) use encode::{Encoder, encode};
+pub(super) use encode::{Encoder, encode, usage};
 pub(in crate::ai) use encode::{thinking, tool_calls};
-pub(super) use request::decode;
+pub(super) use request::{decode, parameter};

@@ -11,37 +11,21 @@ use crate::base::error::Failure;
 /// Parses a request body, an object without repeated members.
 pub(super) fn body(bytes: &[u8]) -> Result<Node<'_>, Failure> {
     let node = tree::parse(bytes).map_err(|e| {
-        Failure::new(
-            400,
-            format!("The body of the request is not valid JSON: {e}."),
-        )
-        .code("invalid_json")
+        Failure::new(400, format!("The body of the request is not valid JSON: {e}."))
+            .code("invalid_json")
     })?;
     if !node.is_object() {
         let found = node.type_name();
-        return Err(
-            Failure::new(400, format!("The body must be a JSON object, not {found}."))
-                .code("invalid_type"),
-        );
+        return Err(Failure::new(400, format!("The body must be a JSON object, not {found}."))
+            .code("invalid_type"));
     }
-    let mut names: Vec<&str> = node
-        .members()
-        .iter()
-        .map(|(name, _)| name.as_ref())
-        .collect();
+    let mut names: Vec<&str> = node.members().iter().map(|(name, _)| name.as_ref()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()) {
-        let name: String = twice
-            .first()
-            .into_iter()
-            .flat_map(|s| s.chars())
-            .take(64)
-            .collect();
-        return Err(
-            Failure::new(400, format!("The member '{name}' stands there twice."))
-                .param(name)
-                .code("duplicate_member"),
-        );
+        let name: String = twice.first().into_iter().flat_map(|s| s.chars()).take(64).collect();
+        return Err(Failure::new(400, format!("The member '{name}' stands there twice."))
+            .param(name)
+            .code("duplicate_member"));
     }
     Ok(node)
 }
@@ -66,18 +50,14 @@ pub(super) fn missing(param: fmt::Arguments<'_>) -> Failure {
 /// A member has a value that is none of those it may have.
 pub(super) fn wrong_value(param: fmt::Arguments<'_>, expected: &str) -> Failure {
     let param = param.to_string();
-    Failure::new(
-        400,
-        format!("Invalid value for '{param}': expected {expected}."),
-    )
-    .param(param)
-    .code("invalid_value")
+    Failure::new(400, format!("Invalid value for '{param}': expected {expected}."))
+        .param(param)
+        .code("invalid_value")
 }
 
 /// A string.
 pub(super) fn text<'n>(node: &'n Node<'_>, param: fmt::Arguments<'_>) -> Result<&'n str, Failure> {
-    node.text()
-        .ok_or_else(|| wrong_type(param, "a string", node))
+    node.text().ok_or_else(|| wrong_type(param, "a string", node))
 }
 
 /// The string member `name` of `object`, which must be there.
@@ -106,8 +86,7 @@ pub(super) fn optional_text(
 
 /// A boolean.
 pub(super) fn boolean(node: &Node<'_>, param: fmt::Arguments<'_>) -> Result<bool, Failure> {
-    node.boolean()
-        .ok_or_else(|| wrong_type(param, "a boolean", node))
+    node.boolean().ok_or_else(|| wrong_type(param, "a boolean", node))
 }
 
 /// A number.
@@ -178,29 +157,19 @@ pub(super) fn texts(node: &Node<'_>, param: &str) -> Result<Vec<String>, Failure
         return Ok(vec![text.to_owned()]);
     }
     if !node.is_array() {
-        return Err(wrong_type(
-            format_args!("{param}"),
-            "a string or an array of strings",
-            node,
-        ));
+        return Err(wrong_type(format_args!("{param}"), "a string or an array of strings", node));
     }
     let each = node.items().iter().enumerate();
-    each.map(|(i, item)| text(item, format_args!("{param}[{i}]")).map(str::to_owned))
-        .collect()
+    each.map(|(i, item)| text(item, format_args!("{param}[{i}]")).map(str::to_owned)).collect()
 }
 
 /// Where an address points: a `data:` URL (RFC 2397) in base64 is taken apart.
 pub(super) fn source(url: &str) -> Source {
-    if let Some((head, data)) = url
-        .strip_prefix("data:")
-        .and_then(|rest| rest.split_once(','))
+    if let Some((head, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(','))
         && let Some(media_type) = head.strip_suffix(";base64")
     {
         let media_type = media_type.split(';').next().unwrap_or_default();
-        return Source::Base64 {
-            media_type: media_type.to_owned(),
-            data: data.to_owned(),
-        };
+        return Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() };
     }
     Source::Url(url.to_owned())
 }

@@ -33,37 +33,21 @@ pub fn reply(request: &Request) -> Reply {
 
 /// The answer step by step: a start, the texts, the finish, the usage.
 pub fn generate(request: &Request) -> EchoGenerator {
-    let last = request
-        .messages
-        .iter()
-        .rev()
-        .find(|message| message.role == Role::User);
-    let mut text = last
-        .map(|message| message.joined_text())
-        .unwrap_or_default();
+    let last = request.messages.iter().rev().find(|message| message.role == Role::User);
+    let mut text = last.map(|message| message.joined_text()).unwrap_or_default();
     let mut finish = FinishReason::Stop;
     let stops = request.stop.iter().filter(|stop| !stop.is_empty());
-    if let Some((at, stop)) = stops
-        .filter_map(|stop| Some((text.find(stop.as_str())?, stop)))
-        .min()
+    if let Some((at, stop)) = stops.filter_map(|stop| Some((text.find(stop.as_str())?, stop))).min()
     {
         finish = FinishReason::StopSequence(stop.clone());
         text.truncate(at);
     }
-    let prompt_tokens = request
-        .messages
-        .iter()
-        .flat_map(|message| &message.parts)
-        .map(count)
-        .sum();
+    let prompt_tokens = request.messages.iter().flat_map(|message| &message.parts).map(count).sum();
     EchoGenerator {
         text,
         at: 0,
         left: request.max_tokens.unwrap_or(u64::MAX),
-        usage: Usage {
-            prompt_tokens,
-            ..Usage::default()
-        },
+        usage: Usage { prompt_tokens, ..Usage::default() },
         finish,
         step: Step::Start,
     }
@@ -144,10 +128,7 @@ impl Iterator for EchoGenerator {
         match self.step {
             Step::Start => {
                 self.step = Step::Text;
-                Some(Delta::Start {
-                    id: None,
-                    model: None,
-                })
+                Some(Delta::Start { id: None, model: None })
             }
             Step::Text => match token(&self.text, self.at) {
                 Some(token) if self.left > 0 => {
@@ -159,11 +140,7 @@ impl Iterator for EchoGenerator {
                 more => {
                     self.step = Step::Usage;
                     let finish = std::mem::replace(&mut self.finish, FinishReason::Stop);
-                    Some(Delta::Finish(if more.is_some() {
-                        FinishReason::Length
-                    } else {
-                        finish
-                    }))
+                    Some(Delta::Finish(if more.is_some() { FinishReason::Length } else { finish }))
                 }
             },
             Step::Usage => {
@@ -215,16 +192,8 @@ mod tests {
             assert_eq!(texts(&request(text)).concat(), text);
         }
         assert_eq!(texts(&request(" a  b\nc")), [" a  ", "b\n", "c"]);
-        assert!(
-            texts(&request(&"é".repeat(1000)))
-                .iter()
-                .all(|t| t.len() <= TOKEN_BYTES_MAX)
-        );
-        assert!(
-            texts(&request(&" ".repeat(1000)))
-                .iter()
-                .all(|t| t.len() <= TOKEN_BYTES_MAX)
-        );
+        assert!(texts(&request(&"é".repeat(1000))).iter().all(|t| t.len() <= TOKEN_BYTES_MAX));
+        assert!(texts(&request(&" ".repeat(1000))).iter().all(|t| t.len() <= TOKEN_BYTES_MAX));
     }
 
     #[test]

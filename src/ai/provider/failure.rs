@@ -35,21 +35,16 @@ pub fn decode_failure(status: u16, retry_after_s: Option<u32>, body: &[u8]) -> F
             .code("upstream_failed"),
     };
     failure.retry_after_s = retry_after_s;
+    failure.upstream_status = Some(status);
     failure
 }
 
 /// An error a provider put into a stream that had begun well.
 pub(super) fn in_stream(node: &Node<'_>) -> Failure {
     let found = words(node);
-    let message = found
-        .message
-        .unwrap_or_else(|| "The provider ended the stream in error.".into());
+    let message = found.message.unwrap_or_else(|| "The provider ended the stream in error.".into());
     let mut failure = Failure::new(502, message);
-    failure.code = Some(
-        found
-            .code
-            .map_or(Cow::Borrowed("upstream_failed"), Cow::Owned),
-    );
+    failure.code = Some(found.code.map_or(Cow::Borrowed("upstream_failed"), Cow::Owned));
     failure
 }
 
@@ -73,16 +68,10 @@ fn words(root: &Node<'_>) -> Words {
         // FastAPI and Mistral: a list of what is wrong where.
         .or_else(|| {
             let detail = detail.map(|d| d.get("detail").unwrap_or(d));
-            detail
-                .and_then(|d| d.items().first())
-                .and_then(|first| first.text_of("msg"))
+            detail.and_then(|d| d.items().first()).and_then(|first| first.text_of("msg"))
         });
     let code = error.text_of("code").or_else(|| error.text_of("status"));
-    Words {
-        message: message.map(cut),
-        code: code.map(cut),
-        param: error.text_of("param").map(cut),
-    }
+    Words { message: message.map(cut), code: code.map(cut), param: error.text_of("param").map(cut) }
 }
 
 fn cut(text: &str) -> String {
@@ -96,12 +85,7 @@ mod tests {
     #[test]
     fn every_providers_error_body_is_read() {
         for (status, body, expected, message) in [
-            (
-                400,
-                r#"{"error":{"message":"bad","type":"t","param":"p","code":"c"}}"#,
-                400,
-                "bad",
-            ),
+            (400, r#"{"error":{"message":"bad","type":"t","param":"p","code":"c"}}"#, 400, "bad"),
             (
                 404,
                 r#"{"type":"error","error":{"type":"not_found_error","message":"no"}}"#,
@@ -120,31 +104,11 @@ mod tests {
                 400,
                 "arr",
             ),
-            (
-                404,
-                r#"{"error":"model 'x' not found"}"#,
-                404,
-                "model 'x' not found",
-            ),
-            (
-                422,
-                r#"{"detail":[{"loc":["body","x"],"msg":"Extra inputs"}]}"#,
-                422,
-                "Extra inputs",
-            ),
-            (
-                422,
-                r#"{"object":"error","message":{"detail":[{"msg":"Nope"}]}}"#,
-                422,
-                "Nope",
-            ),
+            (404, r#"{"error":"model 'x' not found"}"#, 404, "model 'x' not found"),
+            (422, r#"{"detail":[{"loc":["body","x"],"msg":"Extra inputs"}]}"#, 422, "Extra inputs"),
+            (422, r#"{"object":"error","message":{"detail":[{"msg":"Nope"}]}}"#, 422, "Nope"),
             (400, r#"{"message":"plain"}"#, 400, "plain"),
-            (
-                413,
-                "<html>",
-                413,
-                "The provider answered with status 413 and no readable reason.",
-            ),
+            (413, "<html>", 413, "The provider answered with status 413 and no readable reason."),
             (
                 500,
                 r#"{"error":{"message":"secret stack"}}"#,

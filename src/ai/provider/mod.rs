@@ -37,6 +37,8 @@ pub enum Wire {
 pub struct TargetInfo<'t> {
     /// The configured `kind`: picks the row of quirks where a wire has several.
     pub kind: &'t str,
+    /// The path of the configured base URL, without a slash at its end; empty when it has none.
+    pub base_path: &'t str,
     /// The provider's name of the model.
     pub model: &'t str,
     /// The credential.
@@ -90,12 +92,17 @@ pub trait Codec: Send + Sync {
     /// A reader for one streamed answer.
     fn stream_decoder(&self) -> Box<dyn StreamDecoder>;
 
-    /// The headers that carry the credential of `target`, for requests passed through.
-    fn credential(&self, target: &TargetInfo<'_>) -> Vec<(String, String)>;
-
     /// The path below the base URL at which this provider speaks `dialect` itself, so that bytes
     /// can pass through unread; none when a translation is needed.
     fn native_path(&self, dialect: Dialect, target: &TargetInfo<'_>) -> Option<String>;
+
+    /// The headers that carry the credential of `target`, for requests passed through. Of what a
+    /// client sent, no credential is handed on.
+    fn credential(&self, target: &TargetInfo<'_>) -> Vec<(String, String)>;
+
+    /// Names of the client's headers that a request passed through hands on beside Accept and
+    /// Content-Type, in lower case, each with what is sent when the client has none.
+    fn forwarded_headers(&self) -> &'static [(&'static str, Option<&'static str>)];
 }
 
 /// Reads one streamed answer, cut anywhere.
@@ -118,9 +125,6 @@ pub fn codec(wire: Wire) -> Option<&'static dyn Codec> {
 
 /// What an upstream sent is not its format.
 fn garbage(what: &str) -> Failure {
-    Failure::new(
-        502,
-        format!("The provider sent an answer that cannot be read: {what}."),
-    )
-    .code("upstream_invalid")
+    Failure::new(502, format!("The provider sent an answer that cannot be read: {what}."))
+        .code("upstream_invalid")
 }

@@ -35,12 +35,8 @@ const PLAIN: Row = Row {
 };
 
 /// The compatibles that differ from [`PLAIN`].
-const ROWS: &[Row] = &[Row {
-    kind: "openai",
-    max_tokens: "max_completion_tokens",
-    responses: true,
-    ..PLAIN
-}];
+const ROWS: &[Row] =
+    &[Row { kind: "openai", max_tokens: "max_completion_tokens", responses: true, ..PLAIN }];
 
 /// The row of a configured kind.
 pub fn row(kind: &str) -> &'static Row {
@@ -62,8 +58,7 @@ impl Codec for OpenAi {
             headers: self.credential(target),
             ..EncodedRequest::default()
         };
-        out.headers
-            .push(("content-type".to_owned(), "application/json".to_owned()));
+        out.headers.push(("content-type".to_owned(), "application/json".to_owned()));
         request::encode(request, target, row(target.kind), out)
     }
 
@@ -77,9 +72,11 @@ impl Codec for OpenAi {
 
     fn credential(&self, target: &TargetInfo<'_>) -> Vec<(String, String)> {
         let key = target.api_key.filter(|key| !key.is_empty());
-        key.map(|key| ("authorization".to_owned(), format!("Bearer {key}")))
-            .into_iter()
-            .collect()
+        key.map(|key| ("authorization".to_owned(), format!("Bearer {key}"))).into_iter().collect()
+    }
+
+    fn forwarded_headers(&self) -> &'static [(&'static str, Option<&'static str>)] {
+        &[("openai-beta", None), ("openai-organization", None), ("openai-project", None)]
     }
 
     fn native_path(&self, dialect: Dialect, target: &TargetInfo<'_>) -> Option<String> {

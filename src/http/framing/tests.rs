@@ -32,12 +32,7 @@ fn outcome(body: Body, bytes: &[u8]) -> Result<(Vec<u8>, usize, bool), BodyError
         let cut = decode_cut(body, bytes, &ends);
         match (&expected, &cut) {
             (Err((expected, _)), Err((error, _))) => assert_eq!(expected, error),
-            _ => assert_eq!(
-                cut,
-                expected,
-                "cut {ends:?} of {:?}",
-                String::from_utf8_lossy(bytes)
-            ),
+            _ => assert_eq!(cut, expected, "cut {ends:?} of {:?}", String::from_utf8_lossy(bytes)),
         }
     }
     expected.map_err(|(error, _)| error)
@@ -45,11 +40,7 @@ fn outcome(body: Body, bytes: &[u8]) -> Result<(Vec<u8>, usize, bool), BodyError
 
 fn chunked(text: &str, data: &str) {
     let expected = Ok((data.as_bytes().to_vec(), text.len(), true));
-    assert_eq!(
-        outcome(Body::Chunked, text.as_bytes()),
-        expected,
-        "{text:?}"
-    );
+    assert_eq!(outcome(Body::Chunked, text.as_bytes()), expected, "{text:?}");
 }
 
 fn refused(text: impl AsRef<[u8]>, error: BodyError) {
@@ -65,24 +56,11 @@ fn lengths_and_no_body() {
         assert!(BodyDecoder::new(body).is_done());
         assert_eq!(outcome(body, b"GET /"), Ok((vec![], 0, true)));
     }
-    assert_eq!(
-        outcome(Body::Length(3), b"abcdef"),
-        Ok((b"abc".to_vec(), 3, true))
-    );
-    assert_eq!(
-        outcome(Body::Length(9), b"abcdef"),
-        Ok((b"abcdef".to_vec(), 6, false))
-    );
+    assert_eq!(outcome(Body::Length(3), b"abcdef"), Ok((b"abc".to_vec(), 3, true)));
+    assert_eq!(outcome(Body::Length(9), b"abcdef"), Ok((b"abcdef".to_vec(), 6, false)));
     let mut decoder = BodyDecoder::new(Body::Length(u64::MAX));
     assert_eq!(decoder.announced(), u64::MAX);
-    assert_eq!(
-        decoder.decode(b"abc"),
-        Ok(Piece {
-            consumed: 3,
-            data: 0..3,
-            done: false
-        })
-    );
+    assert_eq!(decoder.decode(b"abc"), Ok(Piece { consumed: 3, data: 0..3, done: false }));
     assert_eq!(decoder.announced(), u64::MAX - 3);
     assert_eq!(decoder.end_of_input(), Err(BodyError::ClosedEarly));
 }
@@ -90,10 +68,7 @@ fn lengths_and_no_body() {
 /// Only such a body may end with the connection.
 #[test]
 fn until_close() {
-    assert_eq!(
-        outcome(Body::UntilClose, b"0\r\n\r\n"),
-        Ok((b"0\r\n\r\n".to_vec(), 5, false))
-    );
+    assert_eq!(outcome(Body::UntilClose, b"0\r\n\r\n"), Ok((b"0\r\n\r\n".to_vec(), 5, false)));
     let mut decoder = BodyDecoder::new(Body::UntilClose);
     decoder.decode(b"abc").unwrap();
     assert_eq!(decoder.end_of_input(), Ok(()));
@@ -116,38 +91,18 @@ fn chunks() {
     chunked("0\r\n\r\n", "");
     chunked("5\r\nhello\r\n0\r\n\r\n", "hello");
     chunked("5\r\nhello\r\n6\r\n world\r\n000\r\n\r\n", "hello world");
-    chunked(
-        "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n",
-        "01234567890123456789",
-    );
+    chunked("a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789");
     chunked("0000000000000001\r\nx\r\n0000000000000000\r\n\r\n", "x");
     chunked("2\r\n\r\n\r\n0\r\n\r\n", "\r\n");
     chunked("1;a\r\nx\r\n0;b\r\n\r\n", "x");
     chunked("1;a=b;c=\"d;\\\"\\\\\u{e9}\t\";e\r\nx\r\n0\r\n\r\n", "x");
     chunked("1 ; a = b\t;\tc\r\nx\r\n0\r\n\r\n", "x");
     chunked("1;a=\"\" ;b\r\nx\r\n0\r\n\r\n", "x");
-    chunked(
-        "1\r\nx\r\n0\r\nA: b\r\nC:\r\ncontent-length: 7\r\nHost: x\r\n\r\n",
-        "x",
-    );
+    chunked("1\r\nx\r\n0\r\nA: b\r\nC:\r\ncontent-length: 7\r\nHost: x\r\n\r\n", "x");
     let mut decoder = BodyDecoder::new(Body::Chunked);
     let piece = decoder.decode(b"5\r\nhello\r\n0\r\n\r\nGET").unwrap();
-    assert_eq!(
-        piece,
-        Piece {
-            consumed: 15,
-            data: 3..8,
-            done: true
-        }
-    );
-    assert_eq!(
-        decoder.decode(b"GET"),
-        Ok(Piece {
-            consumed: 0,
-            data: 0..0,
-            done: true
-        })
-    );
+    assert_eq!(piece, Piece { consumed: 15, data: 3..8, done: true });
+    assert_eq!(decoder.decode(b"GET"), Ok(Piece { consumed: 0, data: 0..0, done: true }));
     let mut decoder = BodyDecoder::new(Body::Chunked);
     decoder.decode(b"ffffffffffffffff\r\nab").unwrap();
     assert_eq!(decoder.announced(), u64::MAX - 2);
@@ -248,10 +203,7 @@ fn overhead_is_bounded() {
     let max = TRAILER_BYTES_MAX as usize;
     assert!(decode(&trailer(max)).unwrap().2);
     for bytes in [max + 1, max + 2, 100 * max] {
-        assert_eq!(
-            decode(&trailer(bytes)).unwrap_err().0,
-            BodyError::TrailerTooLarge
-        );
+        assert_eq!(decode(&trailer(bytes)).unwrap_err().0, BodyError::TrailerTooLarge);
     }
 }
 
@@ -260,9 +212,7 @@ fn reference(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut data = Vec::new();
     let mut position = 0;
     loop {
-        let line = bytes[position..]
-            .windows(2)
-            .position(|pair| pair == b"\r\n")?;
+        let line = bytes[position..].windows(2).position(|pair| pair == b"\r\n")?;
         let text = String::from_utf8_lossy(&bytes[position..position + line]);
         let digits = text.split([';', ' ', '\t']).next()?;
         let size = usize::from_str_radix(digits, 16).ok()?;
@@ -274,10 +224,7 @@ fn reference(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         position += size + 2;
     }
     while !bytes.get(position..)?.starts_with(b"\r\n") {
-        position += bytes[position..]
-            .windows(2)
-            .position(|pair| pair == b"\r\n")?
-            + 2;
+        position += bytes[position..].windows(2).position(|pair| pair == b"\r\n")? + 2;
     }
     Some((data, position + 2))
 }
@@ -319,8 +266,5 @@ fn mutations_mean_what_they_say() {
             assert_eq!(Some((data, consumed)), reference(&bytes), "{bytes:?}");
         }
     }
-    assert!(
-        accepted > 1_000,
-        "the mutations are too wild to mean anything: {accepted}"
-    );
+    assert!(accepted > 1_000, "the mutations are too wild to mean anything: {accepted}");
 }

@@ -3,11 +3,7 @@ use crate::http::framing::BodyDecoder;
 use crate::http::head::{Expect, Field};
 use crate::http::testing::{Random, cuts, mutate};
 
-const LIMITS: HeadLimits = HeadLimits {
-    request_line: 8192,
-    header_section: 32768,
-    fields: 128,
-};
+const LIMITS: HeadLimits = HeadLimits { request_line: 8192, header_section: 32768, fields: 128 };
 
 /// Everything that a head says, in a form that can be compared.
 #[derive(Clone, PartialEq, Debug)]
@@ -57,12 +53,7 @@ fn outcome(bytes: &[u8], limits: &HeadLimits) -> Outcome {
     let whole = parse_cut(bytes, limits, &[bytes.len()], &mut head);
     for ends in cuts(bytes.len()) {
         let cut = parse_cut(bytes, limits, &ends, &mut head);
-        assert_eq!(
-            cut,
-            whole,
-            "cut {ends:?} of {:?}",
-            String::from_utf8_lossy(bytes)
-        );
+        assert_eq!(cut, whole, "cut {ends:?} of {:?}", String::from_utf8_lossy(bytes));
     }
     whole
 }
@@ -79,12 +70,7 @@ fn accepted(text: &str) -> Summary {
 
 fn refused(text: impl AsRef<[u8]>, error: HeadError) {
     let text = text.as_ref();
-    assert_eq!(
-        outcome(text, &LIMITS),
-        Err(error),
-        "{:?}",
-        String::from_utf8_lossy(text)
-    );
+    assert_eq!(outcome(text, &LIMITS), Err(error), "{:?}", String::from_utf8_lossy(text));
 }
 
 /// The plain case, field by field.
@@ -94,10 +80,7 @@ fn reads_what_a_client_sends() {
                 Content-Length:  12\t\r\nX-Empty:\r\nX-Blank: \t \r\nx-odd!#$%&'*+-.^_`|~9: a\tb \u{e9}\r\n\r\n";
     let bytes = text.as_bytes();
     let mut head = RequestHead::new();
-    assert_eq!(
-        parse_request(bytes, &LIMITS, &mut head),
-        Ok(Progress::Complete)
-    );
+    assert_eq!(parse_request(bytes, &LIMITS, &mut head), Ok(Progress::Complete));
     assert_eq!(head.method, Method::Post);
     assert_eq!(head.method_text.of(bytes), b"POST");
     assert_eq!(head.target.of(bytes), b"/v1/chat?a=b");
@@ -117,8 +100,7 @@ fn reads_what_a_client_sends() {
     assert_eq!(field("X-ODD!#$%&'*+-.^_`|~9"), Some("a\tb \u{e9}"));
     assert_eq!(field("x-missing"), None);
     assert_eq!(
-        head.find(Known::ContentLength)
-            .map(|field| field.value.of(bytes)),
+        head.find(Known::ContentLength).map(|field| field.value.of(bytes)),
         Some(&b"12"[..])
     );
     assert_eq!(head.find(Known::Cookie), None);
@@ -135,6 +117,17 @@ fn stops_at_the_blank_line() {
     assert_eq!(outcome(text, &LIMITS).unwrap().unwrap().size, 27);
 }
 
+/// A head that is read once more before its reset must not grow into the body.
+#[test]
+fn a_complete_head_stays() {
+    let text = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nX: y\r\n\r\n";
+    let mut head = RequestHead::new();
+    assert_eq!(parse_request(text, &LIMITS, &mut head), Ok(Progress::Complete));
+    let before = summary(text, &head);
+    assert_eq!(parse_request(text, &LIMITS, &mut head), Ok(Progress::Complete));
+    assert_eq!(summary(text, &head), before);
+}
+
 /// Old clients send an empty line after a body; endless ones are an attack.
 #[test]
 fn skips_a_few_empty_lines() {
@@ -142,10 +135,7 @@ fn skips_a_few_empty_lines() {
     for count in 0..=LEADING_EMPTY_LINES_MAX {
         accepted(&("\r\n".repeat(count) + rest));
     }
-    refused(
-        "\r\n".repeat(LEADING_EMPTY_LINES_MAX + 1) + rest,
-        HeadError::TooManyEmptyLines,
-    );
+    refused("\r\n".repeat(LEADING_EMPTY_LINES_MAX + 1) + rest, HeadError::TooManyEmptyLines);
     refused("\r\n".repeat(1000), HeadError::TooManyEmptyLines);
     refused("\n".to_owned() + rest, HeadError::BareLf);
     refused("\r".to_owned() + rest, HeadError::BareCr);
@@ -164,10 +154,7 @@ fn request_lines() {
         ("BREW /pot HTTP/1.1", Method::Other),
         ("get / HTTP/1.1", Method::Other),
         ("M-SEARCH!#$%&'*+.^_`|~ / HTTP/1.1", Method::Other),
-        (
-            "GET //evil.com/%2e?a=b?c/d&[x]={y}|\\^`'%zz HTTP/1.1",
-            Method::Get,
-        ),
+        ("GET //evil.com/%2e?a=b?c/d&[x]={y}|\\^`'%zz HTTP/1.1", Method::Get),
         ("TRACE / HTTP/1.1", Method::Trace),
     ] {
         let text = format!("{line}\r\nHost: a\r\n\r\n");
@@ -234,10 +221,7 @@ fn request_lines() {
     ] {
         refused(format!("{line}\r\nHost: a\r\n\r\n"), error);
     }
-    refused(
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        HeadError::UnsupportedVersion,
-    );
+    refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HeadError::UnsupportedVersion);
 }
 
 /// An absolute target decides where a request goes; it must be clean and agree with Host.
@@ -278,16 +262,10 @@ fn absolute_targets() {
         ("http:a", "a", HeadError::BadTarget),
         ("http:/a", "a", HeadError::BadTarget),
     ] {
-        refused(
-            format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
-            error,
-        );
+        refused(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"), error);
     }
     refused("GET http://a/ HTTP/1.1\r\n\r\n", HeadError::MissingHost);
-    refused(
-        "GET http://a/ HTTP/1.0\r\nHost: b\r\n\r\n",
-        HeadError::HostMismatch,
-    );
+    refused("GET http://a/ HTTP/1.0\r\nHost: b\r\n\r\n", HeadError::HostMismatch);
 }
 
 /// Host exactly once and valid; what is not cost other gateways their keys.
@@ -297,23 +275,14 @@ fn hosts() {
     accepted("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
     accepted("GET / HTTP/1.1\r\nhOST:a:1\r\n\r\n");
     refused("GET / HTTP/1.1\r\n\r\n", HeadError::MissingHost);
-    refused(
-        "GET / HTTP/1.1\r\nX-Host: a\r\n\r\n",
-        HeadError::MissingHost,
-    );
+    refused("GET / HTTP/1.1\r\nX-Host: a\r\n\r\n", HeadError::MissingHost);
     for version in ["1.0", "1.1"] {
         let start = format!("GET / HTTP/{version}\r\n");
-        refused(
-            format!("{start}Host: a\r\nHost: a\r\n\r\n"),
-            HeadError::RepeatedHost,
-        );
-        refused(
-            format!("{start}Host: a\r\nX: b\r\nhost: b\r\n\r\n"),
-            HeadError::RepeatedHost,
-        );
-        for host in [
-            "", " \t", "u@a", "a/b", "a#b", "a b", "a, b", "a,b", "a?b", "http://a", "[::1", "a:b",
-        ] {
+        refused(format!("{start}Host: a\r\nHost: a\r\n\r\n"), HeadError::RepeatedHost);
+        refused(format!("{start}Host: a\r\nX: b\r\nhost: b\r\n\r\n"), HeadError::RepeatedHost);
+        for host in
+            ["", " \t", "u@a", "a/b", "a#b", "a b", "a, b", "a,b", "a?b", "http://a", "[::1", "a:b"]
+        {
             refused(format!("{start}Host: {host}\r\n\r\n"), HeadError::BadHost);
         }
     }
@@ -356,10 +325,7 @@ fn field_lines() {
         refused(format!("GET / HTTP/1.1\r\n{lines}Host: a\r\n\r\n"), error);
         refused(format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), error);
     }
-    refused(
-        b"GET / HTTP/1.1\r\n\xff: b\r\n\r\n",
-        HeadError::BadFieldName,
-    );
+    refused(b"GET / HTTP/1.1\r\n\xff: b\r\n\r\n", HeadError::BadFieldName);
     accepted("GET / HTTP/1.1\r\nHost: a\r\nX:\t\"(),/:;<=>?@[\\]{}\u{7ff}\r\n\r\n");
 }
 
@@ -373,16 +339,10 @@ fn framing() {
         ("content-length:5\r\n", Body::Length(5)),
         ("Content-Length: \t5\t \r\n", Body::Length(5)),
         ("Content-Length: 0005\r\n", Body::Length(5)),
-        (
-            "Content-Length: 18446744073709551615\r\n",
-            Body::Length(u64::MAX),
-        ),
+        ("Content-Length: 18446744073709551615\r\n", Body::Length(u64::MAX)),
         ("Transfer-Encoding: chunked\r\n", Body::Chunked),
         ("TRANSFER-ENCODING:Chunked \r\n", Body::Chunked),
-        (
-            "X-Content-Length: 5\r\nX-Transfer-Encoding: gzip\r\n",
-            Body::None,
-        ),
+        ("X-Content-Length: 5\r\nX-Transfer-Encoding: gzip\r\n", Body::None),
     ] {
         assert_eq!(accepted(&post(lines)).body, body, "{lines:?}");
     }
@@ -409,32 +369,14 @@ fn framing() {
         ",5",
         "5,",
     ] {
-        refused(
-            post(&format!("Content-Length: {length}\r\n")),
-            HeadError::BadContentLength,
-        );
+        refused(post(&format!("Content-Length: {length}\r\n")), HeadError::BadContentLength);
     }
     for (lines, error) in [
-        (
-            "Content-Length: 5\r\nContent-Length: 5\r\n",
-            HeadError::RepeatedContentLength,
-        ),
-        (
-            "Content-Length: 5\r\nX: y\r\ncontent-length: 6\r\n",
-            HeadError::RepeatedContentLength,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-            HeadError::LengthAndEncoding,
-        ),
-        (
-            "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
-            HeadError::LengthAndEncoding,
-        ),
-        (
-            "Content-Length: 5\r\nTransfer-Encoding: gzip, chunked\r\n",
-            HeadError::LengthAndEncoding,
-        ),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", HeadError::RepeatedContentLength),
+        ("Content-Length: 5\r\nX: y\r\ncontent-length: 6\r\n", HeadError::RepeatedContentLength),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", HeadError::LengthAndEncoding),
+        ("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", HeadError::LengthAndEncoding),
+        ("Content-Length: 5\r\nTransfer-Encoding: gzip, chunked\r\n", HeadError::LengthAndEncoding),
         (
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
             HeadError::BadTransferEncoding,
@@ -443,14 +385,8 @@ fn framing() {
             "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
             HeadError::BadTransferEncoding,
         ),
-        (
-            "Transfer-Encoding: gzip, chunked\r\n",
-            HeadError::UnsupportedCoding,
-        ),
-        (
-            "Transfer-Encoding: gzip,deflate ,\tchunked\r\n",
-            HeadError::UnsupportedCoding,
-        ),
+        ("Transfer-Encoding: gzip, chunked\r\n", HeadError::UnsupportedCoding),
+        ("Transfer-Encoding: gzip,deflate ,\tchunked\r\n", HeadError::UnsupportedCoding),
     ] {
         refused(post(lines), error);
     }
@@ -478,29 +414,14 @@ fn framing() {
         "gz(ip, chunked",
         "gzip;q=1, chunked",
     ] {
-        refused(
-            post(&format!("Transfer-Encoding: {coding}\r\n")),
-            HeadError::BadTransferEncoding,
-        );
+        refused(post(&format!("Transfer-Encoding: {coding}\r\n")), HeadError::BadTransferEncoding);
     }
     for (lines, error) in [
-        (
-            "Transfer-Encoding: \x0bchunked\r\n",
-            HeadError::BadFieldValue,
-        ),
-        (
-            "Transfer-Encoding\x0b: chunked\r\n",
-            HeadError::BadFieldName,
-        ),
+        ("Transfer-Encoding: \x0bchunked\r\n", HeadError::BadFieldValue),
+        ("Transfer-Encoding\x0b: chunked\r\n", HeadError::BadFieldName),
         ("Transfer-Encoding : chunked\r\n", HeadError::BadFieldName),
-        (
-            "Transfer-Encoding:\r\n chunked\r\n",
-            HeadError::BadTransferEncoding,
-        ),
-        (
-            "X: y\r\n Transfer-Encoding: chunked\r\n",
-            HeadError::ObsoleteFold,
-        ),
+        ("Transfer-Encoding:\r\n chunked\r\n", HeadError::BadTransferEncoding),
+        ("X: y\r\n Transfer-Encoding: chunked\r\n", HeadError::ObsoleteFold),
         ("Transfer-Encoding: chunked\rX: y\r\n", HeadError::BareCr),
         ("X: y\nTransfer-Encoding: chunked\r\n", HeadError::BareLf),
     ] {
@@ -510,10 +431,7 @@ fn framing() {
     refused(old, HeadError::TransferEncodingInHttp10);
     let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n";
     refused(old, HeadError::TransferEncodingInHttp10);
-    assert_eq!(
-        accepted("POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\n").body,
-        Body::Length(3)
-    );
+    assert_eq!(accepted("POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\n").body, Body::Length(3));
 }
 
 /// Who keeps a connection open, and who wants to be asked for its body.
@@ -526,11 +444,7 @@ fn connection_and_expect() {
         ("1.1", "Connection: CLOSE\r\n", false),
         ("1.1", "Connection: x, \tClose ,y\r\n", false),
         ("1.1", "Connection: keep-alive, close\r\n", false),
-        (
-            "1.1",
-            "Connection: close\r\nConnection: keep-alive\r\n",
-            false,
-        ),
+        ("1.1", "Connection: close\r\nConnection: keep-alive\r\n", false),
         ("1.1", "Connection: closed\r\n", true),
         ("1.1", "Connection:\r\nProxy-Connection: close\r\n", true),
         ("1.0", "", false),
@@ -543,44 +457,16 @@ fn connection_and_expect() {
         assert_eq!(accepted(&text).keep_alive, keep_alive, "{text:?}");
     }
     for (version, lines, expect) in [
-        (
-            "1.1",
-            "Expect: 100-continue\r\nContent-Length: 1\r\n",
-            Expect::Continue,
-        ),
-        (
-            "1.1",
-            "Expect: 100-Continue\r\nTransfer-Encoding: chunked\r\n",
-            Expect::Continue,
-        ),
+        ("1.1", "Expect: 100-continue\r\nContent-Length: 1\r\n", Expect::Continue),
+        ("1.1", "Expect: 100-Continue\r\nTransfer-Encoding: chunked\r\n", Expect::Continue),
         ("1.1", "Expect: 100-continue\r\n", Expect::None),
-        (
-            "1.1",
-            "Expect: 100-continue\r\nContent-Length: 0\r\n",
-            Expect::None,
-        ),
+        ("1.1", "Expect: 100-continue\r\nContent-Length: 0\r\n", Expect::None),
         ("1.1", "Expect:\r\nContent-Length: 1\r\n", Expect::None),
-        (
-            "1.0",
-            "Expect: 100-continue\r\nContent-Length: 1\r\n",
-            Expect::None,
-        ),
+        ("1.0", "Expect: 100-continue\r\nContent-Length: 1\r\n", Expect::None),
         ("1.1", "Expect: 200-ok\r\n", Expect::Other),
-        (
-            "1.1",
-            "Expect: 100-continue=1\r\nContent-Length: 1\r\n",
-            Expect::Other,
-        ),
-        (
-            "1.1",
-            "Expect: 100-continue, x\r\nContent-Length: 1\r\n",
-            Expect::Other,
-        ),
-        (
-            "1.1",
-            "Expect: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n",
-            Expect::Other,
-        ),
+        ("1.1", "Expect: 100-continue=1\r\nContent-Length: 1\r\n", Expect::Other),
+        ("1.1", "Expect: 100-continue, x\r\nContent-Length: 1\r\n", Expect::Other),
+        ("1.1", "Expect: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n", Expect::Other),
         ("1.0", "Expect: x\r\n", Expect::Other),
     ] {
         let text = format!("PUT / HTTP/{version}\r\nHost: a\r\n{lines}\r\n");
@@ -591,34 +477,20 @@ fn connection_and_expect() {
 /// Every limit: at it, one over, a hundred times over.
 #[test]
 fn limits_hold_exactly() {
-    let limits = HeadLimits {
-        request_line: 40,
-        header_section: 60,
-        fields: 3,
-    };
+    let limits = HeadLimits { request_line: 40, header_section: 60, fields: 3 };
     let with_line = |length: usize| {
         let target = "a".repeat(length - "GET / HTTP/1.1".len());
         format!("GET /{target} HTTP/1.1\r\nHost: a\r\n\r\n")
     };
-    assert!(
-        outcome(with_line(40).as_bytes(), &limits)
-            .unwrap()
-            .is_some()
-    );
+    assert!(outcome(with_line(40).as_bytes(), &limits).unwrap().is_some());
     let leading = "\r\n\r\n".to_owned() + &with_line(40);
     assert!(outcome(leading.as_bytes(), &limits).unwrap().is_some());
     for length in [41, 42, 43, 4000] {
         let text = with_line(length);
-        assert_eq!(
-            outcome(text.as_bytes(), &limits),
-            Err(HeadError::RequestLineTooLong)
-        );
+        assert_eq!(outcome(text.as_bytes(), &limits), Err(HeadError::RequestLineTooLong));
     }
     let method = "M".repeat(4000);
-    assert_eq!(
-        outcome(method.as_bytes(), &limits),
-        Err(HeadError::MethodTooLong)
-    );
+    assert_eq!(outcome(method.as_bytes(), &limits), Err(HeadError::MethodTooLong));
     assert_eq!(outcome(&[b'M'; 41], &limits), Ok(None));
     assert_eq!(outcome(&[b'M'; 42], &limits), Err(HeadError::MethodTooLong));
 
@@ -626,56 +498,28 @@ fn limits_hold_exactly() {
         let value = "v".repeat(length - "Host: a\r\nX: \r\n\r\n".len());
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: {value}\r\n\r\n")
     };
-    assert!(
-        outcome(with_section(60).as_bytes(), &limits)
-            .unwrap()
-            .is_some()
-    );
+    assert!(outcome(with_section(60).as_bytes(), &limits).unwrap().is_some());
     for length in [61, 62, 63, 64, 65, 6000] {
         let text = with_section(length);
-        assert_eq!(
-            outcome(text.as_bytes(), &limits),
-            Err(HeadError::HeaderSectionTooLarge)
-        );
+        assert_eq!(outcome(text.as_bytes(), &limits), Err(HeadError::HeaderSectionTooLarge));
     }
     let name = format!("GET / HTTP/1.1\r\n{}", "n".repeat(6000));
-    assert_eq!(
-        outcome(name.as_bytes(), &limits),
-        Err(HeadError::HeaderSectionTooLarge)
-    );
+    assert_eq!(outcome(name.as_bytes(), &limits), Err(HeadError::HeaderSectionTooLarge));
     let blanks = format!("GET / HTTP/1.1\r\nX:{}", " ".repeat(600));
-    assert_eq!(
-        outcome(blanks.as_bytes(), &limits),
-        Err(HeadError::HeaderSectionTooLarge)
-    );
+    assert_eq!(outcome(blanks.as_bytes(), &limits), Err(HeadError::HeaderSectionTooLarge));
 
-    let with_fields = |count: usize| {
-        format!(
-            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-            "X:\r\n".repeat(count - 1)
-        )
-    };
-    assert!(
-        outcome(with_fields(3).as_bytes(), &limits)
-            .unwrap()
-            .is_some()
-    );
+    let with_fields =
+        |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X:\r\n".repeat(count - 1));
+    assert!(outcome(with_fields(3).as_bytes(), &limits).unwrap().is_some());
     for count in [4, 5, 300] {
-        assert_eq!(
-            outcome(with_fields(count).as_bytes(), &limits),
-            Err(HeadError::TooManyFields)
-        );
+        assert_eq!(outcome(with_fields(count).as_bytes(), &limits), Err(HeadError::TooManyFields));
     }
 }
 
 /// A head that comes byte by byte must not be read again and again.
 #[test]
 fn work_is_linear_in_the_bytes() {
-    let limits = HeadLimits {
-        request_line: 1 << 20,
-        header_section: 1 << 22,
-        fields: 9,
-    };
+    let limits = HeadLimits { request_line: 1 << 20, header_section: 1 << 22, fields: 9 };
     let mut text = b"GET /".to_vec();
     text.resize(300_000, b'a');
     text.extend_from_slice(b" HTTP/1.1\r\nHost: a\r\nX:");
@@ -738,12 +582,7 @@ fn httparse_accepts_what_is_accepted() {
         let whole = parse_cut(&bytes, &LIMITS, &[bytes.len()], &mut head);
         let at = random.below(bytes.len() + 1);
         let cut = parse_cut(&bytes, &LIMITS, &[at, bytes.len()], &mut RequestHead::new());
-        assert_eq!(
-            cut,
-            whole,
-            "cut at {at} of {:?}",
-            String::from_utf8_lossy(&bytes)
-        );
+        assert_eq!(cut, whole, "cut at {at} of {:?}", String::from_utf8_lossy(&bytes));
         let Ok(Some(summary)) = whole else { continue };
         accepted += 1;
         compare_with_httparse(&bytes, &head);
@@ -753,10 +592,7 @@ fn httparse_accepts_what_is_accepted() {
         // The body's framing may be broken; it must be an error then, not a panic.
         let _ = decoder.decode(&bytes[summary.size..]);
     }
-    assert!(
-        accepted > 2_000,
-        "the mutations are too wild to mean anything: {accepted}"
-    );
+    assert!(accepted > 2_000, "the mutations are too wild to mean anything: {accepted}");
 }
 
 fn compare_with_httparse(bytes: &[u8], head: &RequestHead) {
@@ -767,15 +603,9 @@ fn compare_with_httparse(bytes: &[u8], head: &RequestHead) {
         Ok(httparse::Status::Complete(size)) => assert_eq!(size, head.size, "{text:?}"),
         other => panic!("httparse says {other:?} of {text:?}"),
     }
-    assert_eq!(
-        theirs.method.unwrap().as_bytes(),
-        head.method_text.of(bytes)
-    );
+    assert_eq!(theirs.method.unwrap().as_bytes(), head.method_text.of(bytes));
     assert_eq!(theirs.path.unwrap().as_bytes(), head.target.of(bytes));
-    assert_eq!(
-        theirs.version.unwrap() == 1,
-        head.version == Version::Http11
-    );
+    assert_eq!(theirs.version.unwrap() == 1, head.version == Version::Http11);
     assert_eq!(theirs.headers.len(), head.fields.len(), "{text:?}");
     for (their, our) in theirs.headers.iter().zip(&head.fields) {
         assert_eq!(their.name.as_bytes(), our.name.of(bytes));

@@ -9,11 +9,7 @@ fn outcome(target: &str) -> Result<(String, String), HeadError> {
     let mut head = RequestHead::new();
     parse_request(&bytes, &HeadLimits::default(), &mut head)?;
     // Storage that holds another target must not show through.
-    let mut resolved = Target {
-        decoded: b"/old".to_vec(),
-        is_decoded: true,
-        ..Target::new()
-    };
+    let mut resolved = Target { decoded: b"/old".to_vec(), is_decoded: true, ..Target::new() };
     resolve(&head, &bytes, &mut resolved)?;
     assert_eq!(resolved.query_span().of(&bytes), resolved.query(&bytes));
     assert_eq!(resolved.has_query(), target.contains('?'));
@@ -23,11 +19,7 @@ fn outcome(target: &str) -> Result<(String, String), HeadError> {
 }
 
 fn check(target: &str, path: &str, query: &str) {
-    assert_eq!(
-        outcome(target),
-        Ok((path.to_owned(), query.to_owned())),
-        "{target}"
-    );
+    assert_eq!(outcome(target), Ok((path.to_owned(), query.to_owned())), "{target}");
 }
 
 /// One meaning for each path, whoever looks at it.
@@ -99,15 +91,10 @@ fn paths() {
 fn hostile_paths() {
     for (targets, error) in [
         (
-            &[
-                "/%", "/%4", "/%4g", "/%g4", "/a%", "/%%41", "/%u0041", "/% 41",
-            ][..7],
+            &["/%", "/%4", "/%4g", "/%g4", "/a%", "/%%41", "/%u0041", "/% 41"][..7],
             HeadError::BadPercent,
         ),
-        (
-            &["/%00", "/a%00b", "/%0a", "/%0D%0A", "/%09", "/%1f", "/%7F"],
-            HeadError::EncodedControl,
-        ),
+        (&["/%00", "/a%00b", "/%0a", "/%0D%0A", "/%09", "/%1f", "/%7F"], HeadError::EncodedControl),
         (
             &[
                 "/%ff",
@@ -153,10 +140,7 @@ fn hostile_paths() {
             ],
             HeadError::AboveRoot,
         ),
-        (
-            &["/a\\b", "/[a]", "/{a}", "/a|b", "/a^b", "/a`b", "/..\\a"],
-            HeadError::BadTarget,
-        ),
+        (&["/a\\b", "/[a]", "/{a}", "/a|b", "/a^b", "/a`b", "/..\\a"], HeadError::BadTarget),
     ] {
         for target in targets {
             assert_eq!(outcome(target), Err(error), "{target}");
@@ -168,23 +152,14 @@ fn hostile_paths() {
 /// resolve the result again changes nothing.
 #[test]
 fn mutations_never_escape() {
-    let seeds = [
-        "/a/b/../c%2Fd?x=y",
-        "/%2e%2e/%41/./b//",
-        "http://a/%C3%A9/..",
-        "/v1/models/a%2Fb",
-    ];
-    let dictionary: [&[u8]; 12] = [
-        b"/", b"..", b".", b"%2e", b"%2F", b"%5c", b"%25", b"//", b"/../", b"%c0", b"%00", b"?",
-    ];
+    let seeds =
+        ["/a/b/../c%2Fd?x=y", "/%2e%2e/%41/./b//", "http://a/%C3%A9/..", "/v1/models/a%2Fb"];
+    let dictionary: [&[u8]; 12] =
+        [b"/", b"..", b".", b"%2e", b"%2F", b"%5c", b"%25", b"//", b"/../", b"%c0", b"%00", b"?"];
     let mut random = Random::new(9);
     let mut accepted = 0;
     for round in 0..40_000 {
-        let bytes = mutate(
-            &mut random,
-            seeds[round % seeds.len()].as_bytes(),
-            &dictionary,
-        );
+        let bytes = mutate(&mut random, seeds[round % seeds.len()].as_bytes(), &dictionary);
         let Ok(target) = String::from_utf8(bytes) else {
             continue;
         };
@@ -193,29 +168,13 @@ fn mutations_never_escape() {
         };
         accepted += 1;
         assert!(path.starts_with('/'), "{target:?} gave {path:?}");
-        assert!(
-            !path
-                .split('/')
-                .any(|segment| segment == "." || segment == ".."),
-            "{target:?}"
-        );
-        assert!(
-            !path.bytes().any(|byte| byte < 0x20 || byte == 0x7f),
-            "{target:?}"
-        );
-        let separators = path
-            .replace("%2F", "/")
-            .replace("%2f", "/")
-            .replace('\\', "/");
-        let hidden = separators
-            .split('/')
-            .any(|segment| segment == "." || segment == "..");
+        assert!(!path.split('/').any(|segment| segment == "." || segment == ".."), "{target:?}");
+        assert!(!path.bytes().any(|byte| byte < 0x20 || byte == 0x7f), "{target:?}");
+        let separators = path.replace("%2F", "/").replace("%2f", "/").replace('\\', "/");
+        let hidden = separators.split('/').any(|segment| segment == "." || segment == "..");
         assert!(!hidden, "{target:?} gave {path:?}");
     }
-    assert!(
-        accepted > 5_000,
-        "the mutations are too wild to mean anything: {accepted}"
-    );
+    assert!(accepted > 5_000, "the mutations are too wild to mean anything: {accepted}");
 }
 
 /// The fine print of the C API about queries.

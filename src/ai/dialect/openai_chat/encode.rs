@@ -102,12 +102,9 @@ pub(in crate::ai) fn tool_calls(parts: &[Part], m: &mut Object<'_>) {
 }
 
 fn tool_call(call: &ToolCall, c: &mut Object<'_>) {
-    c.string("id", &call.id)
-        .string("type", "function")
-        .object("function", |f| {
-            f.string("name", &call.name)
-                .string("arguments", &call.arguments);
-        });
+    c.string("id", &call.id).string("type", "function").object("function", |f| {
+        f.string("name", &call.name).string("arguments", &call.arguments);
+    });
     signature(call.signature.as_deref(), c);
 }
 
@@ -160,15 +157,10 @@ impl Encoder {
     pub(in crate::ai::dialect) fn new(meta: Meta, include_usage: bool) -> Encoder {
         let mut prefix = b"data: ".to_vec();
         let mut o = Object::begin(&mut prefix);
-        o.string("id", &meta.id)
-            .string("object", "chat.completion.chunk");
+        o.string("id", &meta.id).string("object", "chat.completion.chunk");
         created(&mut o, meta.created);
         o.string("model", &meta.model).key("choices").push(b'[');
-        let suffix: &[u8] = if include_usage {
-            b"],\"usage\":null}\n\n"
-        } else {
-            b"]}\n\n"
-        };
+        let suffix: &[u8] = if include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };
         Encoder {
             prefix,
             suffix,
@@ -233,10 +225,8 @@ impl StreamEncoder for Encoder {
                 self.begin("\"\"", out);
                 self.chunk(out, |d| {
                     d.array("thinking_blocks", |blocks| {
-                        let part = Part::Thinking {
-                            text: String::new(),
-                            signature: Some(text.clone()),
-                        };
+                        let part =
+                            Part::Thinking { text: String::new(), signature: Some(text.clone()) };
                         thinking_block(&part, blocks);
                     });
                 });
@@ -255,12 +245,7 @@ impl StreamEncoder for Encoder {
                     d.string("refusal", text);
                 });
             }
-            Delta::ToolCallStart {
-                index,
-                id,
-                name,
-                signature: found,
-            } => {
+            Delta::ToolCallStart { index, id, name, signature: found } => {
                 self.begin("null", out);
                 self.called = true;
                 self.chunk(out, |d| {
@@ -280,17 +265,16 @@ impl StreamEncoder for Encoder {
             Delta::ToolCallArguments { index, json } => self.chunk(out, |d| {
                 d.array("tool_calls", |calls| {
                     calls.object(|c| {
-                        c.number("index", u64::from(*index))
-                            .object("function", |f| {
-                                f.string("arguments", json);
-                            });
+                        c.number("index", u64::from(*index)).object("function", |f| {
+                            f.string("arguments", json);
+                        });
                     });
                 });
             }),
             Delta::Logprobs(json) => {
                 out.extend_from_slice(&self.prefix);
                 out.extend_from_slice(b"{\"index\":0,\"delta\":{},\"logprobs\":");
-                out.extend_from_slice(json.as_bytes());
+                write::one_line(out, json);
                 out.extend_from_slice(b",\"finish_reason\":null}");
                 out.extend_from_slice(self.suffix);
             }
@@ -334,11 +318,7 @@ mod tests {
     use super::*;
 
     fn meta() -> Meta {
-        Meta {
-            id: "chatcmpl-1".into(),
-            model: "m".into(),
-            created: 7,
-        }
+        Meta { id: "chatcmpl-1".into(), model: "m".into(), created: 7 }
     }
 
     /// The JSON of each event, `[DONE]` as a string.
@@ -367,17 +347,10 @@ mod tests {
     fn role_comes_first_and_finish_only_last() {
         let events = run(
             &[
-                Delta::Start {
-                    id: None,
-                    model: None,
-                },
+                Delta::Start { id: None, model: None },
                 Delta::Text("a".into()),
                 Delta::Text("b\n".into()),
-                Delta::Usage(Usage {
-                    prompt_tokens: 1,
-                    completion_tokens: 2,
-                    ..Usage::default()
-                }),
+                Delta::Usage(Usage { prompt_tokens: 1, completion_tokens: 2, ..Usage::default() }),
                 Delta::Finish(FinishReason::Stop),
             ],
             true,
@@ -420,10 +393,7 @@ mod tests {
                     name: "f".into(),
                     signature: None,
                 },
-                Delta::ToolCallArguments {
-                    index: 0,
-                    json: "{\"a\":1}".into(),
-                },
+                Delta::ToolCallArguments { index: 0, json: "{\"a\":1}".into() },
                 Delta::Finish(FinishReason::Stop),
             ],
             false,
@@ -442,10 +412,7 @@ mod tests {
         let mut encoder = Encoder::new(meta(), true);
         let mut out = Vec::new();
         encoder.event(&Delta::Text("a".into()), &mut out);
-        encoder.fail(
-            &Failure::new(502, "it broke").code("upstream_failed"),
-            &mut out,
-        );
+        encoder.fail(&Failure::new(502, "it broke").code("upstream_failed"), &mut out);
         let events = events(&out);
         assert_eq!(events.last().unwrap()["error"]["code"], "upstream_failed");
         assert!(!events.contains(&"[DONE]".into()));
@@ -457,10 +424,7 @@ mod tests {
             id: None,
             model: None,
             parts: vec![
-                Part::Thinking {
-                    text: "hm".into(),
-                    signature: Some("s".into()),
-                },
+                Part::Thinking { text: "hm".into(), signature: Some("s".into()) },
                 Part::ToolCall(ToolCall {
                     id: "c".into(),
                     name: "f".into(),
@@ -469,11 +433,7 @@ mod tests {
                 }),
             ],
             finish: FinishReason::ToolCalls,
-            usage: Some(Usage {
-                cached: Some(3),
-                reasoning: Some(4),
-                ..Usage::default()
-            }),
+            usage: Some(Usage { cached: Some(3), reasoning: Some(4), ..Usage::default() }),
             logprobs: None,
         };
         let mut out = Vec::new();
@@ -486,9 +446,6 @@ mod tests {
         let call = &message["tool_calls"][0];
         assert_eq!(call["extra_content"]["google"]["thought_signature"], "g");
         assert_eq!(value["usage"]["prompt_tokens_details"]["cached_tokens"], 3);
-        assert_eq!(
-            value["usage"]["completion_tokens_details"]["reasoning_tokens"],
-            4
-        );
+        assert_eq!(value["usage"]["completion_tokens_details"]["reasoning_tokens"], 4);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::super::read;
+use super::super::{read, signature};
 use crate::ai::chat::{
     Message, Part, Reasoning, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
 };
@@ -15,14 +15,13 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
     let root = read::body(body)?;
     let mut request = Request::default();
     let mut messages = None;
-    let mut max_tokens = None;
+    let mut newer_limit = None;
     let mut allowed = None;
     for (name, node) in root.members() {
         if node.is_null() {
             continue;
         }
         match name.as_ref() {
-            "model" => request.model = Some(read::text(node, format_args!("model"))?.to_owned()),
             "messages" => messages = Some(read::items(node, format_args!("messages"))?),
             "tools" => request.tools = tools(node)?,
             "functions" if request.tools.is_empty() => request.tools = functions(node)?,
@@ -35,35 +34,9 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
                 let param = format_args!("parallel_tool_calls");
                 request.parallel_tool_calls = Some(read::boolean(node, param)?);
             }
-            // The newer name wins: clients that send both mean it for newer models.
             "max_completion_tokens" => {
                 let param = format_args!("max_completion_tokens");
-                request.max_tokens = Some(read::unsigned_from(node, param, 1)?);
-            }
-            "max_tokens" => {
-                max_tokens = Some(read::unsigned_from(node, format_args!("max_tokens"), 1)?);
-            }
-            "temperature" => {
-                request.temperature = Some(read::number_within(node, "temperature", 0.0, 2.0)?);
-            }
-            "top_p" => request.top_p = Some(read::number_within(node, "top_p", 0.0, 1.0)?),
-            "frequency_penalty" => {
-                let value = read::number_within(node, "frequency_penalty", -2.0, 2.0)?;
-                request.frequency_penalty = Some(value);
-            }
-            "presence_penalty" => {
-                let value = read::number_within(node, "presence_penalty", -2.0, 2.0)?;
-                request.presence_penalty = Some(value);
-            }
-            "stop" => request.stop = read::texts(node, "stop")?,
-            "seed" => request.seed = Some(read::number(node, format_args!("seed"))?),
-            "stream" => request.stream = read::boolean(node, format_args!("stream"))?,
-            "stream_options" => {
-                let options = read::object(node, format_args!("stream_options"))?;
-                if let Some(include) = options.get("include_usage") {
-                    let param = format_args!("stream_options.include_usage");
-                    request.include_usage = read::boolean(include, param)?;
-                }
+                newer_limit = Some(read::unsigned_from(node, param, 1)?);
             }
             "response_format" => request.response_format = response_format(node)?,
             "reasoning_effort" => {
@@ -78,18 +51,17 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
                 }
                 reasoning.budget_tokens = node.unsigned_of("max_tokens");
             }
-            "user" => request.user = Some(read::text(node, format_args!("user"))?.to_owned()),
             "logprobs" => request.logprobs = read::boolean(node, format_args!("logprobs"))?,
             "top_logprobs" => {
                 let param = format_args!("top_logprobs");
                 request.top_logprobs = Some(read::unsigned_from(node, param, 0)?);
             }
             "n" => request.n = Some(read::unsigned_from(node, format_args!("n"), 1)?),
-            "top_k" if node.unsigned().is_some() => request.top_k = node.unsigned(),
-            _ => request.extra.push((name.to_string(), node.raw.to_owned())),
+            _ => parameter(name, node, &mut request)?,
         }
     }
-    request.max_tokens = request.max_tokens.or(max_tokens);
+    // Clients that send both names mean the newer one.
+    request.max_tokens = newer_limit.or(request.max_tokens);
     if let Some(allowed) = allowed {
         request.tools.retain(|tool| match tool {
             Tool::Function { name, .. } => allowed.contains(name),
@@ -98,16 +70,54 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
     }
     let messages = messages.ok_or_else(|| read::missing(format_args!("messages")))?;
     if messages.is_empty() {
-        return Err(
-            Failure::new(400, "'messages' must hold at least one message.")
-                .param("messages")
-                .code("empty_array"),
-        );
+        return Err(Failure::new(400, "'messages' must hold at least one message.")
+            .param("messages")
+            .code("empty_array"));
     }
     for (index, node) in messages.iter().enumerate() {
         request.messages.push(message(node, index)?);
     }
     Ok(request)
+}
+
+/// Reads a member that chat and plain completions share. Unknown ones are kept in `extra`.
+pub(in crate::ai::dialect) fn parameter(
+    name: &str,
+    node: &Node<'_>,
+    request: &mut Request,
+) -> Result<(), Failure> {
+    match name {
+        "model" => request.model = Some(read::text(node, format_args!("model"))?.to_owned()),
+        "max_tokens" => {
+            request.max_tokens = Some(read::unsigned_from(node, format_args!("max_tokens"), 1)?);
+        }
+        "temperature" => {
+            request.temperature = Some(read::number_within(node, "temperature", 0.0, 2.0)?);
+        }
+        "top_p" => request.top_p = Some(read::number_within(node, "top_p", 0.0, 1.0)?),
+        "frequency_penalty" => {
+            let value = read::number_within(node, "frequency_penalty", -2.0, 2.0)?;
+            request.frequency_penalty = Some(value);
+        }
+        "presence_penalty" => {
+            let value = read::number_within(node, "presence_penalty", -2.0, 2.0)?;
+            request.presence_penalty = Some(value);
+        }
+        "stop" => request.stop = read::texts(node, "stop")?,
+        "seed" => request.seed = Some(read::number(node, format_args!("seed"))?),
+        "stream" => request.stream = read::boolean(node, format_args!("stream"))?,
+        "stream_options" => {
+            let options = read::object(node, format_args!("stream_options"))?;
+            if let Some(include) = options.get("include_usage") {
+                let param = format_args!("stream_options.include_usage");
+                request.include_usage = read::boolean(include, param)?;
+            }
+        }
+        "user" => request.user = Some(read::text(node, format_args!("user"))?.to_owned()),
+        "top_k" if node.unsigned().is_some() => request.top_k = node.unsigned(),
+        _ => request.extra.push((name.to_owned(), node.raw.to_owned())),
+    }
+    Ok(())
 }
 
 fn message(node: &Node<'_>, index: usize) -> Result<Message, Failure> {
@@ -140,19 +150,11 @@ fn message(node: &Node<'_>, index: usize) -> Result<Message, Failure> {
                 (None, Some(name)) => name,
                 (None, None) => return Err(read::missing(format_args!("{at}.tool_call_id"))),
             };
-            parts.push(Part::ToolResult {
-                id: id.to_owned(),
-                parts: inner,
-                is_error: false,
-            });
+            parts.push(Part::ToolResult { id: id.to_owned(), parts: inner, is_error: false });
         }
         (_, Some(found)) => content(found, format_args!("{at}.content"), &mut parts)?,
     }
-    Ok(Message {
-        role,
-        parts,
-        name: read::optional_text(node, "name", format_args!("{at}"))?,
-    })
+    Ok(Message { role, parts, name: read::optional_text(node, "name", format_args!("{at}"))? })
 }
 
 /// What a model said before: thinking, then text, then calls.
@@ -173,14 +175,8 @@ fn assistant(
                 (None, None) => {}
             }
         }
-    } else if let Some(text) = node
-        .text_of("reasoning_content")
-        .or(node.text_of("reasoning"))
-    {
-        parts.push(Part::Thinking {
-            text: text.to_owned(),
-            signature: None,
-        });
+    } else if let Some(text) = node.text_of("reasoning_content").or(node.text_of("reasoning")) {
+        parts.push(Part::Thinking { text: text.to_owned(), signature: None });
     }
     if let Some(found) = found {
         content(found, format_args!("{at}.content"), parts)?;
@@ -189,29 +185,23 @@ fn assistant(
         parts.push(Part::Refusal(refusal.to_owned()));
     }
     if let Some(calls) = node.get("tool_calls") {
-        for (i, call) in read::items(calls, format_args!("{at}.tool_calls"))?
-            .iter()
-            .enumerate()
-        {
+        for (i, call) in read::items(calls, format_args!("{at}.tool_calls"))?.iter().enumerate() {
             let at = format!("{at}.tool_calls[{i}]");
             let id = read::required_text(call, "id", format_args!("{at}"))?;
-            let function = call
-                .get("function")
-                .ok_or_else(|| read::missing(format_args!("{at}.function")))?;
+            let (id, travelled) = signature::from_id(id);
+            let function =
+                call.get("function").ok_or_else(|| read::missing(format_args!("{at}.function")))?;
             let signature = call.path(&["extra_content", "google", "thought_signature"]);
             parts.push(Part::ToolCall(ToolCall {
                 id: id.to_owned(),
-                signature: signature.and_then(Node::text).map(str::to_owned),
+                signature: signature.and_then(Node::text).map(str::to_owned).or(travelled),
                 ..function_call(function, format_args!("{at}.function"))?
             }));
         }
     }
     if let Some(function) = node.get("function_call") {
         let call = function_call(function, format_args!("{at}.function_call"))?;
-        parts.push(Part::ToolCall(ToolCall {
-            id: call.name.clone(),
-            ..call
-        }));
+        parts.push(Part::ToolCall(ToolCall { id: call.name.clone(), ..call }));
     }
     Ok(())
 }
@@ -222,16 +212,8 @@ fn function_call(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<ToolCall, Fa
         Some(arguments) => read::text(arguments, format_args!("{at}.arguments"))?,
         None => "",
     };
-    let arguments = if arguments.trim().is_empty() {
-        "{}"
-    } else {
-        arguments
-    };
-    Ok(ToolCall {
-        name,
-        arguments: arguments.to_owned(),
-        ..ToolCall::default()
-    })
+    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
+    Ok(ToolCall { name, arguments: arguments.to_owned(), ..ToolCall::default() })
 }
 
 /// A string, or an array of typed parts.
@@ -241,11 +223,7 @@ fn content(node: &Node<'_>, at: fmt::Arguments<'_>, parts: &mut Vec<Part>) -> Re
         return Ok(());
     }
     if !node.is_array() {
-        return Err(read::wrong_type(
-            at,
-            "a string or an array of content parts",
-            node,
-        ));
+        return Err(read::wrong_type(at, "a string or an array of content parts", node));
     }
     for (i, item) in node.items().iter().enumerate() {
         parts.push(part(item, format_args!("{at}[{i}]"))?);
@@ -255,10 +233,8 @@ fn content(node: &Node<'_>, at: fmt::Arguments<'_>, parts: &mut Vec<Part>) -> Re
 
 fn part(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Part, Failure> {
     read::object(node, at)?;
-    let inner = |name: &str| {
-        node.get(name)
-            .ok_or_else(|| read::missing(format_args!("{at}.{name}")))
-    };
+    let inner =
+        |name: &str| node.get(name).ok_or_else(|| read::missing(format_args!("{at}.{name}")));
     Ok(match read::required_text(node, "type", at)? {
         "text" => Part::Text(read::required_text(node, "text", at)?.to_owned()),
         "refusal" => Part::Refusal(read::required_text(node, "refusal", at)?.to_owned()),
@@ -272,10 +248,7 @@ fn part(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Part, Failure> {
                     image.text_of("detail").map(str::to_owned),
                 ),
             };
-            Part::Image {
-                source: read::source(url),
-                detail,
-            }
+            Part::Image { source: read::source(url), detail }
         }
         "input_audio" => {
             let audio = inner("input_audio")?;
@@ -290,19 +263,15 @@ fn part(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Part, Failure> {
             let source = match (file.text_of("file_data"), file.text_of("file_id")) {
                 (Some(data), _) => match read::source(data) {
                     // Bare base64 is a PDF: the only kind OpenAI's page names.
-                    Source::Url(data) if !data.contains(':') => Source::Base64 {
-                        media_type: "application/pdf".to_owned(),
-                        data,
-                    },
+                    Source::Url(data) if !data.contains(':') => {
+                        Source::Base64 { media_type: "application/pdf".to_owned(), data }
+                    }
                     source => source,
                 },
                 (None, Some(id)) => Source::Id(id.to_owned()),
                 (None, None) => return Err(read::missing(format_args!("{at}.file.file_data"))),
             };
-            Part::File {
-                source,
-                name: file.text_of("filename").map(str::to_owned),
-            }
+            Part::File { source, name: file.text_of("filename").map(str::to_owned) }
         }
         _ => {
             return Err(read::wrong_value(
@@ -324,21 +293,15 @@ fn tools(node: &Node<'_>) -> Result<Vec<Tool>, Failure> {
                     found.ok_or_else(|| read::missing(format_args!("tools[{i}].function")))?;
                 function(found, format_args!("tools[{i}].function"))
             }
-            kind => Ok(Tool::Provider {
-                kind: kind.to_owned(),
-                json: tool.raw.to_owned(),
-            }),
+            kind => Ok(Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() }),
         }
     })
     .collect()
 }
 
 fn functions(node: &Node<'_>) -> Result<Vec<Tool>, Failure> {
-    let each = read::items(node, format_args!("functions"))?
-        .iter()
-        .enumerate();
-    each.map(|(i, found)| function(found, format_args!("functions[{i}]")))
-        .collect()
+    let each = read::items(node, format_args!("functions"))?.iter().enumerate();
+    each.map(|(i, found)| function(found, format_args!("functions[{i}]"))).collect()
 }
 
 fn function(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Tool, Failure> {
@@ -356,12 +319,8 @@ fn function(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Tool, Failure> {
 
 /// The choice, and the names `allowed_tools` narrows the tools to.
 fn tool_choice(node: &Node<'_>, param: &str) -> Result<(ToolChoice, Option<Vec<String>>), Failure> {
-    let wrong = || {
-        read::wrong_value(
-            format_args!("{param}"),
-            "'auto', 'none', 'required' or a function",
-        )
-    };
+    let wrong =
+        || read::wrong_value(format_args!("{param}"), "'auto', 'none', 'required' or a function");
     let word = |word: &str| match word {
         "auto" => Ok(ToolChoice::Auto),
         "none" => Ok(ToolChoice::None),
@@ -372,33 +331,18 @@ fn tool_choice(node: &Node<'_>, param: &str) -> Result<(ToolChoice, Option<Vec<S
         return Ok((word(text)?, None));
     }
     if !node.is_object() {
-        return Err(read::wrong_type(
-            format_args!("{param}"),
-            "a string or an object",
-            node,
-        ));
+        return Err(read::wrong_type(format_args!("{param}"), "a string or an object", node));
     }
     if node.text_of("type") == Some("allowed_tools") {
         let allowed = node.get("allowed_tools").unwrap_or(node);
-        let names = allowed
-            .get("tools")
-            .map(Node::items)
-            .unwrap_or_default()
-            .iter();
+        let names = allowed.get("tools").map(Node::items).unwrap_or_default().iter();
         let names = names
             .filter_map(|tool| tool.get("function").unwrap_or(tool).text_of("name"))
             .map(str::to_owned)
             .collect();
-        return Ok((
-            word(allowed.text_of("mode").unwrap_or("auto"))?,
-            Some(names),
-        ));
+        return Ok((word(allowed.text_of("mode").unwrap_or("auto"))?, Some(names)));
     }
-    let name = node
-        .get("function")
-        .unwrap_or(node)
-        .text_of("name")
-        .ok_or_else(wrong)?;
+    let name = node.get("function").unwrap_or(node).text_of("name").ok_or_else(wrong)?;
     Ok((ToolChoice::Function(name.to_owned()), None))
 }
 
@@ -411,9 +355,8 @@ fn response_format(node: &Node<'_>) -> Result<ResponseFormat, Failure> {
         "json_schema" => {
             let at = format_args!("response_format.json_schema");
             let found = node.get("json_schema").ok_or_else(|| read::missing(at))?;
-            let schema = found
-                .get("schema")
-                .ok_or_else(|| read::missing(format_args!("{at}.schema")))?;
+            let schema =
+                found.get("schema").ok_or_else(|| read::missing(format_args!("{at}.schema")))?;
             read::object(schema, format_args!("{at}.schema"))?;
             ResponseFormat::JsonSchema {
                 name: read::required_text(found, "name", at)?.to_owned(),
@@ -462,10 +405,7 @@ mod tests {
         assert_eq!(
             user.parts.get(1),
             Some(&Part::Image {
-                source: Source::Base64 {
-                    media_type: "image/png".into(),
-                    data: "AAAA".into()
-                },
+                source: Source::Base64 { media_type: "image/png".into(), data: "AAAA".into() },
                 detail: Some("low".into())
             })
         );
@@ -478,10 +418,7 @@ mod tests {
         assert_eq!(request.stop, ["x"]);
         assert!(request.stream && request.include_usage);
         assert_eq!(request.tool_choice, Some(ToolChoice::Function("f".into())));
-        let Some(Tool::Function {
-            parameters: Some(parameters),
-            ..
-        }) = request.tools.first()
+        let Some(Tool::Function { parameters: Some(parameters), .. }) = request.tools.first()
         else {
             panic!("a function")
         };
@@ -503,15 +440,9 @@ mod tests {
             (r#"{"messages":"hi"}"#, "messages"),
             (r#"{"messages":[1]}"#, "messages[0]"),
             (r#"{"messages":[{"content":"a"}]}"#, "messages[0].role"),
-            (
-                r#"{"messages":[{"role":"king","content":"a"}]}"#,
-                "messages[0].role",
-            ),
+            (r#"{"messages":[{"role":"king","content":"a"}]}"#, "messages[0].role"),
             (r#"{"messages":[{"role":"user"}]}"#, "messages[0].content"),
-            (
-                r#"{"messages":[{"role":"user","content":5}]}"#,
-                "messages[0].content",
-            ),
+            (r#"{"messages":[{"role":"user","content":5}]}"#, "messages[0].content"),
             (
                 r#"{"messages":[{"role":"user","content":[{"type":"x"}]}]}"#,
                 "messages[0].content[0].type",
@@ -520,30 +451,15 @@ mod tests {
                 r#"{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#,
                 "messages[0].content[0].image_url",
             ),
-            (
-                r#"{"messages":[{"role":"tool","content":"a"}]}"#,
-                "messages[0].tool_call_id",
-            ),
+            (r#"{"messages":[{"role":"tool","content":"a"}]}"#, "messages[0].tool_call_id"),
             (
                 r#"{"messages":[{"role":"assistant","tool_calls":[{}]}]}"#,
                 "messages[0].tool_calls[0].id",
             ),
-            (
-                r#"{"messages":[{"role":"user","content":"a"}],"temperature":3}"#,
-                "temperature",
-            ),
-            (
-                r#"{"messages":[{"role":"user","content":"a"}],"stop":5}"#,
-                "stop",
-            ),
-            (
-                r#"{"messages":[{"role":"user","content":"a"}],"stop":[5]}"#,
-                "stop[0]",
-            ),
-            (
-                r#"{"messages":[{"role":"user","content":"a"}],"stream":1}"#,
-                "stream",
-            ),
+            (r#"{"messages":[{"role":"user","content":"a"}],"temperature":3}"#, "temperature"),
+            (r#"{"messages":[{"role":"user","content":"a"}],"stop":5}"#, "stop"),
+            (r#"{"messages":[{"role":"user","content":"a"}],"stop":[5]}"#, "stop[0]"),
+            (r#"{"messages":[{"role":"user","content":"a"}],"stream":1}"#, "stream"),
             (
                 r#"{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function"}]}"#,
                 "tools[0].function",
@@ -556,10 +472,7 @@ mod tests {
                 r#"{"messages":[{"role":"user","content":"a"}],"response_format":{"type":"yaml"}}"#,
                 "response_format.type",
             ),
-            (
-                r#"{"messages":[{"role":"user","content":"a"}],"max_tokens":-1}"#,
-                "max_tokens",
-            ),
+            (r#"{"messages":[{"role":"user","content":"a"}],"max_tokens":-1}"#, "max_tokens"),
         ] {
             let failure = decode(body.as_bytes()).unwrap_err();
             assert_eq!(failure.status, 400, "{body}");

@@ -16,13 +16,9 @@ pub(super) fn decode(status: u16, body: &[u8]) -> Result<Reply, Failure> {
     if root.get("error").is_some() {
         return Err(failure::in_stream(&root));
     }
-    let choice = root
-        .get("choices")
-        .and_then(|choices| choices.items().first());
+    let choice = root.get("choices").and_then(|choices| choices.items().first());
     let choice = choice.ok_or_else(|| garbage("no choices"))?;
-    let message = choice
-        .get("message")
-        .ok_or_else(|| garbage("a choice without a message"))?;
+    let message = choice.get("message").ok_or_else(|| garbage("a choice without a message"))?;
     let mut parts = Vec::new();
     thinking(message, &mut parts);
     content(message, &mut parts);
@@ -30,11 +26,7 @@ pub(super) fn decode(status: u16, body: &[u8]) -> Result<Reply, Failure> {
         parts.push(Part::Refusal(refusal.to_owned()));
     }
     let mut called = false;
-    for call in message
-        .get("tool_calls")
-        .map(Node::items)
-        .unwrap_or_default()
-    {
+    for call in message.get("tool_calls").map(Node::items).unwrap_or_default() {
         let Some(function) = call.get("function") else {
             continue;
         };
@@ -43,21 +35,13 @@ pub(super) fn decode(status: u16, body: &[u8]) -> Result<Reply, Failure> {
         let name = function.text_of("name").unwrap_or_default().to_owned();
         let count = parts.len();
         parts.push(Part::ToolCall(ToolCall {
-            id: call
-                .text_of("id")
-                .map_or_else(|| format!("call_{count}"), str::to_owned),
+            id: call.text_of("id").map_or_else(|| format!("call_{count}"), str::to_owned),
             name,
-            arguments: if arguments.trim().is_empty() {
-                "{}".to_owned()
-            } else {
-                arguments
-            },
+            arguments: if arguments.trim().is_empty() { "{}".to_owned() } else { arguments },
             signature: signature(call),
         }));
     }
-    let finish = choice
-        .text_of("finish_reason")
-        .map(FinishReason::from_openai);
+    let finish = choice.text_of("finish_reason").map(FinishReason::from_openai);
     Ok(Reply {
         id: root.text_of("id").map(str::to_owned),
         model: root.text_of("model").map(str::to_owned),
@@ -76,9 +60,7 @@ pub(super) fn decode(status: u16, body: &[u8]) -> Result<Reply, Failure> {
 /// The usage of an answer or a chunk.
 pub(super) fn usage(root: &Node<'_>) -> Option<Usage> {
     // Groq tells a stream's usage in a corner of its own.
-    let node = root
-        .get("usage")
-        .or_else(|| root.path(&["x_groq", "usage"]))?;
+    let node = root.get("usage").or_else(|| root.path(&["x_groq", "usage"]))?;
     let mut found = Found::default();
     found.merge(node);
     found.usage()
@@ -99,10 +81,7 @@ pub(super) fn signature(call: &Node<'_>) -> Option<String> {
 }
 
 fn thinking(message: &Node<'_>, parts: &mut Vec<Part>) {
-    let blocks = message
-        .get("thinking_blocks")
-        .map(Node::items)
-        .unwrap_or_default();
+    let blocks = message.get("thinking_blocks").map(Node::items).unwrap_or_default();
     for block in blocks {
         match (block.text_of("thinking"), block.text_of("data")) {
             (Some(text), _) => parts.push(Part::Thinking {
@@ -113,14 +92,9 @@ fn thinking(message: &Node<'_>, parts: &mut Vec<Part>) {
             (None, None) => {}
         }
     }
-    let text = message
-        .text_of("reasoning_content")
-        .or(message.text_of("reasoning"));
+    let text = message.text_of("reasoning_content").or(message.text_of("reasoning"));
     if let (true, Some(text)) = (blocks.is_empty(), text.filter(|text| !text.is_empty())) {
-        parts.push(Part::Thinking {
-            text: text.to_owned(),
-            signature: None,
-        });
+        parts.push(Part::Thinking { text: text.to_owned(), signature: None });
     }
 }
 
@@ -144,16 +118,9 @@ pub(super) fn content_item(item: &Node<'_>) -> Option<Part> {
             let thought = item.get("thinking")?;
             let text = match thought.text() {
                 Some(text) => text.to_owned(),
-                None => thought
-                    .items()
-                    .iter()
-                    .filter_map(|t| t.text_of("text"))
-                    .collect(),
+                None => thought.items().iter().filter_map(|t| t.text_of("text")).collect(),
             };
-            Some(Part::Thinking {
-                text,
-                signature: None,
-            })
+            Some(Part::Thinking { text, signature: None })
         }
         _ => None,
     }

@@ -22,12 +22,11 @@ pub(super) fn encode(
     }
     let mut body = std::mem::take(&mut out.body);
     write::object(&mut body, |o| {
-        o.string("model", target.model)
-            .array("messages", |messages| {
-                for message in &request.messages {
-                    self::message(message, messages, out);
-                }
-            });
+        o.string("model", target.model).array("messages", |messages| {
+            for message in &request.messages {
+                self::message(message, messages, out);
+            }
+        });
         parameters(request, row, o, out);
         tools(request, o, out);
         for (name, json) in &request.extra {
@@ -43,12 +42,9 @@ pub(super) fn encode(
 
 /// A translation answers once.
 pub(in crate::ai::provider) fn one_answer_only() -> Failure {
-    Failure::new(
-        400,
-        "'n' above 1 is not possible with the provider of this model.",
-    )
-    .param("n")
-    .code("unsupported_value")
+    Failure::new(400, "'n' above 1 is not possible with the provider of this model.")
+        .param("n")
+        .code("unsupported_value")
 }
 
 fn parameters(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut EncodedRequest) {
@@ -86,12 +82,7 @@ fn parameters(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut Encode
     }
     match &request.response_format {
         ResponseFormat::Text => {}
-        ResponseFormat::JsonSchema {
-            name,
-            description,
-            schema,
-            strict,
-        } if row.json_schema => {
+        ResponseFormat::JsonSchema { name, description, schema, strict } if row.json_schema => {
             o.object("response_format", |f| {
                 f.string("type", "json_schema").object("json_schema", |s| {
                     s.string("name", name)
@@ -132,13 +123,7 @@ fn tools(request: &Request, o: &mut Object<'_>, out: &mut EncodedRequest) {
     }
     o.array("tools", |tools| {
         for tool in &request.tools {
-            let Tool::Function {
-                name,
-                description,
-                parameters,
-                strict,
-            } = tool
-            else {
+            let Tool::Function { name, description, parameters, strict } = tool else {
                 continue;
             };
             tools.object(|t| {
@@ -205,8 +190,7 @@ fn message(message: &Message, messages: &mut Array<'_>, out: &mut EncodedRequest
         return;
     }
     messages.object(|m| {
-        m.string("role", role)
-            .string_if("name", message.name.as_deref());
+        m.string("role", role).string_if("name", message.name.as_deref());
         content(message, m, out);
         if message.role == Role::Assistant {
             let refusal = message.parts.iter().find_map(|part| match part {
@@ -223,22 +207,12 @@ fn message(message: &Message, messages: &mut Array<'_>, out: &mut EncodedRequest
 /// Text alone is a string; anything else makes an array of parts; nothing is null.
 fn content(message: &Message, m: &mut Object<'_>, out: &mut EncodedRequest) {
     let spoken = message.parts.iter().filter(|part| {
-        matches!(
-            part,
-            Part::Text(_) | Part::Image { .. } | Part::Audio { .. } | Part::File { .. }
-        )
+        matches!(part, Part::Text(_) | Part::Image { .. } | Part::Audio { .. } | Part::File { .. })
     });
     let spoken: Vec<&Part> = spoken.collect();
     match spoken.as_slice() {
         [] => {
-            m.raw(
-                "content",
-                if message.role == Role::Assistant {
-                    "null"
-                } else {
-                    "\"\""
-                },
-            );
+            m.raw("content", if message.role == Role::Assistant { "null" } else { "\"\"" });
         }
         [Part::Text(text)] => {
             m.string("content", text);
@@ -260,15 +234,11 @@ fn content_part(part: &Part, items: &mut Array<'_>, out: &mut EncodedRequest) {
                 i.string("type", "text").string("text", text);
             });
         }
-        Part::Image {
-            source: Source::Id(_),
-            ..
-        } => out.drop_member("image.file_id"),
+        Part::Image { source: Source::Id(_), .. } => out.drop_member("image.file_id"),
         Part::Image { source, detail } => {
             items.object(|i| {
                 i.string("type", "image_url").object("image_url", |u| {
-                    u.string("url", &address(source))
-                        .string_if("detail", detail.as_deref());
+                    u.string("url", &address(source)).string_if("detail", detail.as_deref());
                 });
             });
         }
@@ -279,10 +249,7 @@ fn content_part(part: &Part, items: &mut Array<'_>, out: &mut EncodedRequest) {
                 });
             });
         }
-        Part::File {
-            source: Source::Url(_),
-            ..
-        } => out.drop_member("file.url"),
+        Part::File { source: Source::Url(_), .. } => out.drop_member("file.url"),
         Part::File { source, name } => {
             items.object(|i| {
                 i.string("type", "file").object("file", |f| {

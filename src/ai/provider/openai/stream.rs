@@ -30,13 +30,12 @@ struct State {
 impl StreamDecoder for Decoder {
     fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Delta)) -> Result<(), Failure> {
         let state = &mut self.state;
-        self.events
-            .feed(bytes, &mut |_, data| state.event(data, on))
+        self.events.feed(bytes, |_, data| state.event(data, on))
     }
 
     fn finish(&mut self, on: &mut dyn FnMut(Delta)) -> Result<bool, Failure> {
         let state = &mut self.state;
-        self.events.finish(&mut |_, data| state.event(data, on))?;
+        self.events.finish(|_, data| state.event(data, on))?;
         // Some compatibles leave out `[DONE]`; a finish reason says as much.
         Ok(state.done || state.finish.is_some())
     }
@@ -91,17 +90,11 @@ impl State {
     }
 
     fn delta(&mut self, delta: &Node<'_>, on: &mut dyn FnMut(Delta)) -> Result<(), Failure> {
-        let thinking = delta
-            .text_of("reasoning_content")
-            .or(delta.text_of("reasoning"));
+        let thinking = delta.text_of("reasoning_content").or(delta.text_of("reasoning"));
         if let Some(text) = thinking.filter(|text| !text.is_empty()) {
             on(Delta::Thinking(text.to_owned()));
         }
-        for block in delta
-            .get("thinking_blocks")
-            .map(Node::items)
-            .unwrap_or_default()
-        {
+        for block in delta.get("thinking_blocks").map(Node::items).unwrap_or_default() {
             if let Some(signature) = block.text_of("signature") {
                 on(Delta::Signature(signature.to_owned()));
             }
@@ -136,16 +129,13 @@ impl State {
         let index = call.unsigned_of("index");
         let id = call.text_of("id").filter(|id| !id.is_empty());
         let function = call.get("function");
-        let known = self
-            .calls
-            .iter()
-            .rposition(|(known_index, known_id)| match (index, id) {
-                // Some compatibles give every call the index 0 but its own id.
-                (Some(_), Some(id)) => *known_index == index && known_id == id,
-                (Some(_), None) => *known_index == index,
-                (None, Some(id)) => known_id == id,
-                (None, None) => true,
-            });
+        let known = self.calls.iter().rposition(|(known_index, known_id)| match (index, id) {
+            // Some compatibles give every call the index 0 but its own id.
+            (Some(_), Some(id)) => *known_index == index && known_id == id,
+            (Some(_), None) => *known_index == index,
+            (None, Some(id)) => known_id == id,
+            (None, None) => true,
+        });
         let place = match known {
             Some(place) => place,
             None => {
@@ -167,10 +157,7 @@ impl State {
         };
         let json = function.map(reply::arguments).unwrap_or_default();
         if !json.is_empty() {
-            on(Delta::ToolCallArguments {
-                index: place as u32,
-                json,
-            });
+            on(Delta::ToolCallArguments { index: place as u32, json });
         }
         Ok(())
     }
@@ -224,11 +211,7 @@ mod tests {
             let text = STREAM.replace('\n', end);
             for cut in 0..=text.len() {
                 let (head, tail) = text.as_bytes().split_at(cut);
-                assert_eq!(
-                    decode(&[head, tail]).unwrap(),
-                    (expected.clone(), true),
-                    "{cut}"
-                );
+                assert_eq!(decode(&[head, tail]).unwrap(), (expected.clone(), true), "{cut}");
             }
         }
     }
@@ -240,10 +223,7 @@ mod tests {
             b"data: {\"error\":{\"message\":\"overloaded\",\"code\":503}}\n\n",
         ])
         .unwrap_err();
-        assert_eq!(
-            (failure.status, failure.message.as_ref()),
-            (502, "overloaded")
-        );
+        assert_eq!((failure.status, failure.message.as_ref()), (502, "overloaded"));
         assert_eq!(decode(&[b"data: <html>\n\n"]).unwrap_err().status, 502);
     }
 

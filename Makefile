@@ -1,0 +1,224 @@
+# Thin names over cargo and cc; `make help` lists them. What is built stands in build/, laid out as
+# it is installed, and in cargo's own target/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+CARGO ?= cargo
+CC := $(if $(filter default,$(origin CC)),cc,$(CC))
+LD := $(if $(filter default,$(origin LD)),ld,$(LD))
+AR := $(if $(filter default,$(origin AR)),ar,$(AR))
+OBJCOPY ?= objcopy
+NM ?= nm
+PREFIX ?= /usr/local
+SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
+DESTDIR ?=
+comma := ,
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+ABI := $(firstword $(subst ., ,$(VERSION)))
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+RELEASE := $(TARGET)/release
+STAGE := build
+SO := $(STAGE)/lib/libneurohttp.so.$(VERSION)
+ARCHIVE := $(STAGE)/lib/libneurohttp.a
+PROGRAM := $(STAGE)/bin/neurohttp
+NATIVE_LIBS := $(RELEASE)/native-static-libs
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
+
+.PHONY: help run test build rebuild debug tests header check lint valgrind asan install uninstall \
+	clean setup setup-tests
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- using it ----
+
+run: $(PROGRAM) ## the server on 127.0.0.1:8080, with no file, no key and no network (ARGS="…")
+	@exec $(PROGRAM) serve $(ARGS)
+
+test: setup-tests build ## every test, on the libraries and the program as they are shipped
+	@$(call run_tests,)
+
+build: $(PROGRAM) $(SO) $(ARCHIVE) ## the program, libneurohttp.so and libneurohttp.a, optimized
+
+rebuild: clean build ## the same from nothing
+
+# ---- system packages ----
+# command:package pairs. What is missing is installed where we are root; else the one line to type
+# is printed. Without nasm the library falls back to its Rust kernels, so nasm may be missing.
+
+setup:
+	@$(call need,cc:gcc:libc6-dev ld:binutils nasm:nasm)
+
+setup-tests:
+	@$(call need,cc:gcc:libc6-dev c++:g++ ld:binutils nasm:nasm pkg-config:pkg-config \
+		python3:python3 ensurepip:python3-venv valgrind:valgrind)
+
+define need
+if ! command -v $(firstword $(CARGO)) >/dev/null; then
+	echo "cargo is missing: install a Rust toolchain first, https://rustup.rs" >&2
+	exit 1
+fi
+missing=
+for pair in $(1); do
+	name=$${pair%%:*}
+	packages=$${pair#*:}
+	if [ $$name = ensurepip ]; then
+		python3 -c 'import ensurepip' 2>/dev/null || missing+=" $${packages//:/ }"
+	else
+		command -v $$name >/dev/null || missing+=" $${packages//:/ }"
+	fi
+done
+if [ -n "$$missing" ]; then
+	line="apt-get update && apt-get install -y --no-install-recommends$$missing"
+	tried=$(STAGE)/.setup
+	if [ -e $$tried ] && [ "$$(cat $$tried)" = "$$line" ]; then
+		echo "still missing:$$missing" >&2
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		echo "installing:$$missing" >&2
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get -qq update >&2 || true
+		for package in $$missing; do
+			apt-get -qq install -y --no-install-recommends $$package >/dev/null ||
+				echo "could not be installed: $$package" >&2
+		done
+	else
+		printf 'missing:%s. To install:\n    sudo sh -c "%s"\n' "$$missing" "$$line" >&2
+	fi
+	mkdir -p $(STAGE)
+	echo "$$line" >$$tried
+	if ! command -v cc >/dev/null; then
+		echo "a C compiler is needed" >&2
+		exit 1
+	fi
+fi
+endef
+
+# ---- the artifacts ----
+# Each is built apart: cargo leaves link-time optimization out of a library target that is built as
+# an rlib at the same time, as a plain `cargo build --release` does for the program's sake. The
+# outputs share their names in deps/, so the old one is removed: cargo then builds the right kind.
+
+$(PROGRAM): $(SOURCES) | setup
+	$(CARGO) build --release --bin neurohttp
+	install -D $(RELEASE)/neurohttp $@
+
+$(SO): $(SOURCES) | setup $(PROGRAM)
+	rm -f $(RELEASE)/deps/libneurohttp.so
+	$(CARGO) rustc --release --lib --crate-type cdylib
+	install -D -m 644 $(RELEASE)/libneurohttp.so $@
+	ln -sf $(notdir $@) $(STAGE)/lib/libneurohttp.so.$(ABI)
+	ln -sf $(notdir $@) $(STAGE)/lib/libneurohttp.so
+
+# The archive as rustc makes it has all of Rust's runtime for global symbols. It is narrowed to one
+# object whose globals are those of the shared library; the names of the old surface are weak there,
+# so that a program may have a `log_message` of its own.
+$(ARCHIVE): $(SOURCES) $(SO) | setup
+	rm -f $(RELEASE)/deps/libneurohttp.a
+	$(CARGO) rustc --release --lib --crate-type staticlib -- --print native-static-libs=$(NATIVE_LIBS)
+	$(NM) -D --defined-only $(SO) | awk '{ print $$3 }' | sort >$(STAGE)/exports
+	{ grep -v '^nh_' $(STAGE)/exports || true; } >$(STAGE)/exports-old
+	sed 's/^/-u /' $(STAGE)/exports >$(STAGE)/roots
+	$(LD) -r -o $(STAGE)/neurohttp.o @$(STAGE)/roots $(RELEASE)/libneurohttp.a
+	$(OBJCOPY) --keep-global-symbols=$(STAGE)/exports --weaken-symbols=$(STAGE)/exports-old \
+		--remove-section=.llvmbc --remove-section=.llvmcmd $(STAGE)/neurohttp.o
+	rm -f $@
+	$(AR) rcs $@ $(STAGE)/neurohttp.o
+	cp $(NATIVE_LIBS) $(STAGE)/lib/native-static-libs
+	rm -f $(STAGE)/neurohttp.o $(STAGE)/roots $(STAGE)/exports-old
+
+debug: setup ## unoptimized, with cargo's own layout in target/debug
+	$(CARGO) build
+
+# ---- tests ----
+
+# Runs cargo's tests on what stands in $(STAGE), prints the sum as the last line and fails with them.
+define run_tests
+log=$(STAGE)/tests.log
+result=0
+NH_STAGE=$(CURDIR)/$(STAGE) $(CARGO) test --no-fail-fast $(1) 2>&1 | tee $$log || result=$$?
+awk '/^test result:/ { passed += $$4; failed += $$6 } /^error/ { broken = 1 }
+	END { printf "%d passed, %d failed\n", passed, failed + (broken && !failed) }' $$log
+exit $$result
+endef
+
+tests: setup-tests ## the tests on an unoptimized build: quicker to build while writing
+	@$(CARGO) test
+
+valgrind: setup-tests build ## the examples under valgrind: no error, no leak
+	@$(call run_tests,--test examples valgrind)
+
+asan: setup-tests build ## the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@export NH_CFLAGS="-g -fsanitize=address$(comma)undefined -fno-omit-frame-pointer"
+	$(call run_tests,--test c_api)
+
+lint: ## formatting and clippy
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+check: lint test asan ## what a reviewer runs
+
+# ---- installing ----
+
+BIN := $(DESTDIR)$(PREFIX)/bin
+LIB := $(DESTDIR)$(PREFIX)/lib
+INCLUDE := $(DESTDIR)$(PREFIX)/include
+ETC := $(DESTDIR)$(SYSCONFDIR)/neurohttp
+DOC := $(DESTDIR)$(PREFIX)/share/doc/neurohttp
+OLD_HEADERS := $(patsubst include/legacy/%,%,$(shell find include/legacy -name '*.h' 2>/dev/null))
+SAMPLES := $(notdir $(wildcard config/neurohttp.toml config/aionic.conf))
+DOCUMENTS := README.md CHANGELOG.md LICENSE
+
+# An operator's own configuration is never overwritten.
+install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
+	install -D -m 755 $(PROGRAM) $(BIN)/neurohttp
+	ln -sf neurohttp $(BIN)/aionic
+	install -D -m 755 $(SO) $(LIB)/$(notdir $(SO))
+	ln -sf $(notdir $(SO)) $(LIB)/libneurohttp.so.$(ABI)
+	ln -sf $(notdir $(SO)) $(LIB)/libneurohttp.so
+	install -D -m 644 $(ARCHIVE) $(LIB)/libneurohttp.a
+	install -D -m 644 include/neurohttp.h $(INCLUDE)/neurohttp.h
+	for header in $(OLD_HEADERS); do
+		install -D -m 644 include/legacy/$$header $(INCLUDE)/neurohttp/legacy/$$header
+	done
+	install -d $(LIB)/pkgconfig
+	cat >$(LIB)/pkgconfig/neurohttp.pc <<-END
+	prefix=$(PREFIX)
+	libdir=\$${prefix}/lib
+	includedir=\$${prefix}/include
+
+	Name: neurohttp
+	Description: HTTP server for AI traffic
+	Version: $(VERSION)
+	Libs: -L\$${libdir} -lneurohttp
+	Libs.private: $$(cat $(STAGE)/lib/native-static-libs)
+	Cflags: -I\$${includedir}
+	END
+	for sample in $(SAMPLES); do
+		[ -e $(ETC)/$$sample ] || install -D -m 644 config/$$sample $(ETC)/$$sample
+	done
+	for document in $(DOCUMENTS); do
+		install -D -m 644 $$document $(DOC)/$$document
+	done
+
+# What was changed since it was installed belongs to its owner and stays.
+uninstall: ## removes exactly what install put there
+	rm -f $(BIN)/neurohttp $(BIN)/aionic $(LIB)/libneurohttp.so{,.$(ABI),.$(VERSION)} \
+		$(LIB)/libneurohttp.a $(LIB)/pkgconfig/neurohttp.pc $(INCLUDE)/neurohttp.h \
+		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) $(addprefix $(DOC)/,$(DOCUMENTS))
+	for sample in $(SAMPLES); do
+		! cmp -s config/$$sample $(ETC)/$$sample || rm $(ETC)/$$sample
+	done
+	for folder in $(INCLUDE)/neurohttp/legacy/ai $(INCLUDE)/neurohttp/legacy $(INCLUDE)/neurohttp \
+			$(LIB)/pkgconfig $(ETC) $(DOC); do
+		[ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder
+	done
+
+clean: ## removes everything that was built
+	$(CARGO) clean
+	rm -rf $(STAGE)

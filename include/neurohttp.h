@@ -1,0 +1,914 @@
+/* neurohttp.h: NeuroHTTP, an HTTP server made for AI traffic, as a library.
+ *
+ * Generated from src/ffi by cbindgen; do not edit. SPDX-License-Identifier: MIT
+ *
+ *
+ * LINKING
+ *
+ *     cc server.c $(pkg-config --cflags --libs neurohttp)                the shared library
+ *     cc server.c $(pkg-config --cflags --libs --static neurohttp)       the archive
+ *
+ * The header is C11 and C++17. The library needs Linux, installs no signal handler, prints nothing
+ * but its log, and changes nothing of the process. Fork after a server was started is not
+ * supported.
+ *
+ *
+ * A COMPLETE SERVER
+ *
+ *     #include <neurohttp.h>
+ *
+ *     static nh_status hello(nh_request *request, nh_response *response, void *user_data) {
+ *         const char *name = nh_request_param(request, "name", NULL);
+ *         (void)user_data;
+ *         return nh_response_send(response, 200, "text/plain", name, NH_ZERO_TERMINATED);
+ *     }
+ *     int main(void) {
+ *         nh_server *server = NULL;
+ *         if (nh_server_new(NULL, &server) != NH_OK) return 1;
+ *         nh_server_route(server, "GET", "/hello/:name", 0, hello, NULL, NULL);
+ *         nh_server_run(server);
+ *         nh_server_free(server);
+ *     }
+ *
+ * It listens on 127.0.0.1:8080 and serves until nh_server_stop(server), which a signal handler may
+ * call. Beside /hello/Ada it has our own routes: /v1/chat/completions, /health and the others.
+ *
+ *
+ * OWNERSHIP WORDS
+ *
+ * Every comment says with one of these words who has what when:
+ *   borrows   your memory is read during the call only
+ *   copies    the same, and a copy is kept
+ *   takes     it is ours from the call on, whatever the call returns
+ *   gives     it is yours; free it with the function that the comment names
+ *   lends     it is ours; read it until the named event
+ * Memory is freed by the side that made it: no free() on our pointers, no nh_free on yours.
+ *
+ * Handles are opaque pointers. `_free(NULL)` does nothing. A call that ends a handle also frees it.
+ * Names, patterns, keys and header texts are NUL-terminated, at most 64 KiB long. Payloads are
+ * pointer and length; NH_ZERO_TERMINATED as the length means strlen. Text we lend is NUL-terminated
+ * and its length goes to `*len` unless `len` is NULL. Outputs are written only on success.
+ *
+ * A callback comes with `user_data` and an `nh_drop` that frees it, or NULL. It is called exactly
+ * once, after the last use, also when the registration fails.
+ *
+ *
+ * THREADS
+ *
+ * An object is used by one thread at a time; functions that take it as `const` may overlap. What
+ * departs from that is tagged:
+ *   [any-thread]    from any thread, at any time in the object's life
+ *   [loop-thread]   a callback that runs on a thread of the server's loop: it must not block
+ *   [signal-safe]   also in a signal handler; nh_server_stop alone is
+ * A function that says that it blocks returns NH_ERR_STATE on a loop thread, where it would wait
+ * for itself.
+ *
+ *
+ * ERRORS
+ *
+ * A failing call returns a negative nh_status (or NULL, or 0, as its comment says) and leaves the
+ * details in this thread's nh_last_error_message. Besides what a comment lists, every function may
+ * return NH_ERR_INVALID_ARGUMENT (NULL, or a handle that was freed, as far as that can be seen) and
+ * NH_ERR_PANIC (a fault inside the library, which was caught). A value that is merely not there,
+ * such as a header, is NULL without an error. Nothing fails silently.
+ *
+ *
+ * VERSIONS
+ *
+ * Source: semantic versions, NH_VERSION_MAJOR and its kin, nh_version() at run time. Binary:
+ * NH_ABI_VERSION, the number in the soname. Names, numbers and meanings stay; structs of options
+ * carry their size and grow at their end. "Since" names the first release that has a function.
+ */
+
+#ifndef NEUROHTTP_H
+#define NEUROHTTP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** As the length of a payload: it is text that ends before its first NUL. */
+#define NH_ZERO_TERMINATED SIZE_MAX
+
+/**
+ * The version of the source that this header belongs to.
+ */
+#define NH_VERSION_MAJOR 1u
+
+/**
+ * Grows with every release that adds something.
+ */
+#define NH_VERSION_MINOR 0u
+
+/**
+ * Grows with every release that only mends something.
+ */
+#define NH_VERSION_PATCH 0u
+
+/**
+ * The binary interface that this header describes: the number in the library's soname. It
+ * changes when something is removed or takes on another meaning, never when something is added.
+ */
+#define NH_ABI_VERSION 1u
+
+/**
+ * Severity of a log line: something failed that should not.
+ */
+#define NH_LOG_ERROR 1
+
+/**
+ * Severity of a log line: something is not as it should be.
+ */
+#define NH_LOG_WARN 2
+
+/**
+ * Severity of a log line: what the server does.
+ */
+#define NH_LOG_INFO 3
+
+/**
+ * Severity of a log line: how it does it.
+ */
+#define NH_LOG_DEBUG 4
+
+/**
+ * Severity of a log line: every step.
+ */
+#define NH_LOG_TRACE 5
+
+/**
+ * A flag of nh_server_options: neither overrides nor keys of providers nor proxies are read from
+ * the environment. A value that says "env:NAME" still is.
+ */
+#define NH_SERVER_NO_ENV 1u
+
+/**
+ * A flag of nh_server_options: only the host's routes, none of ours (/health, /v1/... and so on).
+ */
+#define NH_SERVER_NO_BUILTINS 2u
+
+/**
+ * A flag of nh_server_route: the handler may block, so it runs on the pool.
+ */
+#define NH_ROUTE_BLOCKING 1u
+
+/**
+ * A flag of nh_server_route: answers may be cached. Refused with NH_ERR_UNSUPPORTED by this
+ * version, which has no cache for them.
+ */
+#define NH_ROUTE_CACHE 2u
+
+/**
+ * What a middleware returns: go on.
+ */
+#define NH_NEXT 0
+
+/**
+ * What a middleware before the handler returns: the response is filled, deferred or streams, go
+ * no further.
+ */
+#define NH_ANSWERED 1
+
+/**
+ * An answer that was put off with nh_response_defer. Exactly one of nh_deferred_send,
+ * nh_deferred_done and nh_deferred_free ends it; the request is lent until then. One thread at a
+ * time uses it, any thread may. It may outlive its server: then it returns NH_ERR_CLOSED.
+ */
+typedef struct nh_deferred nh_deferred;
+
+/**
+ * A request. Lent until its handler has returned and every deferred answer and stream of it is
+ * finished: it survives the connection. What its functions lend lives as long as it does.
+ *
+ * One thread at a time uses it; the functions here only read, so they may overlap.
+ */
+typedef struct nh_request nh_request;
+
+/**
+ * A response in the making. Lent until the handler or middleware returns, one of a deferred
+ * answer until that is ended. One thread at a time uses it.
+ *
+ * After nh_response_defer or nh_response_stream it can no longer be changed: NH_ERR_STATE.
+ */
+typedef struct nh_response nh_response;
+
+/**
+ * A server: made by nh_server_new, freed by nh_server_free. Any number may live in one process.
+ *
+ * It is new until nh_server_start or nh_server_run, serves until nh_server_stop, then drains:
+ * open requests are answered, new ones are not taken. It is started once. A call out of order
+ * returns NH_ERR_STATE. Handles of streams and deferred answers may outlive it.
+ *
+ * All its functions but nh_server_free may be called from any thread at the same time.
+ */
+typedef struct nh_server nh_server;
+
+/**
+ * The body of a response that is sent while it is made. nh_stream_end or nh_stream_abort ends
+ * it; the request is lent until then. It may outlive its server: then it returns NH_ERR_CLOSED.
+ *
+ * Its functions may be called from any thread, writes of several threads too (each is whole);
+ * but nothing after nh_stream_end or nh_stream_abort has begun elsewhere, except inside `ready`,
+ * where the handle stays valid until the callback returns.
+ */
+typedef struct nh_stream nh_stream;
+
+/**
+ * What a call came to: NH_OK, or one of the negative NH_ERR_ numbers. Numbers are permanent, new
+ * ones are added; take any other negative number for a failure too.
+ */
+typedef int32_t nh_status;
+
+/**
+ * Takes one log line: its severity (NH_LOG_), its text without time and line end, and the
+ * length of that. Lends `message`, NUL-terminated and without control characters, during the
+ * call. Called on any thread, on several at once, so it must not block for long; what it logs
+ * itself by calling the library is dropped.
+ * [any-thread]   Since 1.0.
+ */
+typedef void (*nh_log_fn)(int32_t level, const char *message, size_t len, void *user_data);
+
+/**
+ * Frees the `user_data` of a callback. Called exactly once, after the last call that uses it:
+ * when the registration fails, when the callback is replaced or removed, or when what it was
+ * registered with is freed; on the thread where that happens. It must not call back into what
+ * it was registered with.
+ */
+typedef void (*nh_drop)(void *user_data);
+
+/**
+ * What a server is made with. Fill it with nh_server_options_init, then set what differs. Zero
+ * is the default in every field.
+ */
+typedef struct nh_server_options {
+    /**
+     * Set by nh_server_options_init: the size of this struct as your compiler knows it.
+     */
+    size_t struct_size;
+    /**
+     * The configuration file: TOML, or the old grammar when its name ends in ".conf".
+     * NULL: none.
+     */
+    const char *config_file;
+    /**
+     * Configuration as TOML text, over that of the file. NULL: none.
+     */
+    const char *config_text;
+    /**
+     * Where to listen, such as "127.0.0.1:8080", "[::]:80", "unix:/run/app.sock", or several
+     * with commas. Port 0 picks a free one. NULL: what the configuration says, else
+     * "127.0.0.1:8080".
+     */
+    const char *listen;
+    /**
+     * How many threads serve connections. 0: what the configuration says, else one per core.
+     */
+    uint32_t workers;
+    /**
+     * NH_SERVER_ flags, or 0.
+     */
+    uint32_t flags;
+    /**
+     * Takes the log lines. NULL: the configuration's file, else standard error.
+     */
+    nh_log_fn log;
+    /**
+     * Passed to `log`.
+     */
+    void *log_user_data;
+    /**
+     * Frees `log_user_data` when the server is freed, or when nh_server_new fails. NULL: nobody
+     * does.
+     */
+    nh_drop log_drop;
+} nh_server_options;
+
+/**
+ * Answers one request: fills `response`, or defers it, or begins a stream. Both are lent until
+ * it returns; the request longer, until every deferred answer and stream of it is finished.
+ *
+ * What it returns: NH_OK; when nothing was filled the answer is 204. Anything else: the client
+ * gets 500, and the status and this thread's last error are logged. After nh_response_defer or
+ * nh_response_stream it is ignored.
+ *
+ * It runs on a loop, which serves nobody else meanwhile, and must not block; with
+ * NH_ROUTE_BLOCKING on a thread of the pool, where it may. Several run at once. It may call
+ * everything but what blocks (on a loop) and nh_server_free. C++ exceptions and longjmp must not
+ * leave it: an exception ends the process.
+ * [loop-thread], with NH_ROUTE_BLOCKING on a pool thread.   Since 1.0.
+ */
+typedef nh_status (*nh_handler)(nh_request *request,
+                                nh_response *response,
+                                void *user_data);
+
+/**
+ * Looks at one request on its way to its handler, or at one response on its way out. Both are
+ * lent until it returns.
+ *
+ * What it returns: NH_NEXT; before the handler also NH_ANSWERED. Anything else, such as a
+ * negative nh_status, answers 500 and is logged. After the handler everything but NH_NEXT is
+ * only logged.
+ *
+ * It runs on a loop and must not block; several run at once. It may call everything but what
+ * blocks and nh_server_free. C++ exceptions and longjmp must not leave it: an exception ends the
+ * process.
+ * [loop-thread]   Since 1.0.
+ */
+typedef int32_t (*nh_middleware)(nh_request *request,
+                                 nh_response *response,
+                                 void *user_data);
+
+/**
+ * Tells that a stream takes more (NH_OK), or that nobody listens any more (NH_ERR_CLOSED). Runs
+ * on the stream's loop, so it must not block; it may write to `stream` and end it. It may run
+ * before the write that got NH_ERR_WOULD_BLOCK has returned. `stream` is valid until it returns,
+ * whoever ends it elsewhere.
+ * [loop-thread]   Since 1.0.
+ */
+typedef void (*nh_ready_fn)(nh_stream *stream, nh_status status, void *user_data);
+
+/**
+ * It worked.
+ */
+#define NH_OK 0
+
+/**
+ * An argument is NULL, malformed or out of range, or a handle has been freed.
+ */
+#define NH_ERR_INVALID_ARGUMENT (-1)
+
+/**
+ * A route pattern cannot be used.
+ */
+#define NH_ERR_INVALID_PATTERN (-2)
+
+/**
+ * It exists already.
+ */
+#define NH_ERR_DUPLICATE (-3)
+
+/**
+ * There is no such thing.
+ */
+#define NH_ERR_NOT_FOUND (-4)
+
+/**
+ * Not possible in this state, or not on this thread.
+ */
+#define NH_ERR_STATE (-5)
+
+/**
+ * The configuration is not valid; the message names file, line and column.
+ */
+#define NH_ERR_CONFIG (-6)
+
+/**
+ * A system call failed.
+ */
+#define NH_ERR_IO (-7)
+
+/**
+ * The address to listen on is taken.
+ */
+#define NH_ERR_ADDRESS_IN_USE (-8)
+
+/**
+ * Out of memory.
+ */
+#define NH_ERR_MEMORY (-9)
+
+/**
+ * A limit was reached.
+ */
+#define NH_ERR_LIMIT (-10)
+
+/**
+ * Nothing more fits now; it will be possible later.
+ */
+#define NH_ERR_WOULD_BLOCK (-11)
+
+/**
+ * The client has gone, or the server has ended.
+ */
+#define NH_ERR_CLOSED (-12)
+
+/**
+ * It was cancelled.
+ */
+#define NH_ERR_CANCELLED (-13)
+
+/**
+ * A deadline passed.
+ */
+#define NH_ERR_TIMEOUT (-14)
+
+/**
+ * The provider failed.
+ */
+#define NH_ERR_UPSTREAM (-15)
+
+/**
+ * Refused by firewall, guard or key check.
+ */
+#define NH_ERR_DENIED (-16)
+
+/**
+ * Not supported by this version or build.
+ */
+#define NH_ERR_UNSUPPORTED (-17)
+
+/**
+ * A plugin failed.
+ */
+#define NH_ERR_PLUGIN (-18)
+
+/**
+ * A fault inside the library was caught. The handle it happened on can be read and freed, but
+ * not changed any more.
+ */
+#define NH_ERR_PANIC (-19)
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of the library in use, such as "1.0.0". Static text, never NULL. A program runs
+ * with any library of the same NH_ABI_VERSION whose version is not lower than its header's.
+ * [any-thread]   Since 1.0.
+ */
+const char *nh_version(void);
+
+/**
+ * The binary interface of the library in use: compare it with NH_ABI_VERSION when the library
+ * was loaded at run time.
+ * [any-thread]   Since 1.0.
+ */
+uint32_t nh_abi_version(void);
+
+/**
+ * The name of a status, such as "NH_ERR_LIMIT"; "unknown" for a number that is none. Static
+ * text, never NULL.
+ * [any-thread]   Since 1.0.
+ */
+const char *nh_status_name(nh_status status);
+
+/**
+ * A status in one English line. Static text, never NULL.
+ * [any-thread]   Since 1.0.
+ */
+const char *nh_status_message(nh_status status);
+
+/**
+ * What went wrong in this thread's last failing call, in detail; "" when none has failed. Never
+ * NULL. A call that succeeds leaves it as it is, so ask only after a failure.
+ * Lends the text until this thread's next failing call.
+ * [any-thread]   Since 1.0.
+ */
+const char *nh_last_error_message(void);
+
+/**
+ * The HTTP status behind this thread's last failure when there is one, such as 429 from a
+ * provider or our own 404 for a model; else 0.
+ * [any-thread]   Since 1.0.
+ */
+int32_t nh_last_error_http(void);
+
+/**
+ * How long the 429 or 503 behind this thread's last failure asked to wait, in milliseconds;
+ * -1 when it did not ask.
+ * [any-thread]   Since 1.0.
+ */
+int64_t nh_last_error_retry_after_ms(void);
+
+/**
+ * Frees what a function of this library gives you ("Gives ... free it with nh_free"), and
+ * nothing else. NULL is fine.
+ * [any-thread]   Since 1.0.
+ */
+void nh_free(void *pointer);
+
+/**
+ * Fills `options` with the defaults. `struct_size` is sizeof of the struct: it tells the library
+ * which fields your program was compiled with, so a program built against an older header goes
+ * on working. A size that is impossible (under 8, over 4096) leaves the struct as it is, and
+ * nh_server_new refuses it without reading on.
+ * [any-thread]   Since 1.0.
+ */
+void nh_server_options_init(nh_server_options *options, size_t struct_size);
+
+/**
+ * Makes a server, which does not listen yet. Borrows `options` and all it points to; NULL means
+ * all defaults. Takes `log_user_data`, also when it fails. Gives `*out`; free it with
+ * nh_server_free.
+ * Returns NH_OK, NH_ERR_CONFIG (the message names file, line and column), NH_ERR_UNSUPPORTED for
+ * unknown flags and for set fields that this version does not know, NH_ERR_INVALID_ARGUMENT for
+ * a struct_size under 8 or over 4096, NH_ERR_IO or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_new(const nh_server_options *options, nh_server **out);
+
+/**
+ * Listens and begins to serve on threads of its own; returns when connections are accepted.
+ * Returns NH_OK, NH_ERR_STATE when it was started or stopped before, NH_ERR_ADDRESS_IN_USE or
+ * NH_ERR_IO; after the last two it can be started again.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_start(nh_server *server);
+
+/**
+ * nh_server_start, then nh_server_wait without a timeout: returns when the server was stopped
+ * and is drained. Returns what these two return.
+ * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_run(nh_server *server);
+
+/**
+ * Begins the drain and returns at once: no new connections, open requests are answered, then the
+ * server ends; see `timeouts.drain`. A server that was stopped cannot be started again. Takes no
+ * lock, allocates nothing, keeps errno. Harmless when it was stopped before, and on NULL.
+ * [any-thread] [signal-safe]   Since 1.0.
+ */
+void nh_server_stop(nh_server *server);
+
+/**
+ * Waits until the server was stopped and is drained, at most `timeout_ms` milliseconds; below 0
+ * for ever. Returns NH_OK, NH_ERR_TIMEOUT, or NH_ERR_STATE when it was not started.
+ * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_wait(nh_server *server, int64_t timeout_ms);
+
+/**
+ * Frees a server; one that still runs is stopped at once, without a drain. Waits for callbacks
+ * that are running, then frees the `user_data` of every route, middleware and of the log. NULL
+ * is fine.
+ * Called inside one of the server's own callbacks it only begins the stop, as nh_server_stop
+ * does, and leaves the message of an NH_ERR_STATE: free it again from outside.
+ * Since 1.0.
+ */
+void nh_server_free(nh_server *server);
+
+/**
+ * The port of the server's first TCP listener, also of one that was to pick its own; 0 before
+ * the start, without a TCP listener and on NULL.
+ * [any-thread]   Since 1.0.
+ */
+uint16_t nh_server_port(const nh_server *server);
+
+/**
+ * The statistics of the server as JSON, as /stats shows them. Gives `*out`, NUL-terminated; free
+ * it with nh_free. Its length goes to `*len` unless that is NULL.
+ * Returns NH_OK or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_stats_json(const nh_server *server, char **out, size_t *len);
+
+/**
+ * Adds a route, before the start or while serving; it beats every route of our own. `method` is
+ * a token in upper case, or "*" for any but CONNECT. `pattern` is a path whose segments may be
+ * ":name" (one segment, not empty) and, at the end, "*name" (the rest, without its leading slash,
+ * may be empty). Static segments win over ":name", this over "*name". A trailing slash makes
+ * another path. Copies `method` and `pattern`. Takes `user_data`; `drop` (may be NULL) frees it
+ * exactly once, also when this fails.
+ * Returns NH_OK, NH_ERR_INVALID_PATTERN, NH_ERR_DUPLICATE (the same shape, whatever the names),
+ * NH_ERR_INVALID_ARGUMENT, NH_ERR_UNSUPPORTED for unknown flags, or NH_ERR_LIMIT.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_route(nh_server *server,
+                          const char *method,
+                          const char *pattern,
+                          uint32_t flags,
+                          nh_handler handler,
+                          void *user_data,
+                          nh_drop drop);
+
+/**
+ * Removes a route. Requests that have reached it are answered by it; its `user_data` is freed
+ * after the last of them. Borrows `method` and `pattern`, which are what it was added with.
+ * Returns NH_OK or NH_ERR_NOT_FOUND.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_unroute(nh_server *server, const char *method, const char *pattern);
+
+/**
+ * Adds a middleware in front of the handlers, our own routes' too; in order of registration.
+ * Before the start or while serving. Takes `user_data`; `drop` (may be NULL) frees it exactly
+ * once, also when this fails.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_LIMIT.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_before(nh_server *server,
+                           nh_middleware middleware,
+                           void *user_data,
+                           nh_drop drop);
+
+/**
+ * Adds a middleware behind the answer, in reverse order of registration. It sees every answer to
+ * a request that could be parsed: 404s, errors, those of a middleware before and deferred ones
+ * too, and may edit status, headers and body. Of a stream it sees the head only. Nothing can be
+ * deferred here any more. Before the start or while serving. Takes `user_data`; `drop` (may be
+ * NULL) frees it exactly once, also when this fails.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_LIMIT.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_after(nh_server *server,
+                          nh_middleware middleware,
+                          void *user_data,
+                          nh_drop drop);
+
+/**
+ * The method as received, such as "GET". Lends it; NULL only on NULL.
+ * Since 1.0.
+ */
+const char *nh_request_method(const nh_request *request, size_t *len);
+
+/**
+ * The path without the query, percent-decoded and normalized: it begins with a slash and holds
+ * no "." and ".." segments. Lends it; NULL only on NULL. Bytes of the client's choice: not always
+ * UTF-8.
+ * Since 1.0.
+ */
+const char *nh_request_path(const nh_request *request, size_t *len);
+
+/**
+ * The request target as received: path and query, or the absolute form. Lends it; NULL only on
+ * NULL.
+ * Since 1.0.
+ */
+const char *nh_request_target(const nh_request *request, size_t *len);
+
+/**
+ * The decoded value of a query parameter: the first of that name, "" when it has no value ("?d"),
+ * NULL when there is none. "+" is a blank; a broken percent escape stays as it is. Borrows
+ * `name`, lends the value. It may hold a NUL (%00): then it is longer than strlen says.
+ * Since 1.0.
+ */
+const char *nh_request_query(const nh_request *request, const char *name, size_t *len);
+
+/**
+ * What stands in the path for a ":name" or "*name" of the route's pattern; "" for an empty rest,
+ * NULL when the pattern has no such name. Borrows `name` (without ":" or "*"), lends the value,
+ * decoded.
+ * Since 1.0.
+ */
+const char *nh_request_param(const nh_request *request, const char *name, size_t *len);
+
+/**
+ * The value of a header, NULL when it was not sent. `name` in any case. Repeated fields are
+ * joined with ", " (Cookie with "; "). Borrows `name`, lends the value.
+ * Since 1.0.
+ */
+const char *nh_request_header(const nh_request *request, const char *name, size_t *len);
+
+/**
+ * How many header fields were received, repeated ones counted each; 0 on NULL.
+ * Since 1.0.
+ */
+size_t nh_request_header_count(const nh_request *request);
+
+/**
+ * Name and value of one header field as received, in order of arrival; `index` counts from 0.
+ * Lends both. `name` or `value` may be NULL when it is not wanted.
+ * Returns NH_OK, or NH_ERR_NOT_FOUND from nh_request_header_count on.
+ * Since 1.0.
+ */
+nh_status nh_request_header_at(const nh_request *request,
+                               size_t index,
+                               const char **name,
+                               const char **value);
+
+/**
+ * The body, decoded from its transfer coding. Lends it, never NULL except on NULL; without a
+ * body `*len` is 0. A NUL stands behind its last byte, so a body of text can be read as text.
+ * Since 1.0.
+ */
+const void *nh_request_body(const nh_request *request, size_t *len);
+
+/**
+ * Who sent the request: "127.0.0.1:4711", "[::1]:4711", or "unix:" for a Unix socket; behind a
+ * trusted proxy the client that it names. Lends it; NULL only on NULL.
+ * Since 1.0.
+ */
+const char *nh_request_peer(const nh_request *request, size_t *len);
+
+/**
+ * The id of the request: the client's x-request-id when it was sane, else one of ours. It is on
+ * the response and in every log line about it. Lends it; NULL only on NULL.
+ * Since 1.0.
+ */
+const char *nh_request_id(const nh_request *request, size_t *len);
+
+/**
+ * Sets the status, 200 to 599. Without it a response with a body is 200, one without 204.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_STATE.
+ * Since 1.0.
+ */
+nh_status nh_response_status(nh_response *response, int32_t status_code);
+
+/**
+ * Sets a header, in place of all of that name. Copies `name` and `value`. Content-Length,
+ * Transfer-Encoding, Keep-Alive, Upgrade and Date are the server's own and refused, as is what
+ * could split the response; "Connection: close" is taken as a wish to close.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT, NH_ERR_LIMIT or NH_ERR_STATE.
+ * Since 1.0.
+ */
+nh_status nh_response_header(nh_response *response, const char *name, const char *value);
+
+/**
+ * Adds one more header of that name, as Set-Cookie needs; else as nh_response_header.
+ * Since 1.0.
+ */
+nh_status nh_response_add_header(nh_response *response, const char *name, const char *value);
+
+/**
+ * The status as the response stands: 0 while nothing has filled it, 200 when it has a body and
+ * no status was set; NH_ERR_INVALID_ARGUMENT on NULL.
+ * Since 1.0.
+ */
+int32_t nh_response_get_status(const nh_response *response);
+
+/**
+ * The value of a header that was set, the first of that name, in any case; NULL when there is
+ * none. Borrows `name`. Lends the value as long as the request lives.
+ * Since 1.0.
+ */
+const char *nh_response_get_header(const nh_response *response,
+                                   const char *name,
+                                   size_t *len);
+
+/**
+ * The body as it stands; `*len` is 0 and the pointer not NULL when there is none. Lends it until
+ * the response is changed or sent. No NUL follows it: `len` says where it ends.
+ * Since 1.0.
+ */
+const void *nh_response_get_body(const nh_response *response, size_t *len);
+
+/**
+ * Sets the body, in place of an earlier one. Copies `data`, which may be NULL when `len` is 0.
+ * With 204, 205 and 304 a body is dropped and that is logged.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT, NH_ERR_MEMORY or NH_ERR_STATE.
+ * Since 1.0.
+ */
+nh_status nh_response_body(nh_response *response, const void *data, size_t len);
+
+/**
+ * Sets status, Content-Type and body at once; when it fails, none of them. `content_type` NULL
+ * leaves what was set. Copies `content_type` and `data`.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT, NH_ERR_MEMORY, NH_ERR_LIMIT or NH_ERR_STATE.
+ * Since 1.0.
+ */
+nh_status nh_response_send(nh_response *response,
+                           int32_t status_code,
+                           const char *content_type,
+                           const void *data,
+                           size_t len);
+
+/**
+ * Puts the answer off: the handler may return, and any thread answers later. What the response
+ * holds so far goes along; `response` itself can no longer be changed. Gives `*out`, which one of
+ * nh_deferred_send, nh_deferred_done and nh_deferred_free ends.
+ * Returns NH_OK, or NH_ERR_STATE when it was deferred or streams already, and in a middleware
+ * after the answer.
+ * Since 1.0.
+ */
+nh_status nh_response_defer(nh_response *response, nh_deferred **out);
+
+/**
+ * Sends status and headers as they stand and opens the body, which follows piece by piece; set
+ * Content-Type before. `response` can no longer be changed. Gives `*out`, which nh_stream_end or
+ * nh_stream_abort ends.
+ * Returns NH_OK, or NH_ERR_STATE when it was deferred or streams already, and in a middleware
+ * after the answer.
+ * Since 1.0.
+ */
+nh_status nh_response_stream(nh_response *response, nh_stream **out);
+
+/**
+ * Answers with status, Content-Type (NULL: what was set) and body, and ends the handle. Copies
+ * `content_type` and `data`.
+ * Returns NH_OK, or NH_ERR_CLOSED when the client has gone or the server has ended: both end the
+ * handle. NH_ERR_INVALID_ARGUMENT, NH_ERR_MEMORY, NH_ERR_LIMIT and NH_ERR_STATE (a stream was
+ * begun) leave it as it is.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_deferred_send(nh_deferred *deferred,
+                           int32_t status_code,
+                           const char *content_type,
+                           const void *data,
+                           size_t len);
+
+/**
+ * The response of a deferred answer, to set status, headers and body or to begin a stream; then
+ * nh_deferred_done. Lent until the handle is ended. NULL on NULL and on a freed handle.
+ * [any-thread]   Since 1.0.
+ */
+nh_response *nh_deferred_response(nh_deferred *deferred);
+
+/**
+ * Sends what the response holds, and ends the handle. After nh_response_stream nothing is sent:
+ * the stream lives on.
+ * Returns NH_OK, or NH_ERR_CLOSED when the client has gone or the server has ended; both end the
+ * handle.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_deferred_done(nh_deferred *deferred);
+
+/**
+ * 1 when the client has gone or the server has ended, so that nobody waits for the answer, else
+ * 0; NH_ERR_INVALID_ARGUMENT on NULL and on a freed handle.
+ * [any-thread]   Since 1.0.
+ */
+int32_t nh_deferred_cancelled(const nh_deferred *deferred);
+
+/**
+ * Gives an answer up and frees the handle: the client gets 500. NULL is fine.
+ * [any-thread]   Since 1.0.
+ */
+void nh_deferred_free(nh_deferred *deferred);
+
+/**
+ * Appends `data` whole or not at all; it is sent when the client takes it. Copies `data`.
+ * Returns NH_OK, NH_ERR_WOULD_BLOCK when the stream's queue is full now, NH_ERR_LIMIT when `data`
+ * is larger than the whole queue (64 KiB always fit an empty one), or NH_ERR_CLOSED when the
+ * client has gone or the server has ended.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_stream_write(nh_stream *stream, const void *data, size_t len);
+
+/**
+ * Appends one server-sent event: `event` is its name (NULL: none, a plain message) and must be
+ * one line, `data` its text, of which every line becomes a "data:" line. Set Content-Type to
+ * "text/event-stream" before the stream begins. Copies both. `data` must be UTF-8.
+ * Returns what nh_stream_write returns for the bytes of the whole event, or
+ * NH_ERR_INVALID_ARGUMENT.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_stream_event(nh_stream *stream,
+                          const char *event,
+                          const char *data,
+                          size_t len);
+
+/**
+ * Waits until the stream takes more, at most `timeout_ms` milliseconds; below 0 for ever. After
+ * NH_ERR_WOULD_BLOCK: until what was refused fits.
+ * Returns NH_OK, NH_ERR_TIMEOUT or NH_ERR_CLOSED.
+ * Blocks: NH_ERR_STATE on a thread of any server's loop.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_stream_wait(nh_stream *stream, int64_t timeout_ms);
+
+/**
+ * Has `ready` called once after each NH_ERR_WOULD_BLOCK, when what was refused fits, and once
+ * with NH_ERR_CLOSED when the client has gone or the server ends; not after the stream was ended
+ * here. A refusal before the registration counts. Registering again replaces: the old `user_data`
+ * is freed after its last call. Takes `user_data`; `drop` (may be NULL) frees it exactly once,
+ * also when this fails.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT, or NH_ERR_CLOSED when nobody listens any more: `ready`
+ * is then never called.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_stream_on_ready(nh_stream *stream,
+                             nh_ready_fn ready,
+                             void *user_data,
+                             nh_drop drop);
+
+/**
+ * Ends the body well and frees the handle: what was written is still sent.
+ * [any-thread]   Since 1.0.
+ */
+void nh_stream_end(nh_stream *stream);
+
+/**
+ * Cuts the body and frees the handle: the client sees that it is incomplete. What was not sent
+ * yet is dropped.
+ * [any-thread]   Since 1.0.
+ */
+void nh_stream_abort(nh_stream *stream);
+
+/**
+ * The IEEE CRC-32 of `len` bytes, as zlib's crc32 and gzip have it. Borrows `data`, which may be
+ * NULL when `len` is 0. Returns 0 when the arguments are invalid.
+ * [any-thread]   Since 1.0.
+ */
+uint32_t nh_crc32(const void *data, size_t len);
+
+/**
+ * Goes on with a CRC-32: the result over all bytes so far and these. `crc` is an earlier result,
+ * 0 to begin. Borrows `data`, which may be NULL when `len` is 0. Returns `crc` when the arguments
+ * are invalid.
+ * [any-thread]   Since 1.0.
+ */
+uint32_t nh_crc32_update(uint32_t crc, const void *data, size_t len);
+
+/**
+ * Which CPU kernels were chosen: "scalar", "sse42", "avx2" or "avx512". Static text, never NULL.
+ * [any-thread]   Since 1.0.
+ */
+const char *nh_cpu_level(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* NEUROHTTP_H */

@@ -1,0 +1,346 @@
+//! Servers: made, started, stopped, freed.
+
+use std::ffi::{OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::memory::nh_drop;
+use super::status::nh_status;
+use crate::base::error::{Error, ErrorKind};
+use crate::boundary::callback::{Callback, UserData};
+use crate::boundary::guard::{guard, status, value};
+use crate::boundary::handle::{self, Held, Opaque};
+use crate::boundary::{bytes, options};
+use crate::config::{self, Sources};
+use crate::server::{LogSink, Server, Setup, on_loop_thread};
+
+/// A server: made by nh_server_new, freed by nh_server_free. Any number may live in one process.
+///
+/// It is new until nh_server_start or nh_server_run, serves until nh_server_stop, then drains:
+/// open requests are answered, new ones are not taken. It is started once. A call out of order
+/// returns NH_ERR_STATE. Handles of streams and deferred answers may outlive it.
+///
+/// All its functions but nh_server_free may be called from any thread at the same time.
+pub struct nh_server {
+    _opaque: [u8; 0],
+}
+
+impl Opaque for nh_server {
+    type Inner = Server;
+    const TAG: u16 = 1;
+    const NAME: &'static str = "server";
+}
+
+/// Severity of a log line: something failed that should not.
+pub const NH_LOG_ERROR: i32 = 1;
+/// Severity of a log line: something is not as it should be.
+pub const NH_LOG_WARN: i32 = 2;
+/// Severity of a log line: what the server does.
+pub const NH_LOG_INFO: i32 = 3;
+/// Severity of a log line: how it does it.
+pub const NH_LOG_DEBUG: i32 = 4;
+/// Severity of a log line: every step.
+pub const NH_LOG_TRACE: i32 = 5;
+
+/// Takes one log line: its severity (NH_LOG_), its text without time and line end, and the
+/// length of that. Lends `message`, NUL-terminated and without control characters, during the
+/// call. Called on any thread, on several at once, so it must not block for long; what it logs
+/// itself by calling the library is dropped.
+/// [any-thread]   Since 1.0.
+pub type nh_log_fn = Option<
+    unsafe extern "C-unwind" fn(
+        level: i32,
+        message: *const c_char,
+        len: usize,
+        user_data: *mut c_void,
+    ),
+>;
+
+/// A flag of nh_server_options: neither overrides nor keys of providers nor proxies are read from
+/// the environment. A value that says "env:NAME" still is.
+pub const NH_SERVER_NO_ENV: u32 = 1;
+/// A flag of nh_server_options: only the host's routes, none of ours (/health, /v1/... and so on).
+pub const NH_SERVER_NO_BUILTINS: u32 = 2;
+
+/// What a server is made with. Fill it with nh_server_options_init, then set what differs. Zero
+/// is the default in every field.
+#[repr(C)]
+pub struct nh_server_options {
+    /// Set by nh_server_options_init: the size of this struct as your compiler knows it.
+    pub struct_size: usize,
+    /// The configuration file: TOML, or the old grammar when its name ends in ".conf".
+    /// NULL: none.
+    pub config_file: *const c_char,
+    /// Configuration as TOML text, over that of the file. NULL: none.
+    pub config_text: *const c_char,
+    /// Where to listen, such as "127.0.0.1:8080", "[::]:80", "unix:/run/app.sock", or several
+    /// with commas. Port 0 picks a free one. NULL: what the configuration says, else
+    /// "127.0.0.1:8080".
+    pub listen: *const c_char,
+    /// How many threads serve connections. 0: what the configuration says, else one per core.
+    pub workers: u32,
+    /// NH_SERVER_ flags, or 0.
+    pub flags: u32,
+    /// Takes the log lines. NULL: the configuration's file, else standard error.
+    pub log: nh_log_fn,
+    /// Passed to `log`.
+    pub log_user_data: *mut c_void,
+    /// Frees `log_user_data` when the server is freed, or when nh_server_new fails. NULL: nobody
+    /// does.
+    pub log_drop: nh_drop,
+}
+
+// SAFETY: repr(C); pointers, numbers and nullable functions, for which zero is a value; the sizes
+// below leave no padding.
+unsafe impl options::Options for nh_server_options {
+    const FIELD_ENDS: &'static [usize] = &[8, 16, 24, 32, 36, 40, 48, 56, 64];
+}
+
+const _: () = assert!(size_of::<nh_server_options>() == 64 && align_of::<nh_server_options>() == 8);
+
+/// Fills `options` with the defaults. `struct_size` is sizeof of the struct: it tells the library
+/// which fields your program was compiled with, so a program built against an older header goes
+/// on working. A size that is impossible (under 8, over 4096) leaves the struct as it is, and
+/// nh_server_new refuses it without reading on.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_options_init(
+    options: *mut nh_server_options,
+    struct_size: usize,
+) {
+    // SAFETY: the caller says that the struct has this size.
+    status(|| unsafe { options::init(options.cast(), struct_size) });
+}
+
+/// Makes a server, which does not listen yet. Borrows `options` and all it points to; NULL means
+/// all defaults. Takes `log_user_data`, also when it fails. Gives `*out`; free it with
+/// nh_server_free.
+/// Returns NH_OK, NH_ERR_CONFIG (the message names file, line and column), NH_ERR_UNSUPPORTED for
+/// unknown flags and for set fields that this version does not know, NH_ERR_INVALID_ARGUMENT for
+/// a struct_size under 8 or over 4096, NH_ERR_IO or NH_ERR_MEMORY.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_new(
+    options: *const nh_server_options,
+    out: *mut *mut nh_server,
+) -> nh_status {
+    status(|| {
+        // SAFETY: NULL, or a struct as long as it says.
+        let passed = unsafe { options::read(options) }?;
+        let options = &passed.options;
+        let log_data = UserData::new(options.log_user_data, options.log_drop);
+        let out = handle::output(out, "place for the server")?;
+        passed.check()?;
+        options::check_flags(options.flags, NH_SERVER_NO_ENV | NH_SERVER_NO_BUILTINS)?;
+        // SAFETY: the texts are NULL or NUL-terminated.
+        let config = unsafe { read_config(options) }?;
+        let log = options.log.map(|function| {
+            Callback::new(Some(function), log_data)
+                .map(|callback| Arc::new(HostLog { callback }) as Arc<dyn LogSink>)
+        });
+        let no_builtins = options.flags & NH_SERVER_NO_BUILTINS != 0;
+        let server = Server::new(config, Setup { no_builtins, log: log.transpose()? })?;
+        // SAFETY: the caller's place for the result.
+        unsafe { out.write(handle::give::<nh_server>(server)) };
+        Ok(())
+    })
+}
+
+/// Listens and begins to serve on threads of its own; returns when connections are accepted.
+/// Returns NH_OK, NH_ERR_STATE when it was started or stopped before, NH_ERR_ADDRESS_IN_USE or
+/// NH_ERR_IO; after the last two it can be started again.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_start(server: *mut nh_server) -> nh_status {
+    // SAFETY: the caller's promise for the handle.
+    status(|| unsafe { handle::hold_to_change(server) }?.start())
+}
+
+/// nh_server_start, then nh_server_wait without a timeout: returns when the server was stopped
+/// and is drained. Returns what these two return.
+/// Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_run(server: *mut nh_server) -> nh_status {
+    status(|| {
+        // SAFETY: the caller's promise for the handle.
+        let server = unsafe { handle::hold_to_change(server) }?;
+        may_block(&server)?;
+        server.start()?;
+        server.wait(None)
+    })
+}
+
+/// Begins the drain and returns at once: no new connections, open requests are answered, then the
+/// server ends; see `timeouts.drain`. A server that was stopped cannot be started again. Takes no
+/// lock, allocates nothing, keeps errno. Harmless when it was stopped before, and on NULL.
+/// [any-thread] [signal-safe]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_stop(server: *mut nh_server) {
+    guard((), || {
+        // No count is taken here: giving it back could be the handle's end, in a signal handler.
+        // SAFETY: the caller's promise for the handle.
+        if let Some(server) = unsafe { handle::peek(server) } {
+            server.stop();
+        }
+    });
+}
+
+/// Waits until the server was stopped and is drained, at most `timeout_ms` milliseconds; below 0
+/// for ever. Returns NH_OK, NH_ERR_TIMEOUT, or NH_ERR_STATE when it was not started.
+/// Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_wait(server: *mut nh_server, timeout_ms: i64) -> nh_status {
+    status(|| {
+        // SAFETY: the caller's promise for the handle.
+        let server = unsafe { handle::hold(server) }?;
+        may_block(&server)?;
+        server.wait(timeout_of(timeout_ms))
+    })
+}
+
+/// Frees a server; one that still runs is stopped at once, without a drain. Waits for callbacks
+/// that are running, then frees the `user_data` of every route, middleware and of the log. NULL
+/// is fine.
+/// Called inside one of the server's own callbacks it only begins the stop, as nh_server_stop
+/// does, and leaves the message of an NH_ERR_STATE: free it again from outside.
+/// Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_free(server: *mut nh_server) {
+    if server.is_null() {
+        return;
+    }
+    status(|| {
+        // SAFETY: the caller's promise for the handle.
+        let held = unsafe { handle::hold(server) }?;
+        if held.is_own_thread() {
+            held.stop();
+            let message = "a server's own callback cannot free it; it has been told to stop";
+            return Err(Error::new(ErrorKind::State, message));
+        }
+        drop(held);
+        // SAFETY: as above; the handle is the caller's to end.
+        unsafe { handle::end(server) }?.shutdown();
+        Ok(())
+    });
+}
+
+/// The port of the server's first TCP listener, also of one that was to pick its own; 0 before
+/// the start, without a TCP listener and on NULL.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_port(server: *const nh_server) -> u16 {
+    // SAFETY: the caller's promise for the handle.
+    value(0, || Ok(unsafe { handle::hold(server) }?.port()))
+}
+
+/// The statistics of the server as JSON, as /stats shows them. Gives `*out`, NUL-terminated; free
+/// it with nh_free. Its length goes to `*len` unless that is NULL.
+/// Returns NH_OK or NH_ERR_MEMORY.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_stats_json(
+    server: *const nh_server,
+    out: *mut *mut c_char,
+    len: *mut usize,
+) -> nh_status {
+    status(|| {
+        let out = handle::output(out, "place for the statistics")?;
+        // SAFETY: the caller's promise for the handle.
+        let text = unsafe { handle::hold(server) }?.stats_json();
+        let copy = bytes::give(text.as_bytes())?;
+        // SAFETY: the caller's places for the results.
+        unsafe {
+            out.write(copy);
+            bytes::write_len(len, text.len());
+        }
+        Ok(())
+    })
+}
+
+/// A call that waits for a loop or for the pool must not come from there.
+pub(super) fn may_block(server: &Held<nh_server>) -> Result<(), Error> {
+    if on_loop_thread() || server.is_own_thread() {
+        let message = "a call that blocks is not possible inside a callback of a server";
+        return Err(Error::new(ErrorKind::State, message));
+    }
+    Ok(())
+}
+
+/// A timeout in milliseconds; below 0 is none.
+pub(super) fn timeout_of(timeout_ms: i64) -> Option<Duration> {
+    u64::try_from(timeout_ms).ok().map(Duration::from_millis)
+}
+
+/// # Safety
+/// Every text is NULL or NUL-terminated.
+unsafe fn read_config(options: &nh_server_options) -> Result<config::Config, Error> {
+    let file = match options.config_file.is_null() {
+        true => None,
+        false => {
+            // SAFETY: not NULL, so NUL-terminated.
+            let path = unsafe { bytes::name(options.config_file, "config_file") }?;
+            Some(PathBuf::from(OsStr::from_bytes(path)))
+        }
+    };
+    // SAFETY: the caller's promise.
+    let text = unsafe { bytes::optional_text(options.config_text, "config_text") }?;
+    // SAFETY: the caller's promise.
+    let listen = unsafe { bytes::optional_text(options.listen, "listen") }?;
+    let mut sets = Vec::new();
+    if options.workers != 0 {
+        sets.push(("server.workers".to_owned(), options.workers.to_string()));
+    }
+    let sources = Sources {
+        file,
+        search: false,
+        text,
+        environment: environment(),
+        env_names_only: options.flags & NH_SERVER_NO_ENV != 0,
+        sets,
+        listen: listen.map(str::to_owned),
+    };
+    Ok(config::load(&sources)?)
+}
+
+/// The process environment. What is not UTF-8 cannot be one of our variables.
+fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// Hands log lines to the host.
+struct HostLog {
+    callback: Callback<
+        unsafe extern "C-unwind" fn(
+            level: i32,
+            message: *const c_char,
+            len: usize,
+            user_data: *mut c_void,
+        ),
+    >,
+}
+
+thread_local! {
+    /// This thread is inside a host's log callback: what that logs would come back to it.
+    static LOGGING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+impl LogSink for HostLog {
+    fn line(&self, level: i32, message: &str) {
+        if LOGGING.try_with(|logging| logging.replace(true)).unwrap_or(true) {
+            return;
+        }
+        let text: Vec<u8> = message.bytes().filter(|&byte| byte != 0).chain([0]).collect();
+        let (function, user_data) = (self.callback.function(), self.callback.user_data());
+        // SAFETY: function and data were registered together; the text is NUL-terminated and
+        // outlives the call.
+        guard((), || unsafe { function(level, text.as_ptr().cast(), text.len() - 1, user_data) });
+        LOGGING.set(false);
+    }
+}

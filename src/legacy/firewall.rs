@@ -1,0 +1,596 @@
+//! firewall.h over [`crate::firewall`]. The time is the wall clock, because entries carry dates.
+
+use super::instance::INSTANCE;
+use super::memory::{allocate, copy_cut, give_list, path, text, unix_seconds};
+use super::types::{AttackPattern, Config, FirewallStats, RateLimitConfig};
+use crate::boundary::guard;
+use crate::firewall::{Cause, Denied, Firewall, Limits, Request, TEXT_MAX};
+use std::ffi::{c_char, c_int, c_ulong};
+use std::fmt::Write as _;
+
+/// FIREWALL_VERSION_STRING.
+const VERSION: &str = "2.0.0";
+/// Settings files larger than this are refused.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Runs `body` on the firewall; `failed` when there is none.
+fn with<R>(failed: R, body: impl FnOnce(&mut Firewall) -> R) -> R {
+    match INSTANCE.firewall.lock().as_mut() {
+        Some(firewall) => body(firewall),
+        None => failed,
+    }
+}
+
+/// 0 or −1.
+fn status(fine: bool) -> c_int {
+    if fine { 0 } else { -1 }
+}
+
+/// The keys of a configuration, copied. A count out of range reads as far as the array goes.
+///
+/// # Safety
+/// `config` is NULL or a Config whose used keys are NULL or NUL-terminated.
+pub(super) unsafe fn config_keys(config: *const Config) -> Vec<Vec<u8>> {
+    // SAFETY: NULL or valid by the caller's promise.
+    let Some(config) = (unsafe { config.as_ref() }) else { return Vec::new() };
+    let count = usize::try_from(config.api_key_count).unwrap_or(0);
+    let keys = config.api_keys.iter().take(count);
+    // SAFETY: each is NULL or NUL-terminated by the caller's promise.
+    keys.filter_map(|&key| unsafe { text(key) }).map(<[u8]>::to_vec).collect()
+}
+
+/// Starts the firewall unless it runs.
+pub(super) fn start(keys: Vec<Vec<u8>>) {
+    INSTANCE.firewall.lock().get_or_insert_with(|| Firewall::new(keys, unix_seconds()));
+}
+
+/// Ends the firewall.
+pub(super) fn stop() {
+    *INSTANCE.firewall.lock() = None;
+}
+
+/// # Safety
+/// `config` is NULL or points to a filled Config.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_init(config: *const Config) -> c_int {
+    guard(-1, || {
+        // SAFETY: as promised by the caller.
+        start(unsafe { config_keys(config) });
+        0
+    })
+}
+
+/// # Safety
+/// Both are NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_check_request(
+    ip: *const c_char,
+    api_key: *const c_char,
+) -> c_int {
+    // SAFETY: as promised by the caller.
+    guard(-1, || unsafe { check(ip, api_key, std::ptr::null(), std::ptr::null()) })
+}
+
+/// # Safety
+/// All are NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_check_request_enhanced(
+    ip: *const c_char,
+    api_key: *const c_char,
+    request_data: *const c_char,
+    user_agent: *const c_char,
+) -> c_int {
+    // SAFETY: as promised by the caller.
+    guard(-1, || unsafe { check(ip, api_key, request_data, user_agent) })
+}
+
+/// # Safety
+/// All are NULL or NUL-terminated.
+unsafe fn check(
+    ip: *const c_char,
+    api_key: *const c_char,
+    request_data: *const c_char,
+    user_agent: *const c_char,
+) -> c_int {
+    // SAFETY: as promised by the caller.
+    let (address, key, data, agent) =
+        unsafe { (text(ip), text(api_key), text(request_data), text(user_agent)) };
+    let Some(address) = address else { return -1 };
+    let request = Request { address, key, data, agent };
+    with(-1, |firewall| status(firewall.check(&request, unix_seconds()).allows()))
+}
+
+/// Runs `body` with the firewall and an address; −1 without either.
+///
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+unsafe fn with_address(
+    ip: *const c_char,
+    body: impl FnOnce(&mut Firewall, &[u8]) -> c_int,
+) -> c_int {
+    guard(-1, || {
+        // SAFETY: as promised by the caller.
+        let Some(address) = (unsafe { text(ip) }) else { return -1 };
+        with(-1, |firewall| body(firewall, address))
+    })
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_block_ip(ip: *const c_char) -> c_int {
+    let block = |firewall: &mut Firewall, address: &[u8]| {
+        firewall.block(address, unix_seconds());
+        0
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, block) }
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_unblock_ip(ip: *const c_char) -> c_int {
+    let unblock = |firewall: &mut Firewall, address: &[u8]| {
+        firewall.unblock(address);
+        0
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, unblock) }
+}
+
+/// Gives a list that `body` draws from the firewall.
+///
+/// # Safety
+/// The outputs are NULL or writable.
+unsafe fn list(
+    ips: *mut *mut *mut c_char,
+    count: *mut c_int,
+    body: impl FnOnce(&mut Firewall) -> Vec<Vec<u8>>,
+) -> c_int {
+    guard(-1, || {
+        let Some(items) = with(None, |firewall| Some(body(firewall))) else { return -1 };
+        // SAFETY: as promised by the caller.
+        unsafe { give_list(&items, ips, count) }
+    })
+}
+
+/// # Safety
+/// The outputs are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_get_blocked_ips(
+    ips: *mut *mut *mut c_char,
+    count: *mut c_int,
+) -> c_int {
+    // SAFETY: as promised by the caller.
+    unsafe { list(ips, count, |firewall| firewall.blocked(unix_seconds())) }
+}
+
+/// # Safety
+/// The outputs are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_get_suspicious_ips(
+    ips: *mut *mut *mut c_char,
+    count: *mut c_int,
+    threshold: c_int,
+) -> c_int {
+    if threshold < 0 {
+        return -1;
+    }
+    // SAFETY: as promised by the caller.
+    unsafe { list(ips, count, |firewall| firewall.suspicious(threshold)) }
+}
+
+/// # Safety
+/// The outputs are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_get_whitelisted_ips(
+    ips: *mut *mut *mut c_char,
+    count: *mut c_int,
+) -> c_int {
+    let allowed = |firewall: &mut Firewall| -> Vec<Vec<u8>> {
+        let entries = firewall.allow_list().entries(unix_seconds());
+        entries.into_iter().map(|(address, ..)| address.to_vec()).collect()
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { list(ips, count, allowed) }
+}
+
+/// # Safety
+/// The outputs are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_get_blacklisted_ips(
+    ips: *mut *mut *mut c_char,
+    count: *mut c_int,
+) -> c_int {
+    let denied = |firewall: &mut Firewall| -> Vec<Vec<u8>> {
+        let entries = firewall.deny_list().entries(unix_seconds());
+        entries.into_iter().map(|(address, ..)| address.to_vec()).collect()
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { list(ips, count, denied) }
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_add_to_whitelist(
+    ip: *const c_char,
+    permanent: c_int,
+    duration: libc::time_t,
+) -> c_int {
+    let add = |firewall: &mut Firewall, address: &[u8]| {
+        let now = unix_seconds();
+        let until = (permanent == 0).then(|| now.saturating_add(duration));
+        let allowed = firewall.allow_list();
+        // An entry whose time is over must not stand in the way of a new one.
+        status(allowed.contains(address, now) || allowed.add(address, (), until))
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, add) }
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_remove_from_whitelist(ip: *const c_char) -> c_int {
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, |firewall, address| status(firewall.allow_list().remove(address))) }
+}
+
+/// # Safety
+/// Both are NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_add_to_blacklist(
+    ip: *const c_char,
+    reason: c_int,
+    description: *const c_char,
+) -> c_int {
+    // SAFETY: as promised by the caller.
+    let description = unsafe { text(description) }.unwrap_or_default();
+    let add = |firewall: &mut Firewall, address: &[u8]| {
+        let description = description[..description.len().min(TEXT_MAX)].to_vec();
+        let denied = Denied { reason, description, added: unix_seconds() };
+        status(firewall.deny_list().add(address, denied, None))
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, add) }
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_remove_from_blacklist(ip: *const c_char) -> c_int {
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, |firewall, address| status(firewall.deny_list().remove(address))) }
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_is_whitelisted(ip: *const c_char) -> c_int {
+    let listed = |firewall: &mut Firewall, address: &[u8]| {
+        c_int::from(firewall.allow_list().contains(address, unix_seconds()))
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, listed) }.max(0)
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_is_blacklisted(ip: *const c_char) -> c_int {
+    let listed = |firewall: &mut Firewall, address: &[u8]| {
+        c_int::from(firewall.deny_list().contains(address, unix_seconds()))
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, listed) }.max(0)
+}
+
+/// # Safety
+/// `pattern` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_add_attack_pattern(
+    pattern: *const c_char,
+    severity: c_int,
+) -> c_int {
+    // SAFETY: as promised by the caller; the pattern takes the place of an address.
+    unsafe {
+        with_address(pattern, |firewall, pattern| status(firewall.add_pattern(pattern, severity)))
+    }
+}
+
+/// # Safety
+/// `pattern` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_remove_attack_pattern(pattern: *const c_char) -> c_int {
+    // SAFETY: as promised by the caller; the pattern takes the place of an address.
+    unsafe { with_address(pattern, |firewall, pattern| status(firewall.remove_pattern(pattern))) }
+}
+
+/// # Safety
+/// The outputs are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_get_attack_patterns(
+    patterns: *mut *mut AttackPattern,
+    count: *mut c_int,
+) -> c_int {
+    guard(-1, || {
+        if patterns.is_null() || count.is_null() {
+            return -1;
+        }
+        with(-1, |firewall| {
+            let known = firewall.patterns();
+            let Ok(number) = c_int::try_from(known.len()) else { return -1 };
+            let array = allocate(known.len() * size_of::<AttackPattern>()).cast::<AttackPattern>();
+            if array.is_null() {
+                return -1;
+            }
+            for (index, pattern) in known.iter().enumerate() {
+                let mut copy = AttackPattern {
+                    pattern: [0; 256],
+                    severity: pattern.severity(),
+                    last_detected: pattern.last_seen(),
+                };
+                // SAFETY: the field has 256 bytes; the array has one place per pattern.
+                unsafe {
+                    copy_cut(pattern.text(), copy.pattern.as_mut_ptr(), copy.pattern.len());
+                    array.add(index).write(copy);
+                }
+            }
+            // SAFETY: checked not to be NULL, so writable.
+            unsafe {
+                patterns.write(array);
+                count.write(number);
+            }
+            0
+        })
+    })
+}
+
+/// # Safety
+/// `stats` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_get_stats(stats: *mut FirewallStats) -> c_int {
+    guard(-1, || {
+        if stats.is_null() {
+            return -1;
+        }
+        let Some(filled) = with(None, |firewall| Some(stats_of(firewall))) else { return -1 };
+        // SAFETY: not NULL, so writable.
+        unsafe { stats.write(filled) };
+        0
+    })
+}
+
+fn stats_of(firewall: &mut Firewall) -> FirewallStats {
+    let now = unix_seconds();
+    let counts = firewall.counts();
+    let entries = |count: usize| c_int::try_from(count).unwrap_or(c_int::MAX);
+    FirewallStats {
+        total_requests: counts.requests as c_ulong,
+        blocked_requests: counts.blocked as c_ulong,
+        suspicious_activities: counts.suspicious as c_ulong,
+        brute_force_attempts: counts.brute_force as c_ulong,
+        invalid_api_keys: counts.invalid_keys as c_ulong,
+        attack_pattern_hits: counts.pattern_hits as c_ulong,
+        active_entries: entries(firewall.address_count()),
+        whitelisted_ips: entries(firewall.allow_list().count(now)),
+        blacklisted_ips: entries(firewall.deny_list().count(now)),
+        start_time: firewall.started(),
+    }
+}
+
+/// # Safety
+/// `config` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_configure_rate_limits(config: *const RateLimitConfig) -> c_int {
+    guard(-1, || {
+        // SAFETY: NULL or valid by the caller's promise.
+        let Some(config) = (unsafe { config.as_ref() }) else { return -1 };
+        let limits = Limits {
+            requests_per_minute: config.max_requests_per_minute,
+            block_minutes: config.block_duration_minutes,
+            suspicious_threshold: config.suspicious_threshold,
+            brute_force_threshold: config.brute_force_threshold,
+            brute_force_window_s: config.brute_force_window_seconds,
+        };
+        with(-1, |firewall| {
+            firewall.set_limits(limits);
+            0
+        })
+    })
+}
+
+/// # Safety
+/// `config` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_get_rate_limit_config(config: *mut RateLimitConfig) -> c_int {
+    guard(-1, || {
+        if config.is_null() {
+            return -1;
+        }
+        let Some(limits) = with(None, |firewall| Some(firewall.limits())) else { return -1 };
+        // SAFETY: not NULL, so writable.
+        unsafe {
+            config.write(RateLimitConfig {
+                max_requests_per_minute: limits.requests_per_minute,
+                block_duration_minutes: limits.block_minutes,
+                suspicious_threshold: limits.suspicious_threshold,
+                brute_force_threshold: limits.brute_force_threshold,
+                brute_force_window_seconds: limits.brute_force_window_s,
+            });
+        }
+        0
+    })
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated; `reason` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_get_block_reason(ip: *const c_char, reason: *mut c_int) -> c_int {
+    if reason.is_null() {
+        return -1;
+    }
+    let tell = |firewall: &mut Firewall, address: &[u8]| {
+        let number = match firewall.block_cause(address, unix_seconds()) {
+            Some(Cause::RateLimit) => 0,
+            Some(Cause::BruteForce) => 1,
+            Some(Cause::AttackPattern) => 2,
+            Some(Cause::Suspicious) => 3,
+            None => return -1,
+        };
+        // SAFETY: checked not to be NULL above, so writable.
+        unsafe { reason.write(number) };
+        0
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with_address(ip, tell) }
+}
+
+/// # Safety
+/// See firewall.h.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_clear_all() -> c_int {
+    guard(-1, || {
+        with(-1, |firewall| {
+            firewall.clear();
+            0
+        })
+    })
+}
+
+/// # Safety
+/// `filename` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_save_config(filename: *const c_char) -> c_int {
+    guard(-1, || {
+        // SAFETY: as promised by the caller.
+        let Some(file) = (unsafe { path(filename) }) else { return -1 };
+        let Some(text) = with(None, |firewall| Some(firewall.to_text(unix_seconds()))) else {
+            return -1;
+        };
+        status(std::fs::write(file, text).is_ok())
+    })
+}
+
+/// A settings file, read before the firewall is locked.
+///
+/// # Safety
+/// `filename` is NULL or NUL-terminated.
+unsafe fn settings(filename: *const c_char) -> Option<Vec<u8>> {
+    use std::io::Read;
+    // SAFETY: as promised by the caller.
+    let file = std::fs::File::open(unsafe { path(filename) }?).ok()?;
+    let mut content = Vec::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content).ok()?;
+    (read as u64 <= FILE_BYTES_MAX).then_some(content)
+}
+
+/// # Safety
+/// `filename` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_load_config(filename: *const c_char) -> c_int {
+    guard(-1, || {
+        // SAFETY: as promised by the caller.
+        let Some(text) = (unsafe { settings(filename) }) else { return -1 };
+        with(-1, |firewall| {
+            firewall.add_text(&text, unix_seconds());
+            0
+        })
+    })
+}
+
+/// # Safety
+/// `filename` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_import_attack_patterns(filename: *const c_char) -> c_int {
+    guard(-1, || {
+        // SAFETY: as promised by the caller.
+        let Some(text) = (unsafe { settings(filename) }) else { return -1 };
+        with(-1, |firewall| {
+            c_int::try_from(firewall.add_patterns_text(&text)).unwrap_or(c_int::MAX)
+        })
+    })
+}
+
+/// # Safety
+/// `filename` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_export_stats(filename: *const c_char, format: c_int) -> c_int {
+    guard(-1, || {
+        // SAFETY: as promised by the caller.
+        let Some(file) = (unsafe { path(filename) }) else { return -1 };
+        let Some(stats) = with(None, |firewall| Some(stats_of(firewall))) else { return -1 };
+        let now = unix_seconds();
+        let text = if format == 0 { stats_json(&stats, now) } else { stats_csv(&stats, now) };
+        status(std::fs::write(file, text).is_ok())
+    })
+}
+
+fn stats_json(stats: &FirewallStats, now: i64) -> String {
+    format!(
+        "{{\n  \"version\": \"{VERSION}\",\n  \"timestamp\": {now},\n  \"uptime\": {},\n  \"statistics\": {{\n    \
+         \"total_requests\": {},\n    \"blocked_requests\": {},\n    \"suspicious_activities\": {},\n    \
+         \"brute_force_attempts\": {},\n    \"invalid_api_keys\": {},\n    \"attack_pattern_hits\": {}\n  }},\n  \
+         \"counts\": {{\n    \"active_entries\": {},\n    \"whitelisted_ips\": {},\n    \
+         \"blacklisted_ips\": {}\n  }}\n}}\n",
+        now.saturating_sub(stats.start_time),
+        stats.total_requests,
+        stats.blocked_requests,
+        stats.suspicious_activities,
+        stats.brute_force_attempts,
+        stats.invalid_api_keys,
+        stats.attack_pattern_hits,
+        stats.active_entries,
+        stats.whitelisted_ips,
+        stats.blacklisted_ips,
+    )
+}
+
+fn stats_csv(stats: &FirewallStats, now: i64) -> String {
+    let mut text = format!("Metric,Value\nVersion,{VERSION}\nTimestamp,{now}\n");
+    for (name, value) in [
+        ("Uptime", now.saturating_sub(stats.start_time).unsigned_abs()),
+        ("Total Requests", stats.total_requests),
+        ("Blocked Requests", stats.blocked_requests),
+        ("Suspicious Activities", stats.suspicious_activities),
+        ("Brute Force Attempts", stats.brute_force_attempts),
+        ("Invalid API Keys", stats.invalid_api_keys),
+        ("Attack Pattern Hits", stats.attack_pattern_hits),
+        ("Active Entries", stats.active_entries.unsigned_abs().into()),
+        ("Whitelisted IPs", stats.whitelisted_ips.unsigned_abs().into()),
+        ("Blacklisted IPs", stats.blacklisted_ips.unsigned_abs().into()),
+    ] {
+        let _ = writeln!(text, "{name},{value}");
+    }
+    text
+}
+
+/// # Safety
+/// See firewall.h.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn firewall_cleanup() {
+    guard((), stop);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exported_statistics_are_json_or_csv() {
+        let mut firewall = Firewall::new(Vec::new(), 100);
+        firewall
+            .check(&Request { address: b"a", agent: Some(b"nikto"), ..Request::default() }, 100);
+        let stats = stats_of(&mut firewall);
+        let json: serde_json::Value = serde_json::from_str(&stats_json(&stats, 160)).unwrap();
+        assert_eq!(json["uptime"], 60);
+        assert_eq!(json["statistics"]["attack_pattern_hits"], 1);
+        assert_eq!(json["counts"]["active_entries"], 1);
+        let csv = stats_csv(&stats, 160);
+        assert_eq!(csv.lines().next(), Some("Metric,Value"));
+        assert_eq!(csv.lines().count(), 13);
+        assert!(csv.contains("\nBlocked Requests,1\n"));
+    }
+}

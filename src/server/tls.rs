@@ -1,0 +1,70 @@
+//! TLS towards providers: rustls, certificates verified against the system's authorities and a
+//! private one where configured.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use crate::pipeline::Provider;
+
+/// The system's authorities, read once: the files change rarely and are large.
+fn system_roots() -> &'static RootCertStore {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        let loaded = rustls_native_certs::load_native_certs();
+        for error in &loaded.errors {
+            tracing::warn!("a certificate of the system cannot be read: {error}");
+        }
+        roots.add_parsable_certificates(loaded.certs);
+        roots
+    })
+}
+
+/// The client configuration for a provider; sessions are resumed within it.
+///
+/// # Errors
+/// One line: the private authority cannot be read.
+pub(super) fn client_config(provider: &Provider) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = system_roots().clone();
+    if !provider.ca_file.is_empty() {
+        let file = &provider.ca_file;
+        let wrong = |error: &dyn std::fmt::Display| format!("ca_file {file}: {error}");
+        let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
+        let mut count = 0;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| wrong(&error))?;
+            roots.add(certificate).map_err(|error| wrong(&error))?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(wrong(&"it holds no certificate"));
+        }
+    }
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// A connection that has not shaken hands yet.
+///
+/// # Errors
+/// One line: the host cannot be a server name.
+pub(super) fn connection(
+    config: &Arc<ClientConfig>,
+    host: &str,
+) -> Result<ClientConnection, String> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("{host} is no name a certificate can be for"))?;
+    let mut connection =
+        ClientConnection::new(Arc::clone(config), name).map_err(|error| error.to_string())?;
+    connection.set_buffer_limit(Some(64 * 1024));
+    Ok(connection)
+}

@@ -1,0 +1,373 @@
+//! The examples of `c_examples/`: each builds without a warning against both libraries, answers
+//! what its opening comment promises, and stops cleanly on a signal.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use support::cc::Link;
+use support::for_each_link;
+use support::process::{Server, example};
+use support::stage::{root, scratch};
+use support::wire::Connection;
+
+/// Starts an example on a free port.
+fn start(name: &str, link: Link) -> Server {
+    Server::start(example(name, link).arg("0"))
+}
+
+#[test]
+fn every_example_is_short_and_named_in_the_readme() {
+    let readme = fs::read_to_string(root().join("c_examples/README.md")).unwrap();
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("c_examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".c") {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.lines().count() < 150, "{name} is too long for an example");
+            assert!(readme.contains(&format!("`{name}`")), "{name} is missing in the README");
+            count += 1;
+        }
+    }
+    assert!(count >= 7);
+}
+
+#[test]
+fn hello_answers_and_keeps_the_connection() {
+    for_each_link(|link| {
+        let server = start("hello", link);
+        check_hello(&mut server.connect());
+        server.stop();
+    });
+}
+
+fn check_hello(connection: &mut Connection) {
+    for (name, text) in [("Ada", "Hello, Ada!\n"), ("Gr%C3%A9ta", "Hello, Gréta!\n")] {
+        let answer = connection.get(&format!("/hello/{name}")).answer();
+        assert_eq!((answer.status, answer.text()), (200, text));
+        assert_eq!(answer.header("content-type").unwrap(), "text/plain");
+        assert!(answer.header("date").is_some() && answer.header("x-request-id").is_some());
+    }
+    let answer = connection
+        .send("HEAD /hello/Ada HTTP/1.1\r\nHost: h\r\n\r\nGET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+        .answer_to_head();
+    assert_eq!((answer.status, answer.header("content-length").as_deref()), (200, Some("12")));
+    assert_eq!(connection.answer().status, 200, "/health, pipelined behind a HEAD");
+    let answer = connection.post("/hello/Ada", "{}").answer();
+    assert_eq!(answer.status, 405);
+    assert!(answer.header("allow").unwrap().contains("GET"));
+    assert_eq!(connection.get("/hello/Ada/twice").answer().status, 404);
+}
+
+#[test]
+fn hello_answers_a_pipeline_in_order() {
+    let server = start("hello", Link::Shared);
+    let mut connection = server.connect();
+    let names: Vec<String> = (0..200).map(|i| format!("n{i}")).collect();
+    let requests: String =
+        names.iter().map(|name| format!("GET /hello/{name} HTTP/1.1\r\nHost: h\r\n\r\n")).collect();
+    connection.send(requests);
+    for name in &names {
+        assert_eq!(connection.answer().text(), format!("Hello, {name}!\n"));
+    }
+    server.stop();
+}
+
+#[test]
+fn a_taken_port_is_said_in_one_line() {
+    let server = start("hello", Link::Shared);
+    let mut second = Server::launch(example("hello", Link::Shared).arg(server.port.to_string()));
+    let output = second.expect_exit(1);
+    assert!(output.contains("hello: the server does not start: "), "{output}");
+    server.stop();
+}
+
+#[test]
+fn params_reads_every_part_of_a_request() {
+    for_each_link(|link| {
+        let server = start("params", link);
+        check_params(&mut server.connect());
+        server.stop();
+    });
+}
+
+fn check_params(connection: &mut Connection) {
+    for (target, status, text) in [
+        ("/users/42", 200, "user 42, fields all\n"),
+        ("/users/42?fields=a%20b+c&verbose", 200, "user 42, fields a b c, in detail\n"),
+        ("/users/42?fields=&fields=x", 200, "user 42, fields \n"),
+        ("/users/me", 400, "an id is a number\n"),
+        ("/files/docs/2024/plan.txt", 200, "file 'docs/2024/plan.txt'\n"),
+        ("/files/a%20b/../c", 200, "file 'c'\n"),
+        ("/files/", 200, "file ''\n"),
+    ] {
+        let answer = connection.get(target).answer();
+        assert_eq!((answer.status, answer.text()), (status, text), "{target}");
+    }
+    connection.send(
+        "PATCH /inspect?x=%41 HTTP/1.1\r\nHost: h\r\nX-TEAM: red\r\nContent-Length: 5\r\n\r\nbytes",
+    );
+    let answer = connection.answer();
+    assert_eq!(answer.text(), "PATCH /inspect?x=%41\nteam red\n3 header fields\n5 bytes of body\n");
+    assert!(answer.header("x-peer").unwrap().starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn stream_sends_every_event_in_order() {
+    for_each_link(|link| {
+        let server = start("stream", link);
+        check_stream(&mut server.connect(), 20_000);
+        server.stop();
+    });
+}
+
+fn check_stream(connection: &mut Connection, count: usize) {
+    let answer = connection.get(&format!("/count?to={count}")).answer();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type").unwrap(), "text/event-stream");
+    assert_eq!(answer.header("transfer-encoding").unwrap(), "chunked");
+    let mut wanted: Vec<String> = (1..=count).map(|i| i.to_string()).collect();
+    wanted.push("[DONE]".to_owned());
+    assert_eq!(answer.events(), wanted);
+    assert!(answer.text().ends_with("event: done\ndata: [DONE]\n\n"));
+}
+
+#[test]
+fn stream_waits_for_a_reader_that_stops() {
+    // An endless producer must be held by its bounded queue, not by memory.
+    let server = start("stream", Link::Shared);
+    check_stream(&mut server.connect(), 1000);
+    let before = server.resident_kib();
+    let mut idle: Vec<Connection> = Vec::new();
+    for _ in 0..20 {
+        let mut connection = server.connect();
+        connection.receive_little().get("/count?to=18446744073709551614");
+        assert_eq!(connection.head().status, 200);
+        idle.push(connection);
+    }
+    // The server is still at everyone's service, and has had its turns to write more.
+    for _ in 0..50 {
+        check_stream(&mut server.connect(), 1000);
+    }
+    let grown = server.resident_kib().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB more for 20 readers that do not read");
+    for mut connection in idle {
+        let first = connection.chunk().unwrap();
+        assert!(first.starts_with(b"data: 1\n\n"));
+    }
+    server.stop();
+}
+
+#[test]
+fn deferred_answers_from_its_thread() {
+    for_each_link(|link| {
+        let server = start("deferred", link);
+        check_deferred(&server, 8);
+        server.stop();
+    });
+}
+
+fn check_deferred(server: &Server, count: usize) {
+    let mut waiting: Vec<Connection> = (0..count).map(|_| server.connect()).collect();
+    for (index, connection) in waiting.iter_mut().enumerate() {
+        connection.post("/jobs", &format!("job {index}"));
+    }
+    for (index, connection) in waiting.iter_mut().enumerate() {
+        let answer = connection.answer();
+        assert_eq!((answer.status, answer.text()), (200, format!("job {index}").as_str()));
+    }
+}
+
+#[test]
+fn deferred_survives_clients_that_leave_and_drains() {
+    let server = start("deferred", Link::Shared);
+    for index in 0..20 {
+        let mut connection = server.connect();
+        connection.post("/jobs", "nobody waits for it");
+        if index % 2 == 0 { drop(connection) } else { connection.reset() }
+    }
+    check_deferred(&server, 3);
+    server.stop();
+}
+
+#[test]
+fn what_is_open_when_the_signal_comes_is_answered() {
+    let mut server = start("deferred", Link::Shared);
+    let mut open: Vec<Connection> = (0..5).map(|_| server.connect()).collect();
+    for (index, connection) in open.iter_mut().enumerate() {
+        connection.post("/jobs", &format!("job {index}"));
+    }
+    // The first answer proves that the others have been taken in: one worker thread, in order.
+    assert_eq!(open[0].answer().text(), "job 0");
+    server.signal(libc::SIGTERM);
+    for (index, connection) in open.iter_mut().enumerate().skip(1) {
+        assert_eq!(connection.answer().text(), format!("job {index}"));
+    }
+    server.expect_exit(0);
+}
+
+#[test]
+fn middleware_guards_and_edits() {
+    for_each_link(|link| {
+        let server = start("middleware", link);
+        check_middleware(&mut server.connect());
+        server.stop();
+    });
+}
+
+fn check_middleware(connection: &mut Connection) {
+    let private = "GET /private HTTP/1.1\r\nHost: h\r\nX-Token: sesame\r\n\r\n";
+    let refused = "GET /private HTTP/1.1\r\nHost: h\r\nX-Token: open\r\n\r\n";
+    for (number, (request, status, text)) in [
+        ("GET /open HTTP/1.1\r\nHost: h\r\n\r\n", 200, "for everyone\n"),
+        (refused, 401, "who are you?\n"),
+        (private, 200, "for you\n"),
+        ("GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", 404, "nothing at /nowhere\n"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = connection.send(request).answer();
+        assert_eq!((answer.status, answer.text()), (status, text));
+        assert_eq!(answer.header("x-answer-number").unwrap(), (number + 1).to_string());
+        assert_eq!(answer.header("www-authenticate").is_some(), status == 401);
+    }
+}
+
+#[test]
+fn page_serves_its_file_and_nothing_else() {
+    let file = scratch().join("page.html");
+    let text: Vec<u8> = (0..3000u32).map(|i| (i * 7) as u8).collect();
+    fs::write(&file, &text).unwrap();
+    for_each_link(|link| {
+        let server = Server::start(example("page", link).arg("0").arg(&file));
+        let mut connection = server.connect();
+        for _ in 0..3 {
+            let answer = connection.get("/page").answer();
+            assert_eq!((answer.status, &answer.body), (200, &text));
+            assert_eq!(answer.header("content-type").unwrap(), "text/html");
+        }
+        for target in ["/", "/health", "/v1/models"] {
+            assert_eq!(connection.get(target).answer().status, 404, "{target}");
+        }
+        server.stop();
+    });
+    let mut missing = Server::launch(example("page", Link::Shared).args(["0", "/no/such/file"]));
+    assert!(missing.expect_exit(1).contains("page: cannot read /no/such/file"));
+}
+
+#[test]
+fn echo_gives_every_body_back() {
+    for_each_link(|link| {
+        let server = start("echo", link);
+        check_echo(&mut server.connect());
+        server.stop();
+    });
+}
+
+fn check_echo(connection: &mut Connection) {
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+        for (path, length) in [("/", 0), ("/a/b%20c", 1), ("/v1/chat/completions", 100_000)] {
+            let body = vec![b'x'; length];
+            connection.send(format!(
+                "{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"
+            ));
+            let answer = connection.send(&body).answer();
+            assert_eq!((answer.status, answer.body.len()), (200, length), "{method} {path}");
+            assert_eq!(answer.body, body);
+        }
+    }
+    connection.send(
+        "POST /chunks HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5;name=value\r\nhello\r\n1\r\n \r\n5\r\nworld\r\n0\r\nX-Trailer: t\r\n\r\n",
+    );
+    assert_eq!(connection.answer().text(), "hello world");
+    connection.send("HEAD /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!(connection.answer_to_head().header("content-length").unwrap(), "3");
+    connection.get("/still/here");
+    assert_eq!(connection.answer().status, 200);
+}
+
+#[test]
+fn echo_takes_long_heads_and_large_bodies() {
+    let server = start("echo", Link::Shared);
+    let mut connection = server.connect();
+    let target = "/".to_owned() + &"t".repeat(100_000);
+    let value = "v".repeat(200_000);
+    connection.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\nX-Long: {value}\r\n\r\n"));
+    assert_eq!(connection.answer().status, 200);
+    let body: Vec<u8> = (0..40_000_000u32).map(|i| (i ^ (i >> 8)) as u8).collect();
+    let mut connection = server.connect();
+    connection
+        .send(format!("PUT /large HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len()));
+    assert!(connection.send(&body).answer().body == body);
+    server.stop();
+}
+
+#[test]
+fn every_signal_ends_with_the_code_0() {
+    for (name, signal) in
+        [("hello", libc::SIGINT), ("stream", libc::SIGTERM), ("middleware", libc::SIGINT)]
+    {
+        let mut server = start(name, Link::Shared);
+        let mut idle = server.connect();
+        assert_eq!(idle.get("/nowhere").answer().status, 404);
+        server.signal(signal);
+        server.expect_exit(0);
+        idle.expect_close();
+    }
+}
+
+#[test]
+fn valgrind_finds_no_error_and_no_leak() {
+    // What the C side frees, and what the library keeps behind its handles, adds up to nothing.
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("skipped: valgrind is not installed");
+        return;
+    }
+    let run = |name: &str, visit: &dyn Fn(&Server)| {
+        let program = support::cc::build(&format!("c_examples/{name}.c"), Link::Shared);
+        let mut command = support::process::clean("valgrind");
+        command
+            .args(["--quiet", "--leak-check=full", "--error-exitcode=99"])
+            .args(["--show-leak-kinds=definite,indirect,possible"])
+            .args(["--errors-for-leak-kinds=definite,indirect,possible"])
+            .arg(program)
+            .arg("0");
+        let server = Server::start(&mut command);
+        visit(&server);
+        server.stop();
+    };
+    run("hello", &|server| check_hello(&mut server.connect()));
+    run("params", &|server| check_params(&mut server.connect()));
+    run("stream", &|server| {
+        check_stream(&mut server.connect(), 2000);
+        let mut leaving = server.connect();
+        leaving.get("/count?to=100000000");
+        assert_eq!(leaving.head().status, 200);
+        leaving.reset();
+        check_stream(&mut server.connect(), 10);
+    });
+    run("deferred", &|server| {
+        let mut leaving = server.connect();
+        leaving.post("/jobs", "nobody waits for it");
+        leaving.reset();
+        check_deferred(server, 3);
+    });
+    run("middleware", &|server| check_middleware(&mut server.connect()));
+    run("echo", &|server| check_echo(&mut server.connect()));
+}
+
+#[test]
+fn a_client_that_is_slow_to_send_is_served_beside_others() {
+    let server = start("hello", Link::Shared);
+    let mut slow = server.connect();
+    slow.send("GET /hello/sl");
+    assert!(slow.quiet_for(Duration::from_millis(50)));
+    check_hello(&mut server.connect());
+    assert_eq!(slow.send("ow HTTP/1.1\r\nHost: h\r\n\r\n").answer().text(), "Hello, slow!\n");
+    server.stop();
+}

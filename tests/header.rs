@@ -1,0 +1,256 @@
+//! The header `include/neurohttp.h`: fresh, complete, clean as C11 and C++17.
+//!
+//! What would break: a C program that was compiled against a header that is not the library's, or
+//! that does not compile at all. `NEUROHTTP_WRITE_HEADER=1` (`make header`) rewrites the file.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The sources, in the order of the header.
+const SOURCES: [&str; 11] = [
+    "version",
+    "status",
+    "memory",
+    "server",
+    "route",
+    "middleware",
+    "request",
+    "response",
+    "deferred",
+    "stream",
+    "kernel",
+];
+
+/// What programs rely on: return type, name and parameter types of every function so far.
+const PROTOTYPES: &str = "
+    const char *nh_version(void)
+    uint32_t nh_abi_version(void)
+    const char *nh_status_name(nh_status)
+    const char *nh_status_message(nh_status)
+    const char *nh_last_error_message(void)
+    int32_t nh_last_error_http(void)
+    int64_t nh_last_error_retry_after_ms(void)
+    void nh_free(void *)
+    void nh_server_options_init(nh_server_options *, size_t)
+    nh_status nh_server_new(const nh_server_options *, nh_server **)
+    nh_status nh_server_start(nh_server *)
+    nh_status nh_server_run(nh_server *)
+    void nh_server_stop(nh_server *)
+    nh_status nh_server_wait(nh_server *, int64_t)
+    void nh_server_free(nh_server *)
+    uint16_t nh_server_port(const nh_server *)
+    nh_status nh_server_stats_json(const nh_server *, char **, size_t *)
+    nh_status nh_server_route(nh_server *, const char *, const char *, uint32_t, nh_handler, void *, nh_drop)
+    nh_status nh_server_unroute(nh_server *, const char *, const char *)
+    nh_status nh_server_before(nh_server *, nh_middleware, void *, nh_drop)
+    nh_status nh_server_after(nh_server *, nh_middleware, void *, nh_drop)
+    const char *nh_request_method(const nh_request *, size_t *)
+    const char *nh_request_path(const nh_request *, size_t *)
+    const char *nh_request_target(const nh_request *, size_t *)
+    const char *nh_request_query(const nh_request *, const char *, size_t *)
+    const char *nh_request_param(const nh_request *, const char *, size_t *)
+    const char *nh_request_header(const nh_request *, const char *, size_t *)
+    size_t nh_request_header_count(const nh_request *)
+    nh_status nh_request_header_at(const nh_request *, size_t, const char **, const char **)
+    const void *nh_request_body(const nh_request *, size_t *)
+    const char *nh_request_peer(const nh_request *, size_t *)
+    const char *nh_request_id(const nh_request *, size_t *)
+    nh_status nh_response_status(nh_response *, int32_t)
+    nh_status nh_response_header(nh_response *, const char *, const char *)
+    nh_status nh_response_add_header(nh_response *, const char *, const char *)
+    int32_t nh_response_get_status(const nh_response *)
+    const char *nh_response_get_header(const nh_response *, const char *, size_t *)
+    const void *nh_response_get_body(const nh_response *, size_t *)
+    nh_status nh_response_body(nh_response *, const void *, size_t)
+    nh_status nh_response_send(nh_response *, int32_t, const char *, const void *, size_t)
+    nh_status nh_response_defer(nh_response *, nh_deferred **)
+    nh_status nh_response_stream(nh_response *, nh_stream **)
+    nh_status nh_deferred_send(nh_deferred *, int32_t, const char *, const void *, size_t)
+    nh_response *nh_deferred_response(nh_deferred *)
+    nh_status nh_deferred_done(nh_deferred *)
+    int32_t nh_deferred_cancelled(const nh_deferred *)
+    void nh_deferred_free(nh_deferred *)
+    nh_status nh_stream_write(nh_stream *, const void *, size_t)
+    nh_status nh_stream_event(nh_stream *, const char *, const char *, size_t)
+    nh_status nh_stream_wait(nh_stream *, int64_t)
+    nh_status nh_stream_on_ready(nh_stream *, nh_ready_fn, void *, nh_drop)
+    void nh_stream_end(nh_stream *)
+    void nh_stream_abort(nh_stream *)
+    uint32_t nh_crc32(const void *, size_t)
+    uint32_t nh_crc32_update(uint32_t, const void *, size_t)
+    const char *nh_cpu_level(void)
+";
+
+/// Flags under which the header must be silent.
+const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn source(name: &str) -> PathBuf {
+    root().join("src/ffi").join(name).with_extension("rs")
+}
+
+fn generate() -> String {
+    let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for name in SOURCES {
+        builder = builder.with_src(source(name));
+    }
+    let mut header = Vec::new();
+    builder.generate().unwrap().write(&mut header);
+    polish(&String::from_utf8(header).unwrap())
+}
+
+/// What the generator has no option for: types without their `struct`, numbers that keep their
+/// sign in any expression, flags that are unsigned.
+fn polish(header: &str) -> String {
+    let mut unsigned = BTreeSet::new();
+    for name in SOURCES {
+        let text = std::fs::read_to_string(source(name)).unwrap();
+        let constants = text.lines().filter_map(|line| line.strip_prefix("pub const "));
+        let names = constants.filter_map(|rest| rest.split_once(": u32 = "));
+        unsigned.extend(names.map(|(name, _)| name.to_owned()));
+    }
+    let mut out = String::new();
+    for line in header.lines() {
+        let defined = line.strip_prefix("#define ").and_then(|rest| rest.split_once(' '));
+        match defined {
+            Some((name, number)) if number.starts_with('-') => {
+                out.push_str(&format!("#define {name} ({number})"));
+            }
+            Some((name, number)) if unsigned.contains(name) => {
+                out.push_str(&format!("#define {name} {number}u"));
+            }
+            _ if line.starts_with("typedef struct") => out.push_str(line),
+            _ => out.push_str(&line.replace("struct nh_", "nh_")),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn committed() -> String {
+    std::fs::read_to_string(root().join("include/neurohttp.h")).unwrap_or_default()
+}
+
+/// The declarations of functions: comments, preprocessor and types left out, blanks made one.
+fn declarations(header: &str) -> Vec<String> {
+    let mut text = String::new();
+    let mut rest = header;
+    while let Some((code, comment)) = rest.split_once("/*") {
+        text.push_str(code);
+        rest = comment.split_once("*/").unwrap().1;
+    }
+    text.push_str(rest);
+    let code: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let code = code.join(" ").replace("extern \"C\" {", ";");
+    let statements = code.split(';').map(|part| part.split_whitespace().collect::<Vec<_>>());
+    statements
+        .map(|words| words.join(" "))
+        .filter(|statement| statement.contains('(') && !statement.starts_with("typedef"))
+        .collect()
+}
+
+/// A declaration with the names of its parameters left out.
+fn prototype(declaration: &str) -> String {
+    let (head, parameters) = declaration.split_once('(').unwrap();
+    let parameters = parameters.trim_end_matches(')').split(", ").map(|parameter| {
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        let kind = parameter.trim_end_matches(is_name).trim_end();
+        if kind.is_empty() { parameter.to_owned() } else { kind.to_owned() }
+    });
+    format!("{head}({})", parameters.collect::<Vec<_>>().join(", "))
+}
+
+/// Compiles a source and fails with the compiler's words when it complains.
+fn compile(compiler: &str, arguments: &[&str], code: &str, extension: &str) {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let file = dir.join(format!("header-{}.{extension}", std::process::id()));
+    std::fs::write(&file, code).unwrap();
+    let output = Command::new(compiler)
+        .args(arguments)
+        .args(STRICT)
+        .arg("-fsyntax-only")
+        .arg("-I")
+        .arg(root().join("include"))
+        .arg(&file)
+        .output()
+        .unwrap_or_else(|error| panic!("{compiler} does not start: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{compiler} {arguments:?}:\n{said}");
+}
+
+fn compiler(variable: &str, usual: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| usual.to_owned())
+}
+
+#[test]
+fn the_committed_header_is_fresh() {
+    let fresh = generate();
+    if std::env::var_os("NEUROHTTP_WRITE_HEADER").is_some() {
+        std::fs::write(root().join("include/neurohttp.h"), &fresh).unwrap();
+    }
+    assert!(committed() == fresh, "include/neurohttp.h is not what src/ffi says: make header");
+}
+
+#[test]
+fn every_function_has_the_agreed_prototype() {
+    let header = generate();
+    let found: BTreeSet<_> = declarations(&header).iter().map(|text| prototype(text)).collect();
+    let agreed: BTreeSet<_> =
+        PROTOTYPES.lines().map(|line| line.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+    let missing: Vec<_> = agreed.difference(&found).collect();
+    let surplus: Vec<_> = found.difference(&agreed).collect();
+    assert!(missing.is_empty() && surplus.is_empty(), "missing {missing:#?}, new {surplus:#?}");
+}
+
+#[test]
+fn every_function_is_documented_with_its_release() {
+    let header = generate();
+    for declaration in declarations(&header) {
+        let name = declaration.split('(').next().unwrap().rsplit([' ', '*']).next().unwrap();
+        let before = header.rsplit_once(&format!("{name}(")).unwrap().0;
+        let comment = before.rsplit("/**").next().unwrap();
+        let comment = comment.split("*/").next().unwrap();
+        assert!(comment.contains("Since 1."), "{name} does not say since when it is there");
+    }
+}
+
+#[test]
+fn the_header_compiles_alone_and_twice() {
+    let twice =
+        "#include \"neurohttp.h\"\n#include \"neurohttp.h\"\nint main(void) { return 0; }\n";
+    let strict_c = ["-std=c11", "-Wstrict-prototypes"];
+    compile(&compiler("CC", "cc"), &strict_c, twice, "c");
+    compile(&compiler("CXX", "c++"), &["-std=c++17"], twice, "cpp");
+}
+
+#[test]
+fn layout_and_macros_are_what_programs_were_compiled_with() {
+    for name in ["nh_layout.c", "nh_macros.c"] {
+        let code = std::fs::read_to_string(root().join("tests/abi").join(name)).unwrap();
+        compile(&compiler("CC", "cc"), &["-std=c11", "-Wstrict-prototypes"], &code, "c");
+        compile(&compiler("CXX", "c++"), &["-std=c++17"], &code, "cpp");
+    }
+    let checked = std::fs::read_to_string(root().join("tests/abi/nh_macros.c")).unwrap();
+    let header = committed();
+    let defined = header.lines().filter_map(|line| line.strip_prefix("#define NH_"));
+    for name in defined.filter_map(|rest| rest.split_once(' ')).map(|(name, _)| name) {
+        let check = format!("CHECK(NH_{name}, ");
+        assert!(checked.contains(&check), "tests/abi/nh_macros.c does not check NH_{name}");
+    }
+}
+
+#[test]
+fn the_server_on_the_opening_page_compiles() {
+    let header = committed();
+    let example = header.split("A COMPLETE SERVER").nth(1).unwrap().split(" * It listens").next();
+    let lines: Vec<_> =
+        example.unwrap().lines().filter_map(|l| l.strip_prefix(" *     ")).collect();
+    assert_eq!(lines.len(), 13, "{lines:#?}");
+    compile(&compiler("CC", "cc"), &["-std=c11"], &(lines.join("\n") + "\n"), "c");
+    compile(&compiler("CXX", "c++"), &["-std=c++17"], &(lines.join("\n") + "\n"), "cpp");
+}

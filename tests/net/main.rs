@@ -1,0 +1,16 @@
+//! The `neurohttp` program and the echo example, seen from the socket: framing, limits, timeouts,
+//! the chat routes, draining, scarce descriptors, many connections.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod chat;
+mod command;
+mod drain;
+mod framing;
+mod keepalive;
+mod limits;
+mod listen;
+mod scale;
+mod timeouts;
