@@ -111,7 +111,7 @@ fn errors_of_the_upstream_come_as_the_contract_maps_them() {
         assert_eq!(answer.status, 502, "{status}");
         assert_eq!(answer.header("retry-after").as_deref(), Some("9"), "{status}");
     }
-    let dated = answered("429", "Retry-After: Fri, 31 Dec 2199 23:59:59 GMT\r\n", body);
+    let dated = answered("429", "Retry-After: Tue, 31 Dec 2199 23:59:59 GMT\r\n", body);
     assert_eq!(dated.header("retry-after").as_deref(), Some("86400"));
 }
 

@@ -71,7 +71,7 @@ fn the_request_is_ours_on_its_second_hop() {
     assert_eq!(client.answer().status, 200);
     let (head, sent) = seen.recv().unwrap();
     assert!(head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{head}");
-    assert!(head.contains("Authorization: Bearer sk-ours\r\n"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("authorization: bearer sk-ours\r\n"), "{head}");
     assert!(head.contains("x-request-id: abc-1\r\n"), "{head}");
     assert!(head.contains("OpenAI-Beta: kept\r\n"), "{head}");
     let lower = head.to_ascii_lowercase();
