@@ -8,3 +8,4 @@ mod client;
 mod failures;
 mod passing;
 mod upstream;
+mod ways;
