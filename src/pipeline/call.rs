@@ -645,7 +645,7 @@ fn retry_after(value: &[u8], now_unix_s: i64) -> Option<u32> {
         Ok(seconds) => seconds,
         Err(_) => {
             let ahead = date::parse(text.as_bytes())?.saturating_sub(now_unix_s).max(0);
-            u32::try_from(ahead).ok()?
+            u32::try_from(ahead).unwrap_or(u32::MAX)
         }
     };
     Some(seconds.min(86_400))
@@ -704,6 +704,7 @@ mod tests {
             ("999999999", Some(86_400)),
             ("Thu, 01 Jan 1970 00:02:00 GMT", Some(20)),
             ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Tue, 31 Dec 2199 23:59:59 GMT", Some(86_400)),
             ("soon", None),
             ("-1", None),
         ] {

@@ -357,7 +357,12 @@ impl Worker {
     fn cut(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
         match state.sink {
-            Sink::Conn(ticket) => self.close(Key(ticket.place)),
+            Sink::Conn(ticket) => {
+                // What came in this turn is the client's: without it the cut would look as if
+                // nobody had answered.
+                self.relay_flush(ticket);
+                self.close(Key(ticket.place));
+            }
             Sink::Host(host) => host.fail(&crate::pipeline::cut_off()),
         }
     }

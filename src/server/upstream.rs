@@ -56,6 +56,8 @@ pub(super) struct Up {
     /// Sending failed: what the provider said before that may still be read.
     is_deaf: bool,
     is_readable: bool,
+    /// The provider has closed or reset: the end stands behind what is left to read.
+    is_hung_up: bool,
     is_blocked: bool,
     pub(super) is_listed: bool,
     /// Bytes of a head that is not complete.
@@ -234,6 +236,7 @@ impl Worker {
             has_answered: false,
             is_deaf: false,
             is_readable: false,
+            is_hung_up: false,
             is_blocked: false,
             is_listed: false,
             input: Vec::new(),
@@ -282,6 +285,9 @@ impl Worker {
         let Some(up) = self.ups.get_mut(key) else { return };
         if flags & (epoll::IN | epoll::RDHUP | epoll::HUP | epoll::ERR) != 0 {
             up.is_readable = true;
+        }
+        if flags & (epoll::RDHUP | epoll::HUP | epoll::ERR) != 0 {
+            up.is_hung_up = true;
         }
         if flags & epoll::OUT != 0 {
             up.is_blocked = false;
@@ -560,8 +566,9 @@ impl Worker {
                     return;
                 }
                 Ok(count) => {
-                    // Less than there was room for: the kernel's buffer is empty (epoll(7)).
-                    if count < scratch.len() && !up.transport.is_tls() {
+                    // Less than there was room for: the kernel's buffer is empty (epoll(7)). After a
+                    // hang-up no further edge tells of the end: only reading finds it.
+                    if count < scratch.len() && !up.transport.is_tls() && !up.is_hung_up {
                         up.is_readable = false;
                     }
                     up.has_answered = true;

@@ -1,0 +1,11 @@
+//! The relay against upstreams that misbehave: every failure has its outcome, nothing is answered
+//! twice, no connection in doubt is used again.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
+mod failures;
+mod passing;
+mod upstream;
+mod ways;
