@@ -57,7 +57,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
     for (path, value) in &sources.sets {
         apply_set(&mut draft, path, value)?;
     }
-    finish(draft, &by_name(&sources.environment))
+    finish(draft, &by_name(&sources.environment), &layer)
 }
 
 /// The configuration of a program started as `aionic` without options: `config/base.conf` if it
@@ -66,7 +66,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
 pub fn load_legacy_default(dir: &Path, aionic_env: Option<&str>) -> Result<Config, ConfigError> {
     let mut draft = Draft::default();
     apply_legacy_default(&mut draft, dir, aionic_env)?;
-    finish(draft, &BTreeMap::new())
+    finish(draft, &BTreeMap::new(), &BTreeMap::new())
 }
 
 /// The same under the environment: `AIONIC_ENV`, the keys of providers and `NEUROHTTP_…` variables
@@ -79,7 +79,7 @@ pub fn load_legacy_start(
     let mut draft = Draft::default();
     apply_legacy_default(&mut draft, dir, by_name.get("AIONIC_ENV").map(String::as_str))?;
     apply_variables(&mut draft, environment, &by_name)?;
-    finish(draft, &by_name)
+    finish(draft, &by_name, &by_name)
 }
 
 /// The layer of the environment: providers for the keys in it, when none is configured, and the
@@ -217,9 +217,15 @@ fn apply_legacy_default(
 }
 
 /// Completes and checks what the layers have left.
-fn finish(mut draft: Draft, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+/// `environment` is what an `env:NAME` may name, `layer` what of it counts without being named.
+fn finish(
+    mut draft: Draft,
+    environment: &BTreeMap<String, String>,
+    layer: &BTreeMap<String, String>,
+) -> Result<Config, ConfigError> {
     providers::complete(&mut draft)?;
     pending::check(&mut draft)?;
+    super::proxy::apply(&mut draft.config, layer);
     let Draft { mut config, plugins, marks, .. } = draft;
     let scope = Scope { environment, marks: &marks };
     resolve(&mut config, &scope)?;

@@ -27,6 +27,7 @@ mod parts;
 mod pending;
 mod print;
 mod providers;
+mod proxy;
 mod schema;
 mod secret;
 mod settings;

@@ -235,9 +235,7 @@ impl Core {
     pub(super) fn reserve_ai_bytes(&self, bytes: u64, bytes_max: u64) -> bool {
         // Relaxed: the sum alone matters.
         let taken = self.ai_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        // The spare megabytes of the workers do not count against the callers.
-        let slack = (self.workers.len() as u64) << 21;
-        if taken > bytes_max + slack {
+        if taken > bytes_max {
             self.ai_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }

@@ -426,8 +426,9 @@ impl Worker {
         }
         let more = bytes - active.charged_bytes;
         if self.ai_bytes_spare < more {
-            let wanted = (more - self.ai_bytes_spare).next_multiple_of(1 << 20);
-            if !self.core.reserve_ai_bytes(wanted, self.app.settings.ai_bodies_bytes_max) {
+            let wanted = (more - self.ai_bytes_spare).next_multiple_of(self.ai_grain());
+            let bytes_max = self.app.settings.ai_bodies_bytes_max;
+            if !self.core.reserve_ai_bytes(wanted, bytes_max) {
                 return false;
             }
             self.ai_bytes_spare += wanted;
@@ -440,11 +441,19 @@ impl Worker {
     pub(super) fn release_charge(&mut self, active: &mut Active) {
         self.ai_bytes_spare += std::mem::take(&mut active.charged_bytes);
         // One reservation stays at hand, so that small bodies touch nothing shared.
-        if self.ai_bytes_spare > 2 << 20 {
-            let back = (self.ai_bytes_spare - (1 << 20)) >> 20 << 20;
+        let grain = self.ai_grain();
+        if self.ai_bytes_spare > 2 * grain {
+            let back = (self.ai_bytes_spare - grain) / grain * grain;
             self.ai_bytes_spare -= back;
             self.core.return_ai_bytes(back);
         }
+    }
+
+    /// What a worker reserves of the budget at once: little beside the whole, so that what workers
+    /// keep at hand refuses nobody.
+    fn ai_grain(&self) -> u64 {
+        let workers = self.core.worker_count().max(1) as u64;
+        (self.app.settings.ai_bodies_bytes_max / (64 * workers)).clamp(1, 1 << 20)
     }
 
     /// Takes a complete request through the pipeline.

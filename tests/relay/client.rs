@@ -23,7 +23,7 @@ fn echo_answers_the_host_whole_and_in_pieces() {
     assert_eq!((text.as_str(), reply.text.as_str()), ("one two three", "one two three"));
     let stopped = client.chat_stream(ask, &mut |_| false).unwrap_err();
     assert_eq!(stopped.kind, ErrorKind::Cancelled);
-    assert!(client.models_json().contains("\"echo\""));
+    assert!(client.models_json().unwrap().contains("\"echo\""));
     assert_eq!(client.remove("nobody").unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(client.prompt(Some("nobody"), "x").unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(client.chat(b"{").unwrap_err().kind, ErrorKind::InvalidArgument);

@@ -55,6 +55,16 @@ fn a_proxy_gets_the_target_in_absolute_form() {
 }
 
 #[test]
+fn bodies_beyond_the_budget_are_503() {
+    let upstream = Upstream::start(|peer| peer.answer_all(GOOD));
+    let gateway = Gateway::before(&upstream, "[limits]\nai_bodies = 65536");
+    let mut client = gateway.connect();
+    assert_eq!(client.post(CHAT, ASK).answer().status, 200);
+    let large = ASK.replace("\"x\"", &format!("\"{}\"", "x".repeat(70_000)));
+    assert_eq!(client.post(CHAT, &large).answer().status, 503);
+}
+
+#[test]
 fn a_client_that_does_not_read_stops_its_upstream() {
     const EVENTS: usize = 40_000;
     let (sender, full) = std::sync::mpsc::channel();
