@@ -132,7 +132,7 @@ impl Walk<'_> {
                 if open == depth {
                     return Some(());
                 }
-                (position, byte) = self.advance()?;
+                (_, byte) = self.advance()?;
                 let is_object = objects & 1 == 1;
                 match byte {
                     b',' => {

@@ -15,7 +15,7 @@ use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, App, Attempt, Call, Inbound, Outgoing, Pull};
+use crate::pipeline::{AfterHead, App, Attempt, Call, Inbound, Outgoing, Provider, Pull};
 
 /// Who gets the answer.
 pub(super) enum Sink {
@@ -142,8 +142,14 @@ impl Worker {
         if !state.deadline.fired(&mut self.wheel, now_ms, MARK_CALL << MARK_SHIFT | key.0) {
             return;
         }
-        self.stats.timeouts.add(1);
         let is_over = now_ms >= state.total_at_ms;
+        if state.is_paused && !is_over {
+            // The client is slow, not the provider.
+            let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
+            self.set_call_deadline(key, now_ms.saturating_add(idle_ms));
+            return;
+        }
+        self.stats.timeouts.add(1);
         let failure = match state.phase {
             Phase::Connecting if is_in_line => {
                 let message = "every connection to the provider is in use";
@@ -168,6 +174,15 @@ impl Worker {
                 up.call = None;
             }
             self.close_up(up);
+        }
+    }
+
+    /// A kept connection was stale: the same attempt on a new one, with a new time to connect.
+    pub(super) fn connect_anew(&mut self, key: Key, provider: &Arc<Provider>) {
+        if let Some(state) = self.calls.get_mut(key) {
+            state.phase = Phase::Connecting;
+            self.set_call_deadline(key, self.now_ms + provider.connect_ms);
+            self.acquire(key, provider, true);
         }
     }
 

@@ -766,7 +766,7 @@ impl Worker {
         match trouble {
             // A kept connection that closes before its first byte was closed while we sent: the
             // provider has not seen the request. A new connection, once, since that one is not kept.
-            Trouble::Connection(_) if was_stale => self.acquire(call, &provider, true),
+            Trouble::Connection(_) if was_stale => self.connect_anew(call, &provider),
             Trouble::Connection(failure) => self.attempt_failed(call, failure, true),
             Trouble::Answer(failure) => {
                 let is_retryable = failure.status >= 500 || failure.status == 429;

@@ -258,9 +258,10 @@ impl Connection {
         self
     }
 
-    /// Makes the kernel's receive buffer small, so that a writer soon meets back-pressure.
+    /// Makes the kernel's receive buffer small, so that a writer soon meets back-pressure. Not
+    /// smaller than two segments of the loopback: then Linux sends on window probes only.
     pub fn receive_little(&mut self) -> &mut Connection {
-        let size: i32 = 4096;
+        let size: i32 = 128 * 1024;
         // SAFETY: the option is an int, alive during the call.
         let done = unsafe {
             libc::setsockopt(
