@@ -100,37 +100,40 @@ fi
 endef
 
 # ---- the artifacts ----
-# Each is built apart: cargo leaves link-time optimization out of a library target that is built as
-# an rlib at the same time, as a plain `cargo build --release` does for the program's sake. The
-# outputs share their names in deps/, so the old one is removed: cargo then builds the right kind.
+# Cargo leaves link-time optimization out of a library that is built as an rlib too, as a plain
+# `cargo build --release` does for the program's sake. So the libraries are built apart from it, and
+# the outputs that share their names in deps/ are removed: cargo then builds the kind asked for.
 
 $(PROGRAM): $(SOURCES) | setup
 	$(CARGO) build --release --bin neurohttp
 	install -D $(RELEASE)/neurohttp $@
 
-$(SO): $(SOURCES) | setup $(PROGRAM)
-	rm -f $(RELEASE)/deps/libneurohttp.so
-	$(CARGO) rustc --release --lib --crate-type cdylib
-	install -D -m 644 $(RELEASE)/libneurohttp.so $@
-	ln -sf $(notdir $@) $(STAGE)/lib/libneurohttp.so.$(ABI)
-	ln -sf $(notdir $@) $(STAGE)/lib/libneurohttp.so
-
 # The archive as rustc makes it has all of Rust's runtime for global symbols. It is narrowed to one
 # object whose globals are those of the shared library; the names of the old surface are weak there,
 # so that a program may have a `log_message` of its own.
-$(ARCHIVE): $(SOURCES) $(SO) | setup
-	rm -f $(RELEASE)/deps/libneurohttp.a
-	$(CARGO) rustc --release --lib --crate-type staticlib -- --print native-static-libs=$(NATIVE_LIBS)
+$(SO) $(ARCHIVE) &: $(SOURCES) | setup $(PROGRAM)
+	rm -f $(RELEASE)/deps/libneurohttp.so $(RELEASE)/deps/libneurohttp.a
+	mkdir -p $(STAGE)/lib
+	$(CARGO) rustc -v --release --lib --crate-type cdylib,staticlib -- \
+		--print native-static-libs=$(NATIVE_LIBS) 2>&1 |
+		tee $(STAGE)/libraries.log | sed '/^ *Running/d; /^ *Fresh/d; /^ *Dirty/d'
+	if ! grep -q 'crate-name neurohttp .*-C lto=fat' $(STAGE)/libraries.log; then
+		echo "the libraries were built without link-time optimization" >&2
+		exit 1
+	fi
+	install -m 644 $(RELEASE)/libneurohttp.so $(SO)
+	ln -sf $(notdir $(SO)) $(STAGE)/lib/libneurohttp.so.$(ABI)
+	ln -sf $(notdir $(SO)) $(STAGE)/lib/libneurohttp.so
+	cp $(NATIVE_LIBS) $(STAGE)/lib/native-static-libs
 	$(NM) -D --defined-only $(SO) | awk '{ print $$3 }' | sort >$(STAGE)/exports
 	{ grep -v '^nh_' $(STAGE)/exports || true; } >$(STAGE)/exports-old
 	sed 's/^/-u /' $(STAGE)/exports >$(STAGE)/roots
 	$(LD) -r -o $(STAGE)/neurohttp.o @$(STAGE)/roots $(RELEASE)/libneurohttp.a
 	$(OBJCOPY) --keep-global-symbols=$(STAGE)/exports --weaken-symbols=$(STAGE)/exports-old \
-		--remove-section=.llvmbc --remove-section=.llvmcmd $(STAGE)/neurohttp.o
-	rm -f $@
-	$(AR) rcs $@ $(STAGE)/neurohttp.o
-	cp $(NATIVE_LIBS) $(STAGE)/lib/native-static-libs
-	rm -f $(STAGE)/neurohttp.o $(STAGE)/roots $(STAGE)/exports-old
+		--strip-debug --remove-section=.llvmbc --remove-section=.llvmcmd $(STAGE)/neurohttp.o
+	rm -f $(ARCHIVE)
+	$(AR) rcs $(ARCHIVE) $(STAGE)/neurohttp.o
+	rm -f $(STAGE)/neurohttp.o $(STAGE)/roots
 
 debug: setup ## unoptimized, with cargo's own layout in target/debug
 	$(CARGO) build
@@ -156,6 +159,9 @@ valgrind: setup-tests build ## the examples under valgrind: no error, no leak
 asan: setup-tests build ## the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@export NH_CFLAGS="-g -fsanitize=address$(comma)undefined -fno-omit-frame-pointer"
 	$(call run_tests,--test c_api)
+
+header: ## writes include/neurohttp.h anew from src/ffi
+	NEUROHTTP_WRITE_HEADER=1 $(CARGO) test --test header the_committed_header_is_fresh
 
 lint: ## formatting and clippy
 	$(CARGO) fmt --check

@@ -169,11 +169,39 @@
 #define NH_ANSWERED 1
 
 /**
+ * A flag of nh_client_options: neither overrides nor keys of providers nor proxies are read from
+ * the environment. A value that says "env:NAME" still is.
+ */
+#define NH_CLIENT_NO_ENV 1u
+
+/**
+ * Calls models: nh_prompt, nh_chat, nh_chat_stream. Made by nh_client_new, nh_client_open or
+ * nh_server_client, freed by nh_client_free.
+ *
+ * Its functions may be called from any thread at the same time, but nh_client_free. Calls to
+ * models block: on a loop thread they return NH_ERR_STATE. A client of a server may outlive it:
+ * then it returns NH_ERR_CLOSED.
+ */
+typedef struct nh_client nh_client;
+
+/**
  * An answer that was put off with nh_response_defer. Exactly one of nh_deferred_send,
  * nh_deferred_done and nh_deferred_free ends it; the request is lent until then. One thread at a
  * time uses it, any thread may. It may outlive its server: then it returns NH_ERR_CLOSED.
  */
 typedef struct nh_deferred nh_deferred;
+
+/**
+ * One piece of a streamed answer. Lent during the callback.
+ */
+typedef struct nh_delta nh_delta;
+
+/**
+ * The whole answer of a model. Given by nh_prompt, nh_chat and nh_chat_stream, freed by
+ * nh_reply_free. It does not change, so any number of threads may read it; what its functions
+ * lend lives until it is freed. It may outlive its client.
+ */
+typedef struct nh_reply nh_reply;
 
 /**
  * A request. Lent until its handler has returned and every deferred answer and stream of it is
@@ -325,6 +353,57 @@ typedef int32_t (*nh_middleware)(nh_request *request,
  * [loop-thread]   Since 1.0.
  */
 typedef void (*nh_ready_fn)(nh_stream *stream, nh_status status, void *user_data);
+
+/**
+ * What a client is made with. Fill it with nh_client_options_init, then set what differs. Zero
+ * is the default in every field.
+ */
+typedef struct nh_client_options {
+    /**
+     * Set by nh_client_options_init: the size of this struct as your compiler knows it.
+     */
+    size_t struct_size;
+    /**
+     * The configuration file: TOML, or the old grammar when its name ends in ".conf".
+     * NULL: none.
+     */
+    const char *config_file;
+    /**
+     * Configuration as TOML text, over that of the file. NULL: none.
+     */
+    const char *config_text;
+    /**
+     * NH_CLIENT_ flags, or 0.
+     */
+    uint32_t flags;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+    /**
+     * Takes the log lines. NULL: the configuration's file, else standard error.
+     */
+    nh_log_fn log;
+    /**
+     * Passed to `log`.
+     */
+    void *log_user_data;
+    /**
+     * Frees `log_user_data` when the client is freed, or when nh_client_open fails. NULL: nobody
+     * does.
+     */
+    nh_drop log_drop;
+} nh_client_options;
+
+/**
+ * Takes one piece of an answer, on the thread that called nh_chat_stream. Returns 0 to go on;
+ * anything else cancels: the provider's connection is closed and nh_chat_stream returns
+ * NH_ERR_CANCELLED. It may block, which slows the provider down, and call everything but
+ * nh_client_free of its client. C++ exceptions and longjmp must not leave it: an exception ends
+ * the process.
+ * Since 1.0.
+ */
+typedef int32_t (*nh_delta_fn)(const nh_delta *delta, void *user_data);
 
 /**
  * It worked.
@@ -533,7 +612,8 @@ void nh_server_stop(nh_server *server);
 
 /**
  * Waits until the server was stopped and is drained, at most `timeout_ms` milliseconds; below 0
- * for ever. Returns NH_OK, NH_ERR_TIMEOUT, or NH_ERR_STATE when it was not started.
+ * for ever. Returns NH_OK, NH_ERR_TIMEOUT, or NH_ERR_STATE when it was neither started nor stopped,
+ * and for an attached server until it is drained.
  * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
  * [any-thread]   Since 1.0.
  */
@@ -563,6 +643,28 @@ uint16_t nh_server_port(const nh_server *server);
  * [any-thread]   Since 1.0.
  */
 nh_status nh_server_stats_json(const nh_server *server, char **out, size_t *len);
+
+/**
+ * Instead of nh_server_start: listens, but starts no worker threads; the host calls
+ * nh_server_poll whenever `*fd` is readable, as it is while there is work or a timer is due.
+ * Threads for blocking routes and upkeep start on need. Lends `*fd` until nh_server_free: watch
+ * it level-triggered, do nothing else with it.
+ * Returns NH_OK, NH_ERR_STATE when it was started, attached or stopped before,
+ * NH_ERR_ADDRESS_IN_USE or NH_ERR_IO.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_attach(nh_server *server, int *fd);
+
+/**
+ * Does the work of an attached server that is due, waiting for some at most `timeout_ms`
+ * milliseconds (0: not at all, below 0: for ever). Handlers and the other callbacks for the loop
+ * run inside it, on this thread, which counts as the server's loop thread from then on. How many
+ * events it handled goes to `*handled` unless that is NULL; none is NH_OK and 0.
+ * Returns NH_OK, NH_ERR_CLOSED once the server was stopped and is drained, or NH_ERR_STATE when
+ * it is not attached, when another thread polls it, and inside a callback on a loop.
+ * [any-thread], one at a time.   Since 1.0.
+ */
+nh_status nh_server_poll(nh_server *server, int32_t timeout_ms, uint32_t *handled);
 
 /**
  * Adds a route, before the start or while serving; it beats every route of our own. `method` is
@@ -861,9 +963,9 @@ nh_status nh_stream_wait(nh_stream *stream, int64_t timeout_ms);
 /**
  * Has `ready` called once after each NH_ERR_WOULD_BLOCK, when what was refused fits, and once
  * with NH_ERR_CLOSED when the client has gone or the server ends; not after the stream was ended
- * here. A refusal before the registration counts. Registering again replaces: the old `user_data`
- * is freed after its last call, the last one when the stream is ended here. Takes `user_data`; `drop` (may be NULL) frees it exactly once,
- * also when this fails.
+ * here. A refusal before the registration counts. Registering again replaces. Takes `user_data`;
+ * `drop` (may be NULL) frees it exactly once, after the last call: when it is replaced, when the
+ * stream is ended here, or when this fails.
  * Returns NH_OK, NH_ERR_INVALID_ARGUMENT, or NH_ERR_CLOSED when nobody listens any more: `ready`
  * is then never called.
  * [any-thread]   Since 1.0.
@@ -885,6 +987,187 @@ void nh_stream_end(nh_stream *stream);
  * [any-thread]   Since 1.0.
  */
 void nh_stream_abort(nh_stream *stream);
+
+/**
+ * Makes a client with a loop thread of its own. `config_file` and `config_text` are as in
+ * nh_client_options; both NULL: the providers whose keys the environment holds, and `echo`, which
+ * answers offline. Borrows both. Gives `*out`; free it with nh_client_free.
+ * Returns NH_OK, NH_ERR_CONFIG, NH_ERR_IO or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_client_new(const char *config_file, const char *config_text, nh_client **out);
+
+/**
+ * Fills `options` with the defaults. `struct_size` is sizeof of the struct: it tells the library
+ * which fields your program was compiled with, so a program built against an older header goes
+ * on working. A size that is impossible (under 8, over 4096) leaves the struct as it is, and
+ * nh_client_open refuses it without reading on.
+ * [any-thread]   Since 1.0.
+ */
+void nh_client_options_init(nh_client_options *options, size_t struct_size);
+
+/**
+ * Makes a client as nh_client_new does. Borrows `options` and all it points to; NULL means all
+ * defaults. Takes `log_user_data`, also when it fails. Gives `*out`; free it with nh_client_free.
+ * Returns NH_OK, NH_ERR_CONFIG, NH_ERR_UNSUPPORTED for unknown flags and for set fields that this
+ * version does not know, NH_ERR_INVALID_ARGUMENT for a struct_size under 8 or over 4096,
+ * NH_ERR_IO or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_client_open(const nh_client_options *options, nh_client **out);
+
+/**
+ * Makes a client that shares the server's models, connections, cache and limits. It calls while
+ * the server runs. Gives `*out`; free it with nh_client_free, before or after the server.
+ * Returns NH_OK.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_client(nh_server *server, nh_client **out);
+
+/**
+ * Makes every call of this client in progress return NH_ERR_CANCELLED; later ones are not
+ * affected. The requests to the providers are ended too.
+ * [any-thread]   Since 1.0.
+ */
+void nh_client_cancel(nh_client *client);
+
+/**
+ * Frees a client and its loop; calls in progress return NH_ERR_CANCELLED. NULL is fine.
+ * Since 1.0.
+ */
+void nh_client_free(nh_client *client);
+
+/**
+ * Sends one prompt as a user message and waits for the whole answer. `model` NULL means the
+ * default model, `prompt` is UTF-8 text. Borrows both. Gives `*out`; free it with nh_reply_free.
+ * Returns what nh_chat returns.
+ * Blocks: NH_ERR_STATE on a loop thread.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_prompt(nh_client *client,
+                    const char *model,
+                    const char *prompt,
+                    nh_reply **out);
+
+/**
+ * Sends an OpenAI chat request and waits for the whole answer; `stream` in it is ignored. Borrows
+ * `request_json`. Gives `*out`; free it with nh_reply_free.
+ * Returns NH_OK, or: NH_ERR_NOT_FOUND for an unknown model; NH_ERR_INVALID_ARGUMENT for a bad
+ * request; NH_ERR_DENIED from firewall, guard and key check; NH_ERR_LIMIT for our limits and a
+ * provider's 429; NH_ERR_TIMEOUT; NH_ERR_UPSTREAM when the provider refuses us, fails or answers
+ * garbage; NH_ERR_CANCELLED; NH_ERR_CLOSED when the client's server has stopped, NH_ERR_STATE
+ * when it was not started. nh_last_error_http tells a provider's status,
+ * nh_last_error_retry_after_ms when to try again.
+ * Blocks: NH_ERR_STATE on a loop thread.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_chat(nh_client *client,
+                  const char *request_json,
+                  size_t len,
+                  nh_reply **out);
+
+/**
+ * Sends an OpenAI chat request and has `on_delta` called, on this thread, for each piece of the
+ * answer as it comes; `stream` in the request is ignored. Borrows `request_json`; `user_data` is
+ * only passed on. Gives `*out`, the pieces put together, unless `out` is NULL; free it with
+ * nh_reply_free.
+ * Returns what nh_chat returns; NH_ERR_CANCELLED also when `on_delta` said so. After an error the
+ * pieces so far are not a whole answer.
+ * Blocks: NH_ERR_STATE on a loop thread.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_chat_stream(nh_client *client,
+                         const char *request_json,
+                         size_t len,
+                         nh_delta_fn on_delta,
+                         void *user_data,
+                         nh_reply **out);
+
+/**
+ * The text of a delta, "" when it brings none (the first and the last often do not). Lends it
+ * until the callback returns; NULL only on NULL.
+ * Since 1.0.
+ */
+const char *nh_delta_text(const nh_delta *delta, size_t *len);
+
+/**
+ * A delta as the OpenAI chunk it came in: a JSON object. Lends it until the callback returns;
+ * NULL only on NULL.
+ * Since 1.0.
+ */
+const char *nh_delta_json(const nh_delta *delta, size_t *len);
+
+/**
+ * The text of the reply's first choice. Lends it until nh_reply_free; NULL only on NULL.
+ * Since 1.0.
+ */
+const char *nh_reply_text(const nh_reply *reply, size_t *len);
+
+/**
+ * The whole reply as an OpenAI chat completion object. Lends it until nh_reply_free; NULL only on
+ * NULL.
+ * Since 1.0.
+ */
+const char *nh_reply_json(const nh_reply *reply, size_t *len);
+
+/**
+ * The model that answered, as its provider names it. Lends it until nh_reply_free; NULL only on
+ * NULL.
+ * Since 1.0.
+ */
+const char *nh_reply_model(const nh_reply *reply, size_t *len);
+
+/**
+ * Why the reply ended: "stop", "length", "tool_calls" or what the provider said. Lends it until
+ * nh_reply_free; NULL only on NULL.
+ * Since 1.0.
+ */
+const char *nh_reply_finish_reason(const nh_reply *reply, size_t *len);
+
+/**
+ * How many tokens prompt and answer had; either place may be NULL.
+ * Returns NH_OK, or NH_ERR_NOT_FOUND when the provider did not tell.
+ * Since 1.0.
+ */
+nh_status nh_reply_usage(const nh_reply *reply,
+                         uint64_t *prompt_tokens,
+                         uint64_t *completion_tokens);
+
+/**
+ * Frees a reply. NULL is fine.
+ * [any-thread]   Since 1.0.
+ */
+void nh_reply_free(nh_reply *reply);
+
+/**
+ * The models as GET /v1/models lists them: JSON. Gives `*out`, NUL-terminated; free it with
+ * nh_free. Its length goes to `*len` unless that is NULL.
+ * Returns NH_OK, NH_ERR_CLOSED or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_models_json(nh_client *client, char **out, size_t *len);
+
+/**
+ * Takes a model out of service (0) or back into it (anything else), for its server's clients over
+ * HTTP too. Calls in progress are not touched. Borrows `model`.
+ * Returns NH_OK, NH_ERR_NOT_FOUND or NH_ERR_CLOSED.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_model_set_available(nh_client *client, const char *model, int32_t available);
+
+/**
+ * Makes a model the one that requests without a model get. Borrows `model`.
+ * Returns NH_OK, NH_ERR_NOT_FOUND or NH_ERR_CLOSED.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_model_set_default(nh_client *client, const char *model);
+
+/**
+ * Removes a model and its aliases; calls in progress end as they would have. Borrows `model`.
+ * Returns NH_OK, NH_ERR_NOT_FOUND or NH_ERR_CLOSED.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_model_remove(nh_client *client, const char *model);
 
 /**
  * The IEEE CRC-32 of `len` bytes, as zlib's crc32 and gzip have it. Borrows `data`, which may be

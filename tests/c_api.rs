@@ -4,7 +4,10 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use support::cc::{Link, build, c_compiler, succeed};
 use support::process::Server;
@@ -35,8 +38,8 @@ macro_rules! programs {
 }
 
 programs! {
-    deferred header kernels life middleware null options request response routes signals stream
-    threads two_servers
+    attached client deferred header kernels life middleware null options request response routes
+    signals stream threads two_servers
 }
 
 /// The names of the files in `tests/c` with this ending.
@@ -52,18 +55,24 @@ fn sources(ending: &str) -> BTreeSet<String> {
 fn the_header_compiles_alone_as_c11_and_as_cxx17() {
     let header = root().join("include/neurohttp.h");
     succeed(c_compiler().args(["-fsyntax-only", "-x", "c"]).arg(&header));
+    let Some(program) = build_cxx("header") else { return };
+    Server::launch(&mut process::clean(program)).expect_exit(0);
+}
+
+/// Builds a C++17 program of `tests/c`; `None` without a compiler.
+fn build_cxx(name: &str) -> Option<PathBuf> {
     let cxx = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     if Command::new(&cxx).arg("--version").output().is_err() {
         eprintln!("skipped: no C++ compiler");
-        return;
+        return None;
     }
-    let program = scratch().join("header-cxx");
+    let program = scratch().join(format!("{name}-cxx"));
     let lib = &stage().lib;
     succeed(
         Command::new(&cxx)
             .args(["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
             .arg(root().join("include"))
-            .arg(root().join("tests/c/header.cpp"))
+            .arg(root().join(format!("tests/c/{name}.cpp")))
             .arg("-o")
             .arg(&program)
             .arg("-L")
@@ -71,7 +80,15 @@ fn the_header_compiles_alone_as_c11_and_as_cxx17() {
             .arg("-lneurohttp")
             .arg(format!("-Wl,-rpath,{}", lib.display())),
     );
-    Server::launch(&mut process::clean(program)).expect_exit(0);
+    Some(program)
+}
+
+#[test]
+fn an_exception_that_leaves_a_callback_ends_the_process() {
+    // Taken for a return it would answer a request that nobody has finished.
+    let Some(program) = build_cxx("exception") else { return };
+    let status = Server::launch(&mut process::clean(program)).wait(Duration::from_secs(30));
+    assert_eq!(status.signal(), Some(libc::SIGABRT), "{status}");
 }
 
 #[test]

@@ -336,6 +336,7 @@ fn valgrind_finds_no_error_and_no_leak() {
             .args(["--quiet", "--leak-check=full", "--error-exitcode=99"])
             .args(["--show-leak-kinds=definite,indirect,possible"])
             .args(["--errors-for-leak-kinds=definite,indirect,possible"])
+            .arg(format!("--suppressions={}", root().join("tests/valgrind.supp").display()))
             .arg(program)
             .arg("0");
         let server = Server::start(&mut command);

@@ -2,86 +2,32 @@
 //!
 //! What would break: a C program that was compiled against a header that is not the library's, or
 //! that does not compile at all. `NEUROHTTP_WRITE_HEADER=1` (`make header`) rewrites the file.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, in the order of the header.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 16] = [
     "version",
     "status",
     "memory",
+    "log",
     "server",
+    "attach",
     "route",
     "middleware",
     "request",
     "response",
     "deferred",
     "stream",
+    "client",
+    "reply",
+    "model",
     "kernel",
 ];
-
-/// What programs rely on: return type, name and parameter types of every function so far.
-const PROTOTYPES: &str = "
-    const char *nh_version(void)
-    uint32_t nh_abi_version(void)
-    const char *nh_status_name(nh_status)
-    const char *nh_status_message(nh_status)
-    const char *nh_last_error_message(void)
-    int32_t nh_last_error_http(void)
-    int64_t nh_last_error_retry_after_ms(void)
-    void nh_free(void *)
-    void nh_server_options_init(nh_server_options *, size_t)
-    nh_status nh_server_new(const nh_server_options *, nh_server **)
-    nh_status nh_server_start(nh_server *)
-    nh_status nh_server_run(nh_server *)
-    void nh_server_stop(nh_server *)
-    nh_status nh_server_wait(nh_server *, int64_t)
-    void nh_server_free(nh_server *)
-    uint16_t nh_server_port(const nh_server *)
-    nh_status nh_server_stats_json(const nh_server *, char **, size_t *)
-    nh_status nh_server_route(nh_server *, const char *, const char *, uint32_t, nh_handler, void *, nh_drop)
-    nh_status nh_server_unroute(nh_server *, const char *, const char *)
-    nh_status nh_server_before(nh_server *, nh_middleware, void *, nh_drop)
-    nh_status nh_server_after(nh_server *, nh_middleware, void *, nh_drop)
-    const char *nh_request_method(const nh_request *, size_t *)
-    const char *nh_request_path(const nh_request *, size_t *)
-    const char *nh_request_target(const nh_request *, size_t *)
-    const char *nh_request_query(const nh_request *, const char *, size_t *)
-    const char *nh_request_param(const nh_request *, const char *, size_t *)
-    const char *nh_request_header(const nh_request *, const char *, size_t *)
-    size_t nh_request_header_count(const nh_request *)
-    nh_status nh_request_header_at(const nh_request *, size_t, const char **, const char **)
-    const void *nh_request_body(const nh_request *, size_t *)
-    const char *nh_request_peer(const nh_request *, size_t *)
-    const char *nh_request_id(const nh_request *, size_t *)
-    nh_status nh_response_status(nh_response *, int32_t)
-    nh_status nh_response_header(nh_response *, const char *, const char *)
-    nh_status nh_response_add_header(nh_response *, const char *, const char *)
-    int32_t nh_response_get_status(const nh_response *)
-    const char *nh_response_get_header(const nh_response *, const char *, size_t *)
-    const void *nh_response_get_body(const nh_response *, size_t *)
-    nh_status nh_response_body(nh_response *, const void *, size_t)
-    nh_status nh_response_send(nh_response *, int32_t, const char *, const void *, size_t)
-    nh_status nh_response_defer(nh_response *, nh_deferred **)
-    nh_status nh_response_stream(nh_response *, nh_stream **)
-    nh_status nh_deferred_send(nh_deferred *, int32_t, const char *, const void *, size_t)
-    nh_response *nh_deferred_response(nh_deferred *)
-    nh_status nh_deferred_done(nh_deferred *)
-    int32_t nh_deferred_cancelled(const nh_deferred *)
-    void nh_deferred_free(nh_deferred *)
-    nh_status nh_stream_write(nh_stream *, const void *, size_t)
-    nh_status nh_stream_event(nh_stream *, const char *, const char *, size_t)
-    nh_status nh_stream_wait(nh_stream *, int64_t)
-    nh_status nh_stream_on_ready(nh_stream *, nh_ready_fn, void *, nh_drop)
-    void nh_stream_end(nh_stream *)
-    void nh_stream_abort(nh_stream *)
-    uint32_t nh_crc32(const void *, size_t)
-    uint32_t nh_crc32_update(uint32_t, const void *, size_t)
-    const char *nh_cpu_level(void)
-";
 
 /// Flags under which the header must be silent.
 const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
@@ -200,12 +146,21 @@ fn the_committed_header_is_fresh() {
     assert!(committed() == fresh, "include/neurohttp.h is not what src/ffi says: make header");
 }
 
+/// The agreed functions and the release of each.
+fn agreed() -> BTreeMap<String, String> {
+    let list = std::fs::read_to_string(root().join("tests/abi/nh_symbols.txt")).unwrap();
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(release, prototype)| (prototype.to_owned(), release.to_owned()))
+        .collect()
+}
+
 #[test]
 fn every_function_has_the_agreed_prototype() {
     let header = generate();
     let found: BTreeSet<_> = declarations(&header).iter().map(|text| prototype(text)).collect();
-    let agreed: BTreeSet<_> =
-        PROTOTYPES.lines().map(|line| line.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+    let agreed: BTreeSet<_> = agreed().into_keys().collect();
     let missing: Vec<_> = agreed.difference(&found).collect();
     let surplus: Vec<_> = found.difference(&agreed).collect();
     assert!(missing.is_empty() && surplus.is_empty(), "missing {missing:#?}, new {surplus:#?}");
@@ -213,13 +168,14 @@ fn every_function_has_the_agreed_prototype() {
 
 #[test]
 fn every_function_is_documented_with_its_release() {
-    let header = generate();
+    let (header, agreed) = (generate(), agreed());
     for declaration in declarations(&header) {
         let name = declaration.split('(').next().unwrap().rsplit([' ', '*']).next().unwrap();
         let before = header.rsplit_once(&format!("{name}(")).unwrap().0;
         let comment = before.rsplit("/**").next().unwrap();
         let comment = comment.split("*/").next().unwrap();
-        assert!(comment.contains("Since 1."), "{name} does not say since when it is there");
+        let since = format!("Since {}.", agreed[&prototype(&declaration)]);
+        assert!(comment.contains(&since), "{name} does not say {since:?}");
     }
 }
 

@@ -53,10 +53,11 @@ fn its_c_program_answers() {
             .arg("-lneurohttp")
             .arg(format!("-Wl,-rpath,{}", lib.display())),
     );
-    let server = Server::start(clean(program).env("NEUROHTTP_SERVER__LISTEN", "127.0.0.1:0"));
+    let server = Server::start_by_log(clean(program).env("NEUROHTTP_SERVER__LISTEN", "127.0.0.1:0"));
     let answer = server.connect().get("/hello/you").answer();
     assert_eq!((answer.status, answer.text()), (200, "you"));
-    server.stop();
+    // It runs until it is ended from outside; dropping it does that.
+    drop(server);
 }
 
 #[test]

@@ -13,22 +13,33 @@
     reason = "the opening page of the header says once what holds for every pointer"
 )]
 
+mod attach;
+mod client;
 mod deferred;
 mod kernel;
+mod log;
 mod memory;
 mod middleware;
+mod model;
+mod reply;
 mod request;
 mod response;
 mod route;
 mod server;
+mod settings;
 mod status;
 mod stream;
 mod version;
 
+pub use attach::*;
+pub use client::*;
 pub use deferred::*;
 pub use kernel::*;
+pub use log::*;
 pub use memory::*;
 pub use middleware::*;
+pub use model::*;
+pub use reply::*;
 pub use request::*;
 pub use response::*;
 pub use route::*;

@@ -1,20 +1,18 @@
 //! Servers: made, started, stopped, freed.
 
-use std::ffi::{OsStr, c_char, c_void};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+use super::log::{self, nh_log_fn};
 use super::memory::nh_drop;
+use super::settings;
 use super::status::nh_status;
 use crate::base::error::{Error, ErrorKind};
-use crate::boundary::callback::{Callback, UserData};
+use crate::boundary::callback::UserData;
 use crate::boundary::guard::{guard, status, value};
 use crate::boundary::handle::{self, Held, Opaque};
 use crate::boundary::{bytes, options};
-use crate::config::{self, Sources};
-use crate::server::{LogSink, Server, Setup, on_loop_thread};
+use crate::server::{Server, Setup, on_loop_thread};
 
 /// A server: made by nh_server_new, freed by nh_server_free. Any number may live in one process.
 ///
@@ -32,31 +30,6 @@ impl Opaque for nh_server {
     const TAG: u16 = 1;
     const NAME: &'static str = "server";
 }
-
-/// Severity of a log line: something failed that should not.
-pub const NH_LOG_ERROR: i32 = 1;
-/// Severity of a log line: something is not as it should be.
-pub const NH_LOG_WARN: i32 = 2;
-/// Severity of a log line: what the server does.
-pub const NH_LOG_INFO: i32 = 3;
-/// Severity of a log line: how it does it.
-pub const NH_LOG_DEBUG: i32 = 4;
-/// Severity of a log line: every step.
-pub const NH_LOG_TRACE: i32 = 5;
-
-/// Takes one log line: its severity (NH_LOG_), its text without time and line end, and the
-/// length of that. Lends `message`, NUL-terminated and without control characters, during the
-/// call. Called on any thread, on several at once, so it must not block for long; what it logs
-/// itself by calling the library is dropped.
-/// [any-thread]   Since 1.0.
-pub type nh_log_fn = Option<
-    unsafe extern "C-unwind" fn(
-        level: i32,
-        message: *const c_char,
-        len: usize,
-        user_data: *mut c_void,
-    ),
->;
 
 /// A flag of nh_server_options: neither overrides nor keys of providers nor proxies are read from
 /// the environment. A value that says "env:NAME" still is.
@@ -134,14 +107,19 @@ pub unsafe extern "C" fn nh_server_new(
         let out = handle::output(out, "place for the server")?;
         passed.check()?;
         options::check_flags(options.flags, NH_SERVER_NO_ENV | NH_SERVER_NO_BUILTINS)?;
+        let mut sets = Vec::new();
+        if options.workers != 0 {
+            sets.push(("server.workers".to_owned(), options.workers.to_string()));
+        }
+        let no_env = options.flags & NH_SERVER_NO_ENV != 0;
         // SAFETY: the texts are NULL or NUL-terminated.
-        let config = unsafe { read_config(options) }?;
-        let log = options.log.map(|function| {
-            Callback::new(Some(function), log_data)
-                .map(|callback| Arc::new(HostLog { callback }) as Arc<dyn LogSink>)
-        });
+        let config = unsafe {
+            let listen = bytes::optional_text(options.listen, "listen")?;
+            settings::load(options.config_file, options.config_text, no_env, listen, sets)
+        }?;
         let no_builtins = options.flags & NH_SERVER_NO_BUILTINS != 0;
-        let server = Server::new(config, Setup { no_builtins, log: log.transpose()? })?;
+        let log = log::sink(options.log, log_data);
+        let server = Server::new(config, Setup { no_builtins, log })?;
         // SAFETY: the caller's place for the result.
         unsafe { out.write(handle::give::<nh_server>(server)) };
         Ok(())
@@ -189,7 +167,8 @@ pub unsafe extern "C" fn nh_server_stop(server: *mut nh_server) {
 }
 
 /// Waits until the server was stopped and is drained, at most `timeout_ms` milliseconds; below 0
-/// for ever. Returns NH_OK, NH_ERR_TIMEOUT, or NH_ERR_STATE when it was not started.
+/// for ever. Returns NH_OK, NH_ERR_TIMEOUT, or NH_ERR_STATE when it was neither started nor stopped,
+/// and for an attached server until it is drained.
 /// Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
 /// [any-thread]   Since 1.0.
 #[unsafe(no_mangle)]
@@ -273,74 +252,4 @@ pub(super) fn may_block(server: &Held<nh_server>) -> Result<(), Error> {
 /// A timeout in milliseconds; below 0 is none.
 pub(super) fn timeout_of(timeout_ms: i64) -> Option<Duration> {
     u64::try_from(timeout_ms).ok().map(Duration::from_millis)
-}
-
-/// # Safety
-/// Every text is NULL or NUL-terminated.
-unsafe fn read_config(options: &nh_server_options) -> Result<config::Config, Error> {
-    let file = match options.config_file.is_null() {
-        true => None,
-        false => {
-            // SAFETY: not NULL, so NUL-terminated.
-            let path = unsafe { bytes::name(options.config_file, "config_file") }?;
-            Some(PathBuf::from(OsStr::from_bytes(path)))
-        }
-    };
-    // SAFETY: the caller's promise.
-    let text = unsafe { bytes::optional_text(options.config_text, "config_text") }?;
-    // SAFETY: the caller's promise.
-    let listen = unsafe { bytes::optional_text(options.listen, "listen") }?;
-    let mut sets = Vec::new();
-    if options.workers != 0 {
-        sets.push(("server.workers".to_owned(), options.workers.to_string()));
-    }
-    let sources = Sources {
-        file,
-        search: false,
-        text,
-        environment: environment(),
-        env_names_only: options.flags & NH_SERVER_NO_ENV != 0,
-        sets,
-        listen: listen.map(str::to_owned),
-    };
-    Ok(config::load(&sources)?)
-}
-
-/// The process environment. What is not UTF-8 cannot be one of our variables.
-fn environment() -> Vec<(String, String)> {
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    std::env::vars_os().filter_map(text).collect()
-}
-
-/// Hands log lines to the host.
-struct HostLog {
-    callback: Callback<
-        unsafe extern "C-unwind" fn(
-            level: i32,
-            message: *const c_char,
-            len: usize,
-            user_data: *mut c_void,
-        ),
-    >,
-}
-
-thread_local! {
-    /// This thread is inside a host's log callback: what that logs would come back to it.
-    static LOGGING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-impl LogSink for HostLog {
-    fn line(&self, level: i32, message: &str) {
-        if LOGGING.try_with(|logging| logging.replace(true)).unwrap_or(true) {
-            return;
-        }
-        let text: Vec<u8> = message.bytes().filter(|&byte| byte != 0).chain([0]).collect();
-        let (function, user_data) = (self.callback.function(), self.callback.user_data());
-        // SAFETY: function and data were registered together; the text is NUL-terminated and
-        // outlives the call.
-        guard((), || unsafe { function(level, text.as_ptr().cast(), text.len() - 1, user_data) });
-        LOGGING.set(false);
-    }
 }

@@ -116,9 +116,9 @@ pub unsafe extern "C" fn nh_stream_wait(stream: *mut nh_stream, timeout_ms: i64)
 
 /// Has `ready` called once after each NH_ERR_WOULD_BLOCK, when what was refused fits, and once
 /// with NH_ERR_CLOSED when the client has gone or the server ends; not after the stream was ended
-/// here. A refusal before the registration counts. Registering again replaces: the old `user_data`
-/// is freed after its last call, the last one when the stream is ended here. Takes `user_data`; `drop` (may be NULL) frees it exactly once,
-/// also when this fails.
+/// here. A refusal before the registration counts. Registering again replaces. Takes `user_data`;
+/// `drop` (may be NULL) frees it exactly once, after the last call: when it is replaced, when the
+/// stream is ended here, or when this fails.
 /// Returns NH_OK, NH_ERR_INVALID_ARGUMENT, or NH_ERR_CLOSED when nobody listens any more: `ready`
 /// is then never called.
 /// [any-thread]   Since 1.0.

@@ -5,8 +5,6 @@
 //! against `serde_json`.
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
-
 use super::reader::Reader;
 use super::text::hex_unit;
 use super::{DEPTH_MAX, Member};
@@ -28,159 +26,194 @@ pub(super) enum Verdict {
 
 /// Validates a whole document and calls `f` for each member of its top-level object; what was
 /// called for before an `Invalid` has no meaning. `None` when the index does not pay here.
-pub(super) fn for_each_member(json: &[u8], mut f: impl FnMut(Member)) -> Option<Verdict> {
+pub(super) fn for_each_member(json: &[u8], f: impl FnMut(Member)) -> Option<Verdict> {
     if json.len() < LENGTH_MIN {
         return None;
     }
-    let indexer = Indexer::new(json)?;
-    Some(walk(json, indexer, &mut f).unwrap_or(Verdict::Invalid))
+    Some(judge(json, Indexer::new(json)?, f))
 }
 
-/// What may stand at the next mark.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Expect {
-    Value,
-    ValueOrClose,
-    Key,
-    KeyOrClose,
-    Colon,
-    CommaOrClose,
-    Nothing,
+fn judge(json: &[u8], indexer: Indexer<'_>, f: impl FnMut(Member)) -> Verdict {
+    let mut marks = Marks::new();
+    let walk = Walk {
+        json,
+        indexer,
+        marks: &mut marks,
+        base: 0,
+        next: 0,
+        low_surrogate: 0,
+        text_checked: 0,
+    };
+    walk.document(f).unwrap_or(Verdict::Invalid)
 }
 
+/// Goes from mark to mark. `None` as soon as the document is known to be invalid.
 struct Walk<'a> {
     json: &'a [u8],
-    expect: Expect,
-    /// Levels open.
-    depth: u32,
-    /// The lowest bit is the innermost level: 1 for an object.
-    objects: u128,
-    root_is_object: bool,
-    key: Range<usize>,
-    value_start: usize,
+    indexer: Indexer<'a>,
+    /// Those of one chunk.
+    marks: &'a mut Marks,
+    /// What they count from.
+    base: usize,
+    /// The one that comes next.
+    next: usize,
     /// Where the `u` of a low surrogate must stand; 0 when none is due.
     low_surrogate: usize,
-}
-
-/// `None` as soon as the document is known to be invalid.
-fn walk(json: &[u8], mut indexer: Indexer<'_>, f: &mut impl FnMut(Member)) -> Option<Verdict> {
-    let mut walk = Walk {
-        json,
-        expect: Expect::Value,
-        depth: 0,
-        objects: 0,
-        root_is_object: false,
-        key: 0..0,
-        value_start: 0,
-        low_surrogate: 0,
-    };
-    let mut marks = Marks::new();
-    while let Some(base) = indexer.next_chunk(&mut marks) {
-        for &at in marks.unicode() {
-            walk.unicode_escape(base + at as usize)?;
-        }
-        for &at in marks.positions() {
-            walk.mark(base + at as usize, f)?;
-        }
-    }
-    let is_whole = walk.expect == Expect::Nothing && walk.low_surrogate == 0;
-    if !is_whole || !indexer.strings_are_right() || !crate::kernel::is_utf8(json) {
-        return None;
-    }
-    Some(if walk.root_is_object { Verdict::Object } else { Verdict::Other })
+    /// So many bytes are known to be UTF-8.
+    text_checked: usize,
 }
 
 impl Walk<'_> {
-    #[inline(always)]
-    fn mark(&mut self, position: usize, f: &mut impl FnMut(Member)) -> Option<()> {
-        let byte = *self.json.get(position)?;
-        match self.expect {
-            Expect::CommaOrClose => {
-                let is_object = self.objects & 1 == 1;
+    fn document(mut self, mut f: impl FnMut(Member)) -> Option<Verdict> {
+        let (position, byte) = self.advance()?;
+        let verdict = if byte == b'{' {
+            self.top_level(&mut f)?;
+            Verdict::Object
+        } else {
+            self.value(position, byte, 0)?;
+            Verdict::Other
+        };
+        let is_over = self.advance().is_none() && self.next == usize::MAX;
+        let is_right = is_over && self.low_surrogate == 0 && self.indexer.strings_are_right();
+        (is_right && self.text_is_right(self.json.len())).then_some(verdict)
+    }
+
+    /// The members of the top-level object, behind its opening brace.
+    fn top_level(&mut self, f: &mut impl FnMut(Member)) -> Option<()> {
+        let (mut position, mut byte) = self.advance()?;
+        if byte == b'}' {
+            return Some(());
+        }
+        loop {
+            let key_start = position + 1;
+            let colon = self.colon(byte)?;
+            let key = key_start..self.before_blanks(colon).checked_sub(1)?;
+            let (start, first) = self.advance()?;
+            self.value(start, first, 1)?;
+            let (end, closing) = self.advance()?;
+            f(Member { key, value: start..self.before_blanks(end) });
+            match closing {
+                b',' => (position, byte) = self.advance()?,
+                b'}' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    /// A whole value whose first mark is here, with `depth` levels open around it.
+    fn value(&mut self, mut position: usize, mut byte: u8, depth: u32) -> Option<()> {
+        // The lowest bit is the innermost level: 1 for an object.
+        let mut objects: u128 = 0;
+        let mut open = depth;
+        loop {
+            match byte {
+                b'"' => {}
+                b'{' | b'[' => {
+                    if open >= DEPTH_MAX {
+                        return None;
+                    }
+                    let is_object = byte == b'{';
+                    let close = if is_object { b'}' } else { b']' };
+                    (position, byte) = self.advance()?;
+                    if byte != close {
+                        objects = objects << 1 | u128::from(is_object);
+                        open += 1;
+                        if is_object {
+                            self.colon(byte)?;
+                            (position, byte) = self.advance()?;
+                        }
+                        continue;
+                    }
+                }
+                _ => self.word(position, byte)?,
+            }
+            // A value is complete: close what it completes, or go on to the next one.
+            loop {
+                if open == depth {
+                    return Some(());
+                }
+                (position, byte) = self.advance()?;
+                let is_object = objects & 1 == 1;
                 match byte {
                     b',' => {
-                        self.end_member(position, f);
-                        self.expect = if is_object { Expect::Key } else { Expect::Value };
+                        (position, byte) = self.advance()?;
+                        if is_object {
+                            self.colon(byte)?;
+                            (position, byte) = self.advance()?;
+                        }
+                        break;
                     }
-                    b'}' if is_object => {
-                        self.end_member(position, f);
-                        self.close();
-                    }
-                    b']' if !is_object => self.close(),
+                    b'}' if is_object => {}
+                    b']' if !is_object => {}
                     _ => return None,
                 }
+                objects >>= 1;
+                open -= 1;
             }
-            Expect::Key | Expect::KeyOrClose => match byte {
-                b'"' => {
-                    if self.depth == 1 {
-                        self.key.start = position + 1;
-                    }
-                    self.expect = Expect::Colon;
-                }
-                b'}' if self.expect == Expect::KeyOrClose => self.close(),
-                _ => return None,
-            },
-            Expect::Colon => {
-                if byte != b':' {
+        }
+    }
+
+    /// Checks that a key begins here and goes on to its colon.
+    #[inline(always)]
+    fn colon(&mut self, byte: u8) -> Option<usize> {
+        let (position, next) = self.advance()?;
+        (byte == b'"' && next == b':').then_some(position)
+    }
+
+    /// The next mark: its position and the byte there.
+    #[inline(always)]
+    fn advance(&mut self) -> Option<(usize, u8)> {
+        let at = match self.marks.positions().get(self.next) {
+            Some(&at) => {
+                self.next += 1;
+                at
+            }
+            None => self.first_of_next_chunk()?,
+        };
+        let position = self.base + at as usize;
+        Some((position, *self.json.get(position)?))
+    }
+
+    /// Indexes on until there is a mark. At the end of the document `next` becomes the highest number.
+    #[cold]
+    fn first_of_next_chunk(&mut self) -> Option<u32> {
+        self.next = usize::MAX;
+        loop {
+            self.base = self.indexer.next_chunk(self.marks)?;
+            // What came before is still in the first cache.
+            if !self.text_is_right(self.base) {
+                self.next = 0;
+                return None;
+            }
+            for index in 0..self.marks.unicode().len() {
+                let at = *self.marks.unicode().get(index)?;
+                if !self.unicode_escape(self.base + at as usize) {
+                    // The marks are still those of a chunk: no end is found where there is none.
+                    self.next = 0;
                     return None;
                 }
-                if self.depth == 1 {
-                    self.key.end = self.before_blanks(position).saturating_sub(1);
-                }
-                self.expect = Expect::Value;
             }
-            Expect::Value | Expect::ValueOrClose => {
-                if self.depth == 1 {
-                    self.value_start = position;
-                }
-                match byte {
-                    b'"' => self.complete(),
-                    b'{' | b'[' => self.open(byte == b'{')?,
-                    b']' if self.expect == Expect::ValueOrClose => self.close(),
-                    _ => self.word(position, byte)?,
-                }
+            if let Some(&at) = self.marks.positions().first() {
+                self.next = 1;
+                return Some(at);
             }
-            Expect::Nothing => return None,
         }
-        Some(())
     }
 
-    #[inline(always)]
-    fn complete(&mut self) {
-        self.expect = if self.depth == 0 { Expect::Nothing } else { Expect::CommaOrClose };
-    }
-
-    #[inline(always)]
-    fn open(&mut self, is_object: bool) -> Option<()> {
-        if self.depth >= DEPTH_MAX {
-            return None;
-        }
-        if self.depth == 0 {
-            self.root_is_object = is_object;
-        }
-        self.depth += 1;
-        self.objects = self.objects << 1 | u128::from(is_object);
-        self.expect = if is_object { Expect::KeyOrClose } else { Expect::ValueOrClose };
-        Some(())
-    }
-
-    #[inline(always)]
-    fn close(&mut self) {
-        self.depth -= 1;
-        self.objects >>= 1;
-        self.complete();
-    }
-
-    /// At a comma or brace: hands out the member before it, if that is one of the top level.
-    #[inline(always)]
-    fn end_member(&mut self, position: usize, f: &mut impl FnMut(Member)) {
-        if self.depth == 1 && self.root_is_object {
-            let value = self.value_start..self.before_blanks(position);
-            f(Member { key: self.key.clone(), value });
-        }
+    /// Whether everything before `end` is UTF-8, except for a sequence that `end` cuts.
+    fn text_is_right(&mut self, end: usize) -> bool {
+        let from = self.text_checked;
+        let text = self.json.get(from..end).unwrap_or_default();
+        let open = match text.iter().rev().take(3).position(|&byte| byte >= 0xc0) {
+            Some(back) if end < self.json.len() => back + 1,
+            _ => 0,
+        };
+        self.text_checked = end - open.min(end);
+        crate::kernel::is_utf8(text.get(..text.len() - open).unwrap_or_default())
     }
 
     /// The end of what stands before the blanks before `position`.
+    #[inline]
     fn before_blanks(&self, position: usize) -> usize {
         let head = self.json.get(..position).unwrap_or_default();
         let is_seen = |byte: &u8| !matches!(byte, b' ' | b'\n' | b'\t' | b'\r');
@@ -190,7 +223,7 @@ impl Walk<'_> {
     /// A number, true, false or null; nothing else may touch its end. Structure need not be looked
     /// for, as it has marks of its own; a quote right behind a word has none.
     #[inline(always)]
-    fn word(&mut self, position: usize, byte: u8) -> Option<()> {
+    fn word(&self, position: usize, byte: u8) -> Option<()> {
         let mut reader = Reader::new(self.json, position);
         match byte {
             b'-' | b'0'..=b'9' => reader.number().ok()?,
@@ -199,31 +232,29 @@ impl Walk<'_> {
             b'n' => reader.word(b"null").ok()?,
             _ => return None,
         }
-        if !matches!(reader.peek(), None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r'))
-        {
-            return None;
+        match reader.peek() {
+            None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r') => Some(()),
+            Some(_) => None,
         }
-        self.complete();
-        Some(())
     }
 
     /// At the `u` of an escape: four digits, and surrogates in pairs.
-    #[inline(always)]
-    fn unicode_escape(&mut self, position: usize) -> Option<()> {
-        let (unit, rest) = hex_unit(self.json.get(position + 1..)?)?;
+    fn unicode_escape(&mut self, position: usize) -> bool {
+        let rest = self.json.get(position + 1..).unwrap_or_default();
+        let Some((unit, rest)) = hex_unit(rest) else {
+            return false;
+        };
         let is_low = (0xdc00..0xe000).contains(&unit);
         let is_due = self.low_surrogate == position;
         if is_low != is_due || (self.low_surrogate != 0 && !is_due) {
-            return None;
+            return false;
         }
         self.low_surrogate = 0;
         if (0xd800..0xdc00).contains(&unit) {
-            if !rest.starts_with(b"\\u") {
-                return None;
-            }
             self.low_surrogate = position + 6;
+            return rest.starts_with(b"\\u");
         }
-        Some(())
+        true
     }
 }
 
@@ -255,8 +286,7 @@ mod tests {
     fn indexed(json: &[u8], level: CpuLevel) -> Option<Outcome> {
         let table = kernel::at(level)?;
         let mut members = Vec::new();
-        let verdict = walk(json, Indexer::with(json, &table), &mut |member| members.push(member))
-            .unwrap_or(Verdict::Invalid);
+        let verdict = judge(json, Indexer::with(json, &table), |member| members.push(member));
         Some((verdict, members))
     }
 

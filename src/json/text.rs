@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::reader::Reader;
+use crate::kernel;
 
 /// The text of a raw JSON string with its quotes; `None` when it is not a whole valid string.
 pub fn string(raw: &[u8]) -> Option<Cow<'_, str>> {
@@ -68,30 +69,8 @@ pub(super) fn hex_unit(text: &[u8]) -> Option<(u32, &[u8])> {
 
 /// Appends `text` as a JSON string with its quotes.
 pub fn escape_into(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(text.len() + 2);
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut start = 0;
-    loop {
-        let end = end_of_plain(bytes, start);
-        out.extend_from_slice(bytes.get(start..end).unwrap_or_default());
-        let Some(&byte) = bytes.get(end) else { break };
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            _ => {
-                let high = HEX[usize::from(byte >> 4)];
-                let low = HEX[usize::from(byte & 15)];
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-            }
-        }
-        start = end + 1;
-    }
+    kernel::json_escape(out, text.as_bytes());
     out.push(b'"');
 }
 

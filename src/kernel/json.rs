@@ -149,7 +149,7 @@ impl<'a> Indexer<'a> {
             return None;
         }
         let mut block = [b' '; BLOCK];
-        block.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        block[..tail.len()].copy_from_slice(tail);
         (self.index)(&mut self.state, &[block], marks);
         Some(base)
     }

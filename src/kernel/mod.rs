@@ -26,6 +26,9 @@ use std::sync::OnceLock;
 /// Adds bytes to a checksum: (sum of what came before, bytes) to the new sum.
 pub type CrcUpdate = fn(u32, &[u8]) -> u32;
 
+/// Appends the escaped inside of a JSON string: (output, text).
+pub type JsonEscape = fn(&mut Vec<u8>, &[u8]);
+
 /// Whether bytes are UTF-8 (RFC 3629).
 pub type IsUtf8 = fn(&[u8]) -> bool;
 
@@ -45,6 +48,10 @@ pub struct Kernels {
     pub level: CpuLevel,
     /// CRC-32 (IEEE), as in zlib, gzip and PNG.
     pub crc32: Job<CrcUpdate>,
+    /// CRC-32C (Castagnoli), as in iSCSI, ext4 and gRPC.
+    pub crc32c: Job<CrcUpdate>,
+    /// Escaping of JSON strings.
+    pub json_escape: Job<JsonEscape>,
     /// Structural index of JSON: see [`json`].
     pub json_index: Job<json::JsonIndex>,
     /// Whether bytes are UTF-8.
@@ -66,6 +73,8 @@ impl Kernels {
         let mut table = Kernels {
             level,
             crc32: reference(scalar::crc32::crc32_update),
+            crc32c: reference(scalar::crc32::crc32c_update),
+            json_escape: reference(scalar::json_escape::json_escape),
             json_index: reference(scalar::json_index::json_index),
             is_utf8: reference(scalar::utf8::is_utf8),
         };
@@ -83,18 +92,23 @@ impl Kernels {
     #[cfg(all(nh_asm, not(miri)))]
     fn raise_to_assembly(&mut self, features: Features) {
         if features.pclmulqdq() {
-            self.crc32 =
-                Job { implementation: "nasm sse4.2 pclmulqdq", call: x86_64::crc32::sse42 };
+            let implementation = "nasm sse4.2 pclmulqdq";
+            self.crc32 = Job { implementation, call: x86_64::crc32::ieee_sse42 };
+            self.crc32c = Job { implementation, call: x86_64::crc32::castagnoli_sse42 };
         }
         if self.level < CpuLevel::Avx2 {
             return;
         }
+        let implementation = "nasm avx2";
         if features.pclmulqdq() {
-            self.json_index = Job { implementation: "nasm avx2", call: x86_64::json_index::avx2 };
+            self.json_index = Job { implementation, call: x86_64::json_index::avx2 };
         }
-        self.is_utf8 = Job { implementation: "nasm avx2", call: x86_64::utf8::avx2 };
+        self.json_escape = Job { implementation, call: x86_64::json_escape::avx2 };
+        self.is_utf8 = Job { implementation, call: x86_64::utf8::avx2 };
         if features.pclmulqdq() && features.vpclmulqdq() {
-            self.crc32 = Job { implementation: "nasm avx2 vpclmulqdq", call: x86_64::crc32::avx2 };
+            let implementation = "nasm avx2 vpclmulqdq";
+            self.crc32 = Job { implementation, call: x86_64::crc32::ieee_avx2 };
+            self.crc32c = Job { implementation, call: x86_64::crc32::castagnoli_avx2 };
         }
     }
 
@@ -102,6 +116,8 @@ impl Kernels {
     fn jobs(&self) -> Vec<JobReport> {
         [
             ("crc32", self.crc32.implementation),
+            ("crc32c", self.crc32c.implementation),
+            ("json_escape", self.json_escape.implementation),
             ("json_index", self.json_index.implementation),
             ("is_utf8", self.is_utf8.implementation),
         ]
@@ -184,6 +200,22 @@ pub fn crc32(data: &[u8]) -> u32 {
 /// Adds `data` to the CRC-32 (IEEE, as zlib) `crc` of what came before; 0 begins a new sum.
 pub fn crc32_update(crc: u32, data: &[u8]) -> u32 {
     (table().crc32.call)(crc, data)
+}
+
+/// CRC-32C (Castagnoli, RFC 3720 appendix B.4) of `data`.
+pub fn crc32c(data: &[u8]) -> u32 {
+    crc32c_update(0, data)
+}
+
+/// Adds `data` to the CRC-32C `crc` of what came before; 0 begins a new sum.
+pub fn crc32c_update(crc: u32, data: &[u8]) -> u32 {
+    (table().crc32c.call)(crc, data)
+}
+
+/// Appends `text` to `out` as the inside of a JSON string: quote, backslash and control characters escaped
+/// (RFC 8259 section 7), all else as it is; no quotes around it. Reserves up to 12 KiB more than it fills.
+pub fn json_escape(out: &mut Vec<u8>, text: &[u8]) {
+    (table().json_escape.call)(out, text)
 }
 
 /// Whether `data` is UTF-8 (RFC 3629).

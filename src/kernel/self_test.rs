@@ -7,13 +7,15 @@ use super::json::{Marks, State};
 use super::{Kernels, scalar};
 
 /// Longer than the widest loop of any kernel, with a remainder.
-const LENGTH_MAX: usize = 1100;
+const LENGTH_MAX: usize = 4300;
 
 /// Runs each job of a table once around every loop it has. The error is the name of the first job that
 /// differs from the reference.
 pub(super) fn run(table: &Kernels) -> Result<(), &'static str> {
     let data = vector();
     crc32(table, &data).ok_or("crc32")?;
+    crc32c(table, &data).ok_or("crc32c")?;
+    json_escape(table, &data).ok_or("json_escape")?;
     json_index(table).ok_or("json_index")?;
     is_utf8(table).ok_or("is_utf8")
 }
@@ -25,6 +27,27 @@ fn crc32(table: &Kernels, data: &[u8]) -> Option<()> {
         let data = data.get(..length)?;
         let expected = scalar::crc32::crc32_update(7, data);
         same((table.crc32.call)(7, data), expected)?;
+    }
+    Some(())
+}
+
+fn crc32c(table: &Kernels, data: &[u8]) -> Option<()> {
+    same((table.crc32c.call)(0, b"123456789"), 0xE306_9283)?;
+    for length in [5, 15, 16, 63, 64, 255, 256, 500, LENGTH_MAX] {
+        let data = data.get(..length)?;
+        let expected = scalar::crc32::crc32c_update(7, data);
+        same((table.crc32c.call)(7, data), expected)?;
+    }
+    Some(())
+}
+
+/// Noise, in which every byte to escape comes up, and plain text.
+fn json_escape(table: &Kernels, data: &[u8]) -> Option<()> {
+    for text in [data, data.get(..40)?, &[b'a'; 100]] {
+        let (mut expected, mut found) = (Vec::new(), Vec::new());
+        scalar::json_escape::json_escape(&mut expected, text);
+        (table.json_escape.call)(&mut found, text);
+        same(found, expected)?;
     }
     Some(())
 }

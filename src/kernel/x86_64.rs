@@ -5,5 +5,6 @@
 //! caller, proves it.
 
 pub(super) mod crc32;
+pub(super) mod json_escape;
 pub(super) mod json_index;
 pub(super) mod utf8;

@@ -146,17 +146,21 @@ impl Client {
     }
 
     /// The models as `GET /v1/models` lists them.
-    pub fn models_json(&self) -> String {
+    ///
+    /// # Errors
+    /// `Closed` when the server has stopped.
+    pub fn models_json(&self) -> Result<String, Error> {
+        self.check_open()?;
         let app = self.core.app();
         let mut out = Vec::new();
         app.router.encode_models(app.created, &mut out);
-        String::from_utf8(out).unwrap_or_default()
+        Ok(String::from_utf8(out).unwrap_or_default())
     }
 
     /// Switches a model on or off.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`, `Closed`.
     pub fn set_available(&self, model: &str, is_available: bool) -> Result<(), Error> {
         self.change_router(model, |router| router.set_available(model, is_available))
     }
@@ -164,7 +168,7 @@ impl Client {
     /// Makes a model the one that requests without a model get.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`, `Closed`.
     pub fn set_default(&self, model: &str) -> Result<(), Error> {
         self.change_router(model, |router| router.set_default(model))
     }
@@ -172,9 +176,13 @@ impl Client {
     /// Removes a model and its aliases; calls in progress end as they would have.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`, `Closed`.
     pub fn remove(&self, model: &str) -> Result<(), Error> {
         self.change_router(model, |router| router.remove(model))
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.core.state() == STOPPED { Err(closed()) } else { Ok(()) }
     }
 
     fn change_router(
@@ -182,6 +190,7 @@ impl Client {
         model: &str,
         change: impl FnOnce(&mut crate::ai::router::Router) -> bool,
     ) -> Result<(), Error> {
+        self.check_open()?;
         if self.core.change(|app| change(Arc::make_mut(&mut app.router))) {
             return Ok(());
         }

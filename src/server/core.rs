@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -14,6 +13,7 @@ use super::pool::Pool;
 use super::stats::WorkerStats;
 use crate::config::Config;
 use crate::pipeline::{App, Status};
+use crate::sys::thread::{self, ThreadId};
 use crate::sys::{clock, proc};
 
 /// Not started.
@@ -176,12 +176,12 @@ impl Core {
     }
 
     pub(super) fn set_polling_thread(&self) {
-        *self.polling_thread.lock() = Some(std::thread::current().id());
+        *self.polling_thread.lock() = Some(thread::current());
     }
 
     /// Whether the calling thread drives the loop of an attached server.
     pub(super) fn is_polling_thread(&self) -> bool {
-        *self.polling_thread.lock() == Some(std::thread::current().id())
+        *self.polling_thread.lock() == Some(thread::current())
     }
 
     pub(super) fn listeners(&self) -> Arc<[Listener]> {

@@ -3,6 +3,7 @@
 //! States go one way: new → running → draining → stopped. Nothing here is global: any number of
 //! servers live in one process.
 
+mod begun;
 mod call;
 pub mod client;
 mod conn;
@@ -25,7 +26,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread::{Builder, JoinHandle, ThreadId};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,7 +39,9 @@ use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::{App, HostRoute, Status};
 use crate::route::RouteError;
 use crate::sys::proc;
+use crate::sys::thread::{self, ThreadId};
 use crate::sys::timerfd::TimerFd;
+use begun::{Begun, Tell};
 use listener::Listener;
 use mailbox::{Mailbox, Message};
 use worker::Worker;
@@ -71,7 +74,8 @@ pub struct Server {
     /// The loop that the host drives.
     attached: Mutex<Option<Attached>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    thread_ids: Mutex<Vec<ThreadId>>,
+    /// Of the workers, told by themselves.
+    thread_ids: Arc<Mutex<Vec<ThreadId>>>,
 }
 
 impl Server {
@@ -117,7 +121,7 @@ impl Server {
             seats: Mutex::new(seats),
             attached: Mutex::default(),
             threads: Mutex::default(),
-            thread_ids: Mutex::default(),
+            thread_ids: Arc::default(),
         })
     }
 
@@ -149,10 +153,7 @@ impl Server {
         self.start_with(|| Ok(vec![listener::adopt(socket)?]))
     }
 
-    fn start_with(
-        &self,
-        open: impl FnOnce() -> Result<Vec<Listener>, Error>,
-    ) -> Result<(), Error> {
+    fn start_with(&self, open: impl FnOnce() -> Result<Vec<Listener>, Error>) -> Result<(), Error> {
         let mut seats = self.seats.lock();
         if self.core.state() != NEW || seats.is_empty() {
             return Err(Error::new(ErrorKind::State, "the server was started or stopped before"));
@@ -261,16 +262,19 @@ impl Server {
     ) -> Result<(), Error> {
         let core = Arc::clone(&self.core);
         let dispatch = self.dispatch.clone();
+        let thread_ids = Arc::clone(&self.thread_ids);
+        let begun = Arc::new(Begun::default());
+        let told = Tell(Arc::clone(&begun));
         // The worker is built on its own thread: what it holds never moves between threads.
-        let (told, tell) = std::sync::mpsc::sync_channel(1);
         let body = move || {
+            thread_ids.lock().push(thread::current());
             tracing::dispatcher::with_default(&dispatch, || {
                 match Worker::new(Arc::clone(&core), index, mailbox, receiver) {
                     Ok(mut worker) => {
-                        drop(told.send(Ok(())));
+                        told.tell(Ok(()));
                         worker.run();
                     }
-                    Err(error) => drop(told.send(Err(io_error(error)))),
+                    Err(error) => told.tell(Err(io_error(error))),
                 }
             });
             core.worker_ended();
@@ -280,10 +284,8 @@ impl Server {
             self.core.worker_ended();
             io_error(error)
         })?;
-        self.thread_ids.lock().push(thread.thread().id());
         self.threads.lock().push(thread);
-        tell.recv()
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a worker ended before it began")))
+        begun.wait()
     }
 
     /// Begins the drain. Async-signal-safe: atomics and writes to eventfds only.
@@ -296,8 +298,7 @@ impl Server {
     /// # Errors
     /// `State` before the start and on a thread of the server, `Timeout`.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        // One that was stopped before its start has its seats still: there is nobody to wait for.
-        if self.core.state() == NEW || !self.seats.lock().is_empty() {
+        if self.core.state() == NEW {
             return Err(Error::new(ErrorKind::State, "the server has not been started"));
         }
         if self.is_own_thread() {
@@ -424,7 +425,7 @@ impl Server {
 
     /// Whether the calling thread is, or may be, inside a callback of this server.
     pub fn is_inside(&self) -> bool {
-        let own = std::thread::current().id();
+        let own = thread::current();
         self.thread_ids.lock().contains(&own)
             || self.core.pool.is_own_thread()
             // The loop is locked as long as it is polled, by this thread then.
@@ -434,7 +435,7 @@ impl Server {
     /// Whether the calling thread is one of this server's workers or of its blocking pool, or the
     /// one that polls it: a call that waits for the server must not come from there.
     pub fn is_own_thread(&self) -> bool {
-        let own = std::thread::current().id();
+        let own = thread::current();
         self.thread_ids.lock().contains(&own)
             || self.core.pool.is_own_thread()
             || self.core.is_polling_thread() && self.core.state() != STOPPED

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle, ThreadId};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::base::limits::POOL_THREAD_IDLE_MS;
+use crate::sys::thread::{self, ThreadId};
 
 /// What the pool runs.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
@@ -65,7 +66,6 @@ impl Pool {
                 Ok(thread) => {
                     state.alive += 1;
                     state.threads.retain(|thread| !thread.is_finished());
-                    state.ids.push(thread.thread().id());
                     state.threads.push(thread);
                 }
                 Err(_) if state.alive == 0 => return Err(Full),
@@ -91,7 +91,7 @@ impl Pool {
 
     /// Whether the calling thread belongs to this pool.
     pub(super) fn is_own_thread(&self) -> bool {
-        self.inner.state.lock().ids.contains(&std::thread::current().id())
+        self.inner.state.lock().ids.contains(&thread::current())
     }
 
     /// Takes no more jobs, drops those that wait and joins the threads once their jobs have
@@ -104,8 +104,10 @@ impl Pool {
         drop(state);
         drop(jobs);
         self.inner.changed.notify_all();
+        let is_own = self.is_own_thread();
         for thread in threads {
-            if thread.thread().id() != std::thread::current().id() {
+            // A thread of the pool does not wait for itself.
+            if !is_own {
                 // A job's panic was caught; the thread itself cannot panic.
                 drop(thread.join());
             }
@@ -115,6 +117,7 @@ impl Pool {
 
 impl Inner {
     fn work(&self) {
+        self.state.lock().ids.push(thread::current());
         tracing::dispatcher::with_default(&self.dispatch, || {
             while let Some(job) = self.next() {
                 // The job answers for itself; this only keeps the thread alive.
@@ -141,7 +144,7 @@ impl Inner {
             }
             if over {
                 state.alive -= 1;
-                let own = std::thread::current().id();
+                let own = thread::current();
                 state.ids.retain(|id| *id != own);
                 return None;
             }

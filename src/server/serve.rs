@@ -155,8 +155,9 @@ impl Worker {
                 self.on_input_end(active)
             }
             Ok((count, room, drive)) => {
-                // Less than there was room for: the kernel's buffer is empty (epoll(7)).
-                if count < room {
+                // Less than there was room for: the kernel's buffer is empty (epoll(7)), unless the
+                // peer's end stands behind it, which no further edge tells.
+                if count < room && !conn.peer_ended {
                     conn.is_readable = false;
                 }
                 self.stats.bytes_received.add(count as u64);
@@ -386,7 +387,8 @@ impl Worker {
             let Some(request) = Arc::get_mut(&mut exchange.request) else { return bytes.len() };
             let body = request.body_mut();
             let len = body.len() as u64 + data.len() as u64;
-            if len > active.body_bytes_max {
+            // A chunk size tells before its data does.
+            if len.saturating_add(active.decoder.announced()) > active.body_bytes_max {
                 let failure = pipeline::too_large(active.body_bytes_max);
                 self.refuse(key, fd, active, &failure);
                 return at;
@@ -577,6 +579,8 @@ impl Worker {
 
     /// Answers before the request is complete, or instead of it.
     fn refuse(&mut self, key: Key, fd: RawFd, active: &mut Active, failure: &Failure) {
+        // Too much to read is too much to drain.
+        active.close_after |= failure.status == 413;
         if let Some(exchange) = &mut active.exchange {
             exchange.response.clear();
             pipeline::answer(exchange, failure);

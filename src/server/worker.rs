@@ -489,6 +489,8 @@ impl Worker {
     }
 
     fn begin_drain(&mut self) {
+        // The turn may have been long: the deadline counts from now.
+        self.read_clock();
         self.is_draining = true;
         self.drain_deadline_ms = self.now_ms + self.core.drain_ms;
         self.is_accept_paused = false;

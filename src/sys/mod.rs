@@ -9,6 +9,7 @@ pub mod proc;
 pub mod random;
 pub mod signal;
 pub mod socket;
+pub mod thread;
 pub mod timerfd;
 pub mod wake;
 

@@ -141,6 +141,10 @@ pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
         if error.raw_os_error() != Some(libc::EADDRINUSE) {
             return Err(error);
         }
+        use std::os::unix::fs::FileTypeExt as _;
+        if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+            return Err(error);
+        }
         let probe = open(libc::AF_UNIX)?;
         // SAFETY: as above.
         let alive = check(unsafe { libc::connect(probe.as_raw_fd(), start, len) });

@@ -23,3 +23,13 @@ FIELD(nh_server_options, flags, 36);
 FIELD(nh_server_options, log, 40);
 FIELD(nh_server_options, log_user_data, 48);
 FIELD(nh_server_options, log_drop, 56);
+
+static_assert(sizeof(nh_client_options) == 56, "nh_client_options");
+FIELD(nh_client_options, struct_size, 0);
+FIELD(nh_client_options, config_file, 8);
+FIELD(nh_client_options, config_text, 16);
+FIELD(nh_client_options, flags, 24);
+FIELD(nh_client_options, reserved, 28);
+FIELD(nh_client_options, log, 32);
+FIELD(nh_client_options, log_user_data, 40);
+FIELD(nh_client_options, log_drop, 48);

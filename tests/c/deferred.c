@@ -95,16 +95,9 @@ static void reset(int fd)
 
 static void client_gone(nh_server *server)
 {
-    struct linger at_once = {.l_onoff = 1};
     int turn, fd = begin(server);
 
-<<<<<<< HEAD
     reset(fd);
-=======
-    /* A reset: an ordinary close cannot be told from one that only ends the sending. */
-    CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
-    close(fd);
->>>>>>> ffi
     for (turn = 0; turn < 20000 && !nh_deferred_cancelled(kept); turn++)
         poll(NULL, 0, 1);
     CHECK(nh_deferred_cancelled(kept));

@@ -20,17 +20,12 @@ _Static_assert(NH_ABI_VERSION == 1, "the first ABI");
 _Static_assert(NH_VERSION_MAJOR == 1 && NH_VERSION_MINOR == 0 && NH_VERSION_PATCH == 0, "1.0.0");
 _Static_assert(NH_LOG_ERROR == 1 && NH_LOG_WARN == 2 && NH_LOG_INFO == 3 && NH_LOG_DEBUG == 4 &&
                    NH_LOG_TRACE == 5,
-<<<<<<< HEAD
                "levels of the log");
 #ifndef NEUROHTTP_H
 #error "the header has no guard"
-=======
-               "severities");
-#ifndef NEUROHTTP_H
-#error "the include guard has another name"
->>>>>>> ffi
 #endif
 _Static_assert(NH_SERVER_NO_ENV == 1u && NH_SERVER_NO_BUILTINS == 2u, "server flags");
+_Static_assert(NH_CLIENT_NO_ENV == 1u, "client flags");
 _Static_assert(NH_ROUTE_BLOCKING == 1u && NH_ROUTE_CACHE == 2u, "route flags");
 _Static_assert(NH_NEXT == 0 && NH_ANSWERED == 1, "what a middleware returns");
 #if UINTPTR_MAX == 0xffffffffffffffffu
@@ -44,6 +39,8 @@ _Static_assert(offsetof(nh_server_options, flags) == 36, "flags");
 _Static_assert(offsetof(nh_server_options, log) == 40, "log");
 _Static_assert(offsetof(nh_server_options, log_user_data) == 48, "log_user_data");
 _Static_assert(offsetof(nh_server_options, log_drop) == 56, "log_drop");
+_Static_assert(sizeof(nh_client_options) == 56, "no hidden field there either");
+_Static_assert(offsetof(nh_client_options, log_drop) == 48, "log_drop of a client");
 #endif
 
 int main(void)

@@ -5,10 +5,13 @@
     clippy::undocumented_unsafe_blocks,
     reason = "every call here is a C caller's, whose promises the test keeps or breaks on purpose"
 )]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod attached;
 mod later;
 mod life;
 mod misuse;
+mod models;
 mod serve;
 mod streams;
 mod support;

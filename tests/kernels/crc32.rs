@@ -1,4 +1,4 @@
-//! CRC-32 (IEEE): every level against the reference, and both against crc32fast.
+//! CRC-32 (IEEE) and CRC-32C: every level against the reference; the first also against crc32fast.
 
 use crate::harness::guard::Guarded;
 use crate::harness::noise::Noise;
@@ -20,10 +20,16 @@ fn equals_the_reference() {
         for length in 0..=LENGTH_EACH_MAX {
             let start = noise.next() as u32;
             let expected = (reference.crc32.call)(start, &data[..length]);
+            let castagnoli = (reference.crc32c.call)(start, &data[..length]);
             for place in places() {
                 let found = (table.crc32.call)(start, memory.put(place, &data[..length]));
                 let level = table.level;
                 assert_eq!(found, expected, "crc32 {level} seed {seed}: {length} bytes {place:?}");
+                let found = (table.crc32c.call)(start, memory.put(place, &data[..length]));
+                assert_eq!(
+                    found, castagnoli,
+                    "crc32c {level} seed {seed}: {length} bytes {place:?}"
+                );
             }
         }
     }
@@ -50,6 +56,9 @@ fn equals_the_reference_on_long_input() {
             let found = (table.crc32.call)(start, data);
             let level = table.level;
             assert_eq!(found, expected, "crc32 {level} seed {seed}: {length} bytes {place:?}");
+            let found = (table.crc32c.call)(start, data);
+            let expected = (reference.crc32c.call)(start, data);
+            assert_eq!(found, expected, "crc32c {level} seed {seed}: {length} bytes {place:?}");
         }
     }
 }
@@ -60,9 +69,13 @@ mod raw {
     use crate::harness::call::watched;
     use neurohttp::kernel::Features;
 
+    type Raw = unsafe extern "C" fn(u32, *const u8, usize) -> u32;
+
     unsafe extern "C" {
         fn nh_crc32_sse42(crc: u32, data: *const u8, length: usize) -> u32;
         fn nh_crc32_avx2(crc: u32, data: *const u8, length: usize) -> u32;
+        fn nh_crc32c_sse42(crc: u32, data: *const u8, length: usize) -> u32;
+        fn nh_crc32c_avx2(crc: u32, data: *const u8, length: usize) -> u32;
     }
 
     // A kernel that loses a callee-saved register breaks its caller far away from here.
@@ -71,22 +84,27 @@ mod raw {
         let has = Features::detect();
         let clmul = has.sse42() && has.pclmulqdq();
         let wide = has.avx2() && has.vpclmulqdq() && clmul;
-        let kernels: [(&str, bool, unsafe extern "C" fn(u32, *const u8, usize) -> u32); 2] =
-            [("sse42", clmul, nh_crc32_sse42), ("avx2", wide, nh_crc32_avx2)];
+        let reference = reference();
+        let (ieee, castagnoli) = (reference.crc32.call, reference.crc32c.call);
+        let kernels: [(&str, bool, Raw, fn(u32, &[u8]) -> u32); 4] = [
+            ("crc32 sse42", clmul, nh_crc32_sse42, ieee),
+            ("crc32 avx2", wide, nh_crc32_avx2, ieee),
+            ("crc32c sse42", clmul, nh_crc32c_sse42, castagnoli),
+            ("crc32c avx2", wide, nh_crc32c_avx2, castagnoli),
+        ];
         let mut noise = Noise::new();
         let seed = noise.seed();
-        let data = noise.bytes(1000);
-        let reference = reference();
-        for (level, _, kernel) in kernels.into_iter().filter(|kernel| kernel.1) {
-            for length in (16..LENGTH_EACH_MAX).chain([511, 512, 513, 1000]) {
+        let data = noise.bytes(5000);
+        for (name, _, kernel, reference) in kernels.into_iter().filter(|kernel| kernel.1) {
+            for length in (16..LENGTH_EACH_MAX).chain([511, 512, 513, 1000, 5000]) {
                 let start = noise.next();
                 let arguments = [start, data.as_ptr() as u64, length as u64];
                 // SAFETY: the features were checked; the data is readable, at least 16 bytes of it. The
                 // upper half of the 32-bit argument is garbage on purpose.
                 let found = unsafe { watched(kernel as *const (), &arguments) };
-                let expected = (reference.crc32.call)(start as u32, &data[..length]);
+                let expected = reference(start as u32, &data[..length]);
                 let found = found.map(|value| value as u32);
-                assert_eq!(found, Ok(expected), "crc32 {level} seed {seed}: {length} bytes");
+                assert_eq!(found, Ok(expected), "{name} seed {seed}: {length} bytes");
             }
         }
     }

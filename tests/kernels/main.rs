@@ -6,6 +6,7 @@
 
 mod crc32;
 mod harness;
+mod json_escape;
 mod json_index;
 mod level;
 mod utf8;

@@ -99,7 +99,17 @@ fn the_short_form_streams_too() {
     let answer = post(&server, "/v1/chat", &json!({"prompt": "a b c", "stream": true}));
     assert_eq!(answer.status, 200);
     assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
-    assert_eq!(text_of(&answer.events()), "a b c");
+    let deltas: Vec<Value> = answer
+        .events()
+        .iter()
+        .filter(|event| *event != "[DONE]")
+        .map(|event| serde_json::from_str(event).unwrap())
+        .collect();
+    let text: String = deltas.iter().filter_map(|delta| delta["delta"].as_str()).collect();
+    assert_eq!(text, "a b c");
+    let last = deltas.last().unwrap();
+    assert_eq!(last["done"], json!(true));
+    assert_eq!(last["usage"]["completion_tokens"], json!(3));
     server.stop();
 }
 

@@ -56,7 +56,7 @@ fn an_early_answer_never_desynchronizes() {
         let mut connection = server.connect();
         connection
             .send(format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
-        let body = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n".repeat(length / 38 + 1);
+        let body = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n".repeat(length / 30 + 1);
         let _ = connection.try_send(&body[..length]);
         let _ = connection.try_send("GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
         let first = connection.answer();

@@ -20,7 +20,7 @@ fn a_slow_head_is_408_however_it_trickles() {
     let server = Server::gateway(&["timeouts.header=300"]);
     let mut connection = server.connect();
     let begun = Instant::now();
-    connection.send("GET /health HT");
+    connection.send("GET /health HTTP/1.1\r\nX: ");
     // A byte now and then does not buy time: the whole head has one deadline.
     while connection.quiet_for(Duration::from_millis(60)) {
         let _ = connection.try_send("x");

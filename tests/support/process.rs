@@ -55,6 +55,14 @@ impl Server {
         server
     }
 
+    /// The same for a program that says nothing itself: the log's line counts.
+    pub fn start_by_log(command: &mut Command) -> Server {
+        let mut server = Server::launch(command);
+        let line = server.line(|line| line.contains("listening on") && port_in(line).is_some());
+        server.port = port_in(&line).unwrap();
+        server
+    }
+
     /// Starts the command without waiting for a port.
     pub fn launch(command: &mut Command) -> Server {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -83,6 +83,28 @@ fn dialects_that_are_missing_are_said() {
     }
 }
 
+/// Wrong: a host that wants no environment is configured by it, or cannot name a secret in it.
+#[test]
+fn only_what_is_named_may_be_read() {
+    let environment = [
+        ("NEUROHTTP_SERVER__WORKERS", "7"),
+        ("OPENAI_API_KEY", "k"),
+        ("NEUROHTTP_ENV", "test"),
+        ("ADMIN", "secret"),
+    ];
+    let sources = |env_names_only| Sources {
+        text: Some("[admin]\nkey = \"env:ADMIN\"\n"),
+        environment: pairs(&environment),
+        env_names_only,
+        ..Sources::default()
+    };
+    let named = load(&sources(true)).unwrap();
+    assert_eq!((named.server.workers, named.providers_from_env), (0, false));
+    assert_eq!(named.admin.key.as_ref().map(Secret::expose), Some("secret"));
+    let all = load(&sources(false)).unwrap();
+    assert_eq!((all.server.workers, all.providers_from_env), (7, true));
+}
+
 /// Wrong: anybody spends the operator's credential.
 #[test]
 fn exposure_needs_a_guard() {

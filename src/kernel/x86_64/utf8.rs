@@ -8,18 +8,32 @@ unsafe extern "C" {
     fn nh_utf8_avx2(data: *const u8, blocks: usize) -> u32;
 }
 
+/// Up to here the standard library is as fast.
+const SHORT_MAX: usize = 16;
+
 /// Needs AVX2.
 pub(in crate::kernel) fn avx2(data: &[u8]) -> bool {
     let (blocks, _) = data.as_chunks::<BLOCK>();
-    if blocks.is_empty() {
-        return crate::kernel::scalar::utf8::is_utf8(data);
+    if !blocks.is_empty() {
+        // SAFETY: the table checked the feature; the blocks are readable, at least one of them.
+        let is_right = unsafe { nh_utf8_avx2(data.as_ptr(), blocks.len()) } == 1;
+        if !is_right {
+            return false;
+        }
     }
-    // SAFETY: the table checked the feature; the blocks are readable, at least one of them.
-    let is_right = unsafe { nh_utf8_avx2(data.as_ptr(), blocks.len()) } == 1;
-    is_right && crate::kernel::scalar::utf8::is_utf8(rest(data, blocks.len() * BLOCK))
+    let rest = rest(data, blocks.len() * BLOCK);
+    if rest.len() <= SHORT_MAX {
+        return crate::kernel::scalar::utf8::is_utf8(rest);
+    }
+    // Zeros behind the end turn a sequence that it cuts into a wrong one.
+    let mut padded = [0; 2 * BLOCK];
+    padded[..rest.len()].copy_from_slice(rest);
+    // SAFETY: as above; the array is two blocks long.
+    unsafe { nh_utf8_avx2(padded.as_ptr(), 2) == 1 }
 }
 
-/// What follows the first `length` bytes, from the beginning of a sequence that their end cuts.
+/// What follows the first `length` bytes, from the beginning of a sequence that their end cuts: less than a
+/// block and three bytes.
 fn rest(data: &[u8], length: usize) -> &[u8] {
     let (head, _) = data.split_at(length);
     let back = head.iter().rev().take(3).position(|&byte| byte >= 0xc0).map_or(0, |at| at + 1);

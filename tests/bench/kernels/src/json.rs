@@ -137,3 +137,42 @@ pub fn utf8(settings: &Settings) {
         print(&format!("UTF-8 validation, {name}"), &outcomes);
     }
 }
+
+/// Text as models write it, and text with nothing to escape.
+pub fn escape(settings: &Settings) {
+    let answer = "Here is the loop:\n\n```c\nprintf(\"%d\\n\", n);\n```\nIt prints each number, one a line, and \
+                  stops at the end of the input. Nothing is kept in memory.\n";
+    for (name, sample) in [("answer", answer), ("plain", "A sentence of plain words. ")] {
+        let text = sample.repeat((1 << 20) / sample.len() + 1);
+        let outcomes: Vec<_> = [16, 200, 2048, 100 << 10]
+            .into_iter()
+            .map(|size| {
+                let text = &text[..size];
+                let mut contest = Contest::new(size);
+                for level in [CpuLevel::Avx512, CpuLevel::Avx2, CpuLevel::Sse42, CpuLevel::Scalar] {
+                    let Some(table) = kernel::at(level) else { continue };
+                    let mut out = Vec::with_capacity(1 << 20);
+                    contest.ours(&format!("ours, {level}"), move || {
+                        out.clear();
+                        (table.json_escape.call)(&mut out, black_box(text.as_bytes()));
+                        black_box(&out);
+                    });
+                }
+                let mut out = Vec::with_capacity(1 << 20);
+                contest.rival("serde_json", move || {
+                    out.clear();
+                    serde_json::to_writer(&mut out, black_box(text)).unwrap();
+                    black_box(&out);
+                });
+                let mut out = Vec::with_capacity(1 << 20);
+                contest.rival("sonic-rs", move || {
+                    out.clear();
+                    sonic_rs::to_writer(&mut out, black_box(text)).unwrap();
+                    black_box(&out);
+                });
+                contest.run(settings)
+            })
+            .collect();
+        print(&format!("JSON string escape, {name}"), &outcomes);
+    }
+}

@@ -34,11 +34,17 @@ fn main() {
     if wanted("crc32") {
         crc::ieee(&settings);
     }
+    if wanted("crc32c") {
+        crc::castagnoli(&settings);
+    }
     if wanted("json_index") {
         json::index(&settings);
     }
     if wanted("json_find") {
         json::find(&settings);
+    }
+    if wanted("json_escape") {
+        json::escape(&settings);
     }
     if wanted("is_utf8") {
         json::utf8(&settings);
