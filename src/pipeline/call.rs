@@ -242,6 +242,7 @@ impl Call {
             dialect: self.dialect,
             meta: self.meta.clone(),
             watch: Watch::new(),
+            told: None,
             held: Vec::new(),
             error: None,
         }
@@ -400,6 +401,8 @@ pub struct Inbound {
     dialect: Dialect,
     meta: Meta,
     watch: Watch,
+    /// What a translated answer told.
+    told: Option<chat::Usage>,
     /// The beginning of an event whose end has not come.
     held: Vec<u8>,
     error: Option<ErrorAnswer>,
@@ -509,9 +512,12 @@ impl Inbound {
             Kind::TranslateWhole { body, .. } => {
                 collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
             }
-            Kind::TranslateStream { decoder, encoder } => {
-                decoder.feed(data, &mut |delta| encoder.event(&delta, out))
-            }
+            Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
+                if let chat::Delta::Usage(usage) = &delta {
+                    self.told = Some(*usage);
+                }
+                encoder.event(&delta, out);
+            }),
         }
     }
 
@@ -533,12 +539,19 @@ impl Inbound {
             }
             Kind::TranslateWhole { codec, body } => {
                 let reply = codec.decode_reply(200, body)?;
+                self.told = reply.usage;
                 response.body.clear();
                 self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
                 Ok(())
             }
             Kind::TranslateStream { decoder, encoder } => {
-                if decoder.finish(&mut |delta| encoder.event(&delta, out))? {
+                let is_whole = decoder.finish(&mut |delta| {
+                    if let chat::Delta::Usage(usage) = &delta {
+                        self.told = Some(*usage);
+                    }
+                    encoder.event(&delta, out);
+                })?;
+                if is_whole {
                     encoder.finish(out);
                     return Ok(());
                 }
@@ -567,7 +580,8 @@ impl Inbound {
 
     /// Tokens the provider told of, prompt and completion.
     pub fn usage(&self) -> Option<(u64, u64)> {
-        self.watch.usage().map(|usage| (usage.prompt_tokens, usage.completion_tokens))
+        let usage = self.told.or_else(|| self.watch.usage());
+        usage.map(|usage| (usage.prompt_tokens, usage.completion_tokens))
     }
 
     /// Whether the client asked for a stream: then the first token has a deadline of its own.
