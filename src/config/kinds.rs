@@ -35,7 +35,10 @@ pub struct Kind {
 
 /// Whether this build can talk to providers of a dialect.
 pub const fn available(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::OpenAi | Dialect::Echo)
+    matches!(
+        dialect,
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini | Dialect::Ollama | Dialect::Echo
+    )
 }
 
 const fn hosted(
@@ -90,6 +93,9 @@ pub const KINDS: &[Kind] = &[
     ),
     local("ollama", Dialect::Ollama, "http://127.0.0.1:11434"),
     local("vllm", Dialect::OpenAi, "http://127.0.0.1:8000/v1"),
+    // Its address holds the customer's name: `base_url` is mandatory.
+    Kind { needs_key: false, ..hosted("azure", &[], "") },
+    local("llamacpp", Dialect::OpenAi, "http://127.0.0.1:8081/v1"),
     local("lmstudio", Dialect::OpenAi, "http://127.0.0.1:1234/v1"),
     local("echo", Dialect::Echo, ""),
 ];
@@ -121,7 +127,7 @@ mod tests {
         assert_eq!(names.len(), KINDS.len());
         for kind in KINDS {
             assert!(super::super::check::provider_name(kind.name).is_ok(), "{}", kind.name);
-            if kind.dialect == Dialect::Echo {
+            if kind.dialect == Dialect::Echo || kind.name == "azure" {
                 assert!(kind.base_url.is_empty());
                 continue;
             }

@@ -84,6 +84,13 @@ pub(crate) fn complete(draft: &mut Draft) -> Result<(), ConfigError> {
         if provider.base_url.is_empty() {
             provider.base_url = kind.base_url.to_owned();
         }
+        if provider.base_url.is_empty() && kind.dialect != kinds::Dialect::Echo {
+            return Err(scope.at(&path).error(format!(
+                "provider \"{}\" has no `base_url`, expected the address of your resource, such \
+                 as https://NAME.openai.azure.com/openai/v1",
+                shown(&provider.name)
+            )));
+        }
         provider.base_url.truncate(provider.base_url.trim_end_matches('/').len());
         if kind.needs_key && provider.api_key.is_none() && provider.base_url == kind.base_url {
             notes.push(format!(

@@ -15,6 +15,7 @@ use crate::ai::provider::{
 };
 use crate::ai::router::Plan;
 use crate::ai::scan::{self, Scan};
+use crate::ai::tokenizer::{self, Encoding};
 use crate::ai::usage::Watch;
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -121,7 +122,8 @@ impl Call {
         };
         let info = provider.target(&target.model);
         match codec.native_path(self.dialect, &info) {
-            Some(path) => Ok(self.pass_through(Arc::clone(&provider), &path, &target.model)),
+            Some(path) => Ok(self.pass_through(Arc::clone(&provider), codec, &path, &target.model)),
+            None if self.dialect == Dialect::AnthropicCountTokens => self.count(response),
             None => self.translate(Arc::clone(&provider), codec, &target.model, response),
         }
     }
@@ -130,6 +132,9 @@ impl Call {
         if provider.wire != Wire::Echo {
             let message = format!("the provider {} cannot be spoken to", provider.name);
             return Err(Failure::new(501, message));
+        }
+        if self.dialect == Dialect::AnthropicCountTokens {
+            return self.count(response);
         }
         let request = self.dialect.decode_request(self.asked.body())?;
         if self.scan.stream {
@@ -146,7 +151,25 @@ impl Call {
         Ok(Attempt::LocalWhole)
     }
 
-    fn pass_through(&self, provider: Arc<Provider>, path: &str, model: &str) -> Attempt {
+    /// A count of tokens by our own encoding, for providers that have no such method.
+    fn count(&self, response: &mut Response) -> Result<Attempt, Failure> {
+        let request = self.dialect.decode_request(self.asked.body())?;
+        let prompt_tokens = tokenizer::count_request(Encoding::O200k, &request);
+        let usage = chat::Usage { prompt_tokens, ..chat::Usage::default() };
+        let reply = chat::Reply { usage: Some(usage), ..chat::Collector::new().reply() };
+        response.status = 200;
+        response.headers.push(b"Content-Type", b"application/json");
+        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+        Ok(Attempt::LocalWhole)
+    }
+
+    fn pass_through(
+        &self,
+        provider: Arc<Provider>,
+        codec: &'static dyn Codec,
+        path: &str,
+        model: &str,
+    ) -> Attempt {
         let body = self.asked.body();
         let patched = (self.scan.model.as_deref() != Some(model))
             .then(|| scan::patch_model(body, &self.scan, model));
@@ -157,6 +180,15 @@ impl Call {
         match &self.asked {
             Asked::Request(request) => forward_fields(request, &mut head),
             Asked::Bytes(_) => encode::field(&mut head, b"Content-Type", b"application/json"),
+        }
+        for (name, value) in codec.default_headers() {
+            let is_said = match &self.asked {
+                Asked::Request(request) => request.header_values(name.as_bytes()).next().is_some(),
+                Asked::Bytes(_) => false,
+            };
+            if !is_said {
+                encode::field(&mut head, name.as_bytes(), value.as_bytes());
+            }
         }
         end_head(&mut head, body_len);
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
@@ -210,6 +242,7 @@ impl Call {
             dialect: self.dialect,
             meta: self.meta.clone(),
             watch: Watch::new(),
+            told: None,
             held: Vec::new(),
             error: None,
         }
@@ -368,6 +401,8 @@ pub struct Inbound {
     dialect: Dialect,
     meta: Meta,
     watch: Watch,
+    /// What a translated answer told.
+    told: Option<chat::Usage>,
     /// The beginning of an event whose end has not come.
     held: Vec<u8>,
     error: Option<ErrorAnswer>,
@@ -477,9 +512,12 @@ impl Inbound {
             Kind::TranslateWhole { body, .. } => {
                 collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
             }
-            Kind::TranslateStream { decoder, encoder } => {
-                decoder.feed(data, &mut |delta| encoder.event(&delta, out))
-            }
+            Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
+                if let chat::Delta::Usage(usage) = &delta {
+                    self.told = Some(*usage);
+                }
+                encoder.event(&delta, out);
+            }),
         }
     }
 
@@ -501,12 +539,19 @@ impl Inbound {
             }
             Kind::TranslateWhole { codec, body } => {
                 let reply = codec.decode_reply(200, body)?;
+                self.told = reply.usage;
                 response.body.clear();
                 self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
                 Ok(())
             }
             Kind::TranslateStream { decoder, encoder } => {
-                if decoder.finish(&mut |delta| encoder.event(&delta, out))? {
+                let is_whole = decoder.finish(&mut |delta| {
+                    if let chat::Delta::Usage(usage) = &delta {
+                        self.told = Some(*usage);
+                    }
+                    encoder.event(&delta, out);
+                })?;
+                if is_whole {
                     encoder.finish(out);
                     return Ok(());
                 }
@@ -535,7 +580,8 @@ impl Inbound {
 
     /// Tokens the provider told of, prompt and completion.
     pub fn usage(&self) -> Option<(u64, u64)> {
-        self.watch.usage().map(|usage| (usage.prompt_tokens, usage.completion_tokens))
+        let usage = self.told.or_else(|| self.watch.usage());
+        usage.map(|usage| (usage.prompt_tokens, usage.completion_tokens))
     }
 
     /// Whether the client asked for a stream: then the first token has a deadline of its own.

@@ -1,24 +1,36 @@
-//! The `openai` Python package against the program: what its users do must work unchanged.
+//! The `openai` and `anthropic` Python packages against the program: what their users do must work
+//! unchanged, whatever provider stands behind.
 //!
-//! The package is installed into a virtual environment under `target/`, once. Where packages
+//! The packages are installed into a virtual environment under `target/`, once. Where packages
 //! cannot be had the test says so and is skipped.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use support::process::{Server, clean};
 use support::stage::{root, scratch};
 
-/// The interpreter of a virtual environment that has the package, or why there is none.
+/// The interpreter of a virtual environment that has the packages, or why there is none.
 fn python_with_sdk() -> Result<PathBuf, String> {
+    // One installation for all tests, which run at once.
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    PYTHON.get_or_init(install).clone()
+}
+
+fn install() -> Result<PathBuf, String> {
     let folder = scratch().join("sdk-venv");
     let python = folder.join("bin/python");
     let has_sdk = || {
         let mut command = Command::new(&python);
-        command.args(["-c", "import openai"]).output().is_ok_and(|output| output.status.success())
+        command
+            .args(["-c", "import anthropic, openai"])
+            .output()
+            .is_ok_and(|output| output.status.success())
     };
     if has_sdk() {
         return Ok(python);
@@ -33,8 +45,9 @@ fn python_with_sdk() -> Result<PathBuf, String> {
         "--retries",
         "1",
         "openai",
+        "anthropic",
     ]))?;
-    if has_sdk() { Ok(python) } else { Err("the package cannot be imported".to_owned()) }
+    if has_sdk() { Ok(python) } else { Err("the packages cannot be imported".to_owned()) }
 }
 
 fn finish(command: &mut Command) -> Result<(), String> {
@@ -59,6 +72,47 @@ fn the_openai_sdk_works_unchanged() {
         .arg(format!("http://127.0.0.1:{}/v1", server.port))
         .arg("right-key");
     let output = Server::launch(&mut script).expect_exit(0);
+    assert!(output.ends_with("all well"), "{output}");
+    server.stop();
+}
+
+/// Wrong: a dialect or a codec that an SDK or a provider would not take. Every dialect in front of
+/// every provider's format; the table is printed.
+#[test]
+fn every_dialect_works_over_every_provider() {
+    let python = match python_with_sdk() {
+        Ok(python) => python,
+        Err(reason) => {
+            eprintln!("skipped: the SDKs cannot be had: {reason}");
+            return;
+        }
+    };
+    let folder = root().join("tests/sdk");
+    let mut upstreams = clean(&python);
+    // -B: nothing is written beside the sources.
+    upstreams.arg("-B").arg(folder.join("upstreams.py")).stdout(Stdio::piped());
+    let mut upstreams = upstreams.spawn().expect("the upstreams start");
+    let mut config = String::new();
+    let output = upstreams.stdout.take().expect("a pipe");
+    for line in BufReader::new(output).lines() {
+        let line = line.expect("text");
+        if line == "# ready" {
+            break;
+        }
+        config.push_str(&line);
+        config.push('\n');
+    }
+    let file = scratch().join("matrix.toml");
+    std::fs::write(&file, config).expect("the configuration is written");
+    let file = file.to_str().expect("a path in UTF-8");
+    let mut program = support::process::program();
+    let server = Server::start(program.args(["serve", "-c", file, "--listen", "127.0.0.1:0"]));
+    let mut matrix = clean(&python);
+    matrix.arg("-B").arg(folder.join("matrix.py")).arg(format!("http://127.0.0.1:{}", server.port));
+    let output = Server::launch(&mut matrix).expect_exit(0);
+    println!("{output}");
+    upstreams.kill().expect("the upstreams end");
+    let _ = upstreams.wait();
     assert!(output.ends_with("all well"), "{output}");
     server.stop();
 }
