@@ -109,6 +109,7 @@ fn serve(config: Config) -> Result<(), Trouble> {
     server.start().map_err(ended)?;
     try_it(&server);
     while signals.wait() == signal::HANG_UP {
+        server.reopen_log();
         server.with_log(|| tracing::warn!("reload is not available yet; nothing has changed"));
     }
     server.stop();

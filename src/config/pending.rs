@@ -46,7 +46,6 @@ const PENDING: &[(&str, &str, Effect)] = &[
     ("plugins", "dir", Refuse),
     ("plugins", "load", Refuse),
     ("plugin", "*", Warn),
-    ("log", "access", Warn),
 ];
 
 /// Whether listeners may speak TLS.

@@ -26,6 +26,8 @@ pub trait Status: Send + Sync {
     fn is_ready(&self) -> bool;
     /// The body of `/stats`.
     fn stats_json(&self) -> String;
+    /// The body of `/metrics`, in Prometheus' text format.
+    fn metrics_text(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
 }
@@ -49,6 +51,8 @@ pub struct Settings {
     pub idle_ms: u64,
     /// Time without a client taking anything, in milliseconds.
     pub write_ms: u64,
+    /// Of so many requests one gets a line in the log; 0: none.
+    pub access_every: u64,
 }
 
 /// One snapshot of everything that requests meet.
@@ -102,6 +106,10 @@ impl App {
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
+                access_every: match config.log.access {
+                    true => u64::from(config.log.access_every),
+                    false => 0,
+                },
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),

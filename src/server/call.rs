@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::access::CallTold;
 use super::deadline::Deadline;
 use super::host::HostCall;
 use super::worker::{MARK_CALL, MARK_SHIFT, Worker};
@@ -54,6 +55,10 @@ pub(super) struct CallState {
     deadline: Deadline,
     total_at_ms: u64,
     has_token: bool,
+    started_us: u64,
+    /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
+    last_token_us: u64,
+    told: CallTold,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
 }
@@ -86,6 +91,9 @@ impl Worker {
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
             has_token: false,
+            started_us: self.now_us,
+            last_token_us: 0,
+            told: CallTold::default(),
             is_paused: false,
         };
         let key = self.calls.insert(state);
@@ -230,6 +238,14 @@ impl Worker {
         let result = inbound.on_data(data, &mut out);
         if inbound.is_stream() && inbound.is_token() {
             state.has_token = true;
+            let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
+            if before_us != 0 {
+                self.stats.token_gap.record(self.now_us.saturating_sub(before_us));
+            } else {
+                let elapsed_us = self.now_us.saturating_sub(state.started_us);
+                state.told.first_token_us = Some(elapsed_us);
+                self.stats.first_token_time.record(elapsed_us);
+            }
             let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
             let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
             state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
@@ -251,6 +267,7 @@ impl Worker {
         if let Some((prompt, completion)) = inbound.usage() {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
+            state.told.usage = Some((prompt, completion));
         }
         let phase = state.phase;
         match ended {
@@ -364,7 +381,10 @@ impl Worker {
     fn send_end(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
         match state.sink {
-            Sink::Conn(ticket) => self.relay_end(ticket),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, state.told);
+                self.relay_end(ticket);
+            }
             Sink::Host(host) => host.end(),
         }
     }
@@ -386,7 +406,10 @@ impl Worker {
     fn deliver(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
         match state.sink {
-            Sink::Conn(ticket) => self.relay_whole(ticket, state.response, None),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, state.told);
+                self.relay_whole(ticket, state.response, None);
+            }
             Sink::Host(host) => host.whole(&state.response),
         }
     }
@@ -394,7 +417,10 @@ impl Worker {
     fn deliver_failure(&mut self, key: Key, failure: &Failure) {
         let Some(state) = self.take_call(key) else { return };
         match state.sink {
-            Sink::Conn(ticket) => self.relay_whole(ticket, state.response, Some(failure)),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, state.told);
+                self.relay_whole(ticket, state.response, Some(failure));
+            }
             Sink::Host(host) => host.fail(failure),
         }
     }
@@ -433,23 +459,26 @@ impl Worker {
     // ---- the end ----
 
     /// Nobody waits for the answer any more: the upstream is closed at once.
-    pub(super) fn cancel_call(&mut self, key: Key) {
-        if self.calls.get(key).is_some() {
-            self.stats.calls_cancelled.add(1);
-            self.drop_call(key);
+    pub(super) fn cancel_call(&mut self, key: Key) -> CallTold {
+        if self.calls.get(key).is_none() {
+            return CallTold::default();
         }
+        self.stats.calls_cancelled.add(1);
+        self.drop_call(key)
     }
 
-    fn drop_call(&mut self, key: Key) {
-        if let Some(state) = self.calls.get(key)
+    /// Returns what it has come to.
+    fn drop_call(&mut self, key: Key) -> CallTold {
+        if let Some(state) = self.calls.get_mut(key)
             && let Some(inbound) = &state.inbound
             && let Some((prompt, completion)) = inbound.usage()
         {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
+            state.told.usage = Some((prompt, completion));
         }
         self.detach(key);
-        drop(self.take_call(key));
+        self.take_call(key).map(|state| state.told).unwrap_or_default()
     }
 
     fn take_call(&mut self, key: Key) -> Option<CallState> {

@@ -12,5 +12,6 @@ mod framing;
 mod keepalive;
 mod limits;
 mod listen;
+mod metrics;
 mod scale;
 mod timeouts;
