@@ -107,8 +107,8 @@ pub fn to_c(parts: &RequestParts) -> Option<HttpRequest> {
         complete &= !copy.is_null();
         copy
     };
-    request.path = place(&block);
     request.query_string = parts.query.as_deref().map_or(std::ptr::null_mut(), &mut place);
+    request.path = place(&block);
     request.body = parts.body.as_deref().map_or(std::ptr::null_mut(), &mut place);
     request.content_type = parts.content_type.as_deref().map_or(std::ptr::null_mut(), &mut place);
     if !complete {
@@ -155,8 +155,8 @@ pub unsafe extern "C" fn parse_http_request(
 /// `request` is NULL or a filled request whose path, query, body and type came from malloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free_http_request(request: *mut HttpRequest) {
-    // SAFETY: NULL or valid by the caller's promise.
     guard((), || {
+        // SAFETY: NULL or valid by the caller's promise.
         if let Some(request) = unsafe { request.as_mut() } {
             // SAFETY: the caller's promise for the four strings.
             unsafe { release_request(request) };

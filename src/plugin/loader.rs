@@ -93,6 +93,10 @@ fn last_error() -> String {
 }
 
 /// Where the object that an address lies in begins.
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "dladdr compares the address, it reads nothing there"
+)]
 pub fn base_of(address: *const c_void) -> Option<usize> {
     // SAFETY: all zero is a valid Dl_info; dladdr takes any address.
     unsafe {

@@ -99,7 +99,7 @@ impl Worker {
             return false;
         }
         self.access_count = self.access_count.wrapping_add(1);
-        self.access_count % every == 0 || status >= 500
+        self.access_count.is_multiple_of(every) || status >= 500
     }
 }
 

@@ -40,6 +40,7 @@ enum Phase {
 /// A call under way.
 pub(super) struct CallState {
     call: Box<Call>,
+    #[expect(clippy::redundant_allocation, reason = "the outer count is this worker's own")]
     app: Arc<Arc<App>>,
     sink: Sink,
     phase: Phase,

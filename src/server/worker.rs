@@ -69,6 +69,7 @@ pub(super) struct Worker {
     due: Vec<u64>,
     /// The snapshot requests are answered with. The outer count is this worker's own, so that
     /// keeping a copy writes nothing that other workers read.
+    #[expect(clippy::redundant_allocation, reason = "the outer count is this worker's own")]
     pub(super) app: Arc<Arc<App>>,
     version: u64,
     /// Connections that have more to do.
@@ -92,7 +93,9 @@ pub(super) struct Worker {
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
     pub(super) tls_scratch: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "they move in and out as boxes")]
     actives: Vec<Box<Active>>,
+    #[expect(clippy::vec_box, reason = "they move in and out as boxes")]
     exchanges: Vec<Box<Exchange>>,
     /// Requests seen since the start, for telling one of several.
     pub(super) access_count: u64,

@@ -327,11 +327,7 @@ pub unsafe extern "C" fn stats_get_all_stats(
 pub unsafe extern "C" fn stats_auto_save() -> c_int {
     guard(-1, || match INSTANCE.stats.lock().as_mut() {
         Some(stats) if monotonic_ns().saturating_sub(stats.saved_ns) >= stats.interval_ns => {
-            if stats.save() {
-                0
-            } else {
-                -1
-            }
+            -c_int::from(!stats.save())
         }
         _ => -1,
     })
