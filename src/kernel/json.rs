@@ -68,14 +68,14 @@ impl Marks {
     pub fn positions(&self) -> &[u32] {
         // SAFETY: the first `position_count` entries have been written: only `push_position` and
         // `set_counts` change the count.
-        unsafe { written(&self.positions[..self.position_count]) }
+        unsafe { &*(&raw const self.positions[..self.position_count] as *const [u32]) }
     }
 
     /// Where `u` follows an escaping backslash, ascending, counted from the chunk's beginning.
     #[inline]
     pub fn unicode(&self) -> &[u32] {
         // SAFETY: as for `positions`.
-        unsafe { written(&self.unicode[..self.unicode_count]) }
+        unsafe { &*(&raw const self.unicode[..self.unicode_count] as *const [u32]) }
     }
 
     pub(super) fn clear(&mut self) {
@@ -159,13 +159,4 @@ impl<'a> Indexer<'a> {
     pub fn strings_are_right(&self) -> bool {
         self.state.in_string == 0 && self.state.bad == 0
     }
-}
-
-/// `<[MaybeUninit<u32>]>::assume_init_ref`, which the oldest supported toolchain lacks.
-///
-/// # Safety
-/// Every entry has been written.
-unsafe fn written(entries: &[MaybeUninit<u32>]) -> &[u32] {
-    // SAFETY: the same memory with the same layout, written by the caller's promise.
-    unsafe { std::slice::from_raw_parts(entries.as_ptr().cast(), entries.len()) }
 }

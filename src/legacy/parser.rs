@@ -102,15 +102,18 @@ pub fn to_c(parts: &RequestParts) -> Option<HttpRequest> {
         block.push(0);
     }
     let mut complete = true;
-    let mut place = |content: &[u8]| {
-        let copy = give(content);
-        complete &= !copy.is_null();
-        copy
+    let mut place = |content: Option<&[u8]>| match content {
+        None => std::ptr::null_mut(),
+        Some(content) => {
+            let copy = give(content);
+            complete &= !copy.is_null();
+            copy
+        }
     };
-    request.query_string = parts.query.as_deref().map_or(std::ptr::null_mut(), &mut place);
-    request.path = place(&block);
-    request.body = parts.body.as_deref().map_or(std::ptr::null_mut(), &mut place);
-    request.content_type = parts.content_type.as_deref().map_or(std::ptr::null_mut(), &mut place);
+    request.path = place(Some(&block));
+    request.query_string = place(parts.query.as_deref());
+    request.body = place(parts.body.as_deref());
+    request.content_type = place(parts.content_type.as_deref());
     if !complete {
         // SAFETY: filled above from malloc.
         unsafe { release_request(&mut request) };

@@ -70,7 +70,6 @@ mod raw {
     use neurohttp::kernel::Features;
 
     type Raw = unsafe extern "C" fn(u32, *const u8, usize) -> u32;
-    type Reference = fn(u32, &[u8]) -> u32;
 
     unsafe extern "C" {
         fn nh_crc32_sse42(crc: u32, data: *const u8, length: usize) -> u32;
@@ -87,6 +86,7 @@ mod raw {
         let wide = has.avx2() && has.vpclmulqdq() && clmul;
         let reference = reference();
         let (ieee, castagnoli) = (reference.crc32.call, reference.crc32c.call);
+        type Reference = fn(u32, &[u8]) -> u32;
         let kernels: [(&str, bool, Raw, Reference); 4] = [
             ("crc32 sse42", clmul, nh_crc32_sse42, ieee),
             ("crc32 avx2", wide, nh_crc32_avx2, ieee),

@@ -5,8 +5,10 @@
 //! what they leave behind. A failure names job, level and seed; `NEUROHTTP_TEST_SEED` repeats it.
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod copy;
 mod crc32;
 mod harness;
+mod head_index;
 mod json_escape;
 mod json_index;
 mod level;
