@@ -32,16 +32,30 @@ impl HeaderLines {
 
     /// Name and value of each line.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.text.split(|&b| b == b'\n').filter_map(|line| {
-            let line = line.strip_suffix(b"\r")?;
-            let colon = line.iter().position(|&b| b == b':')?;
+        self.lines().filter_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
             Some((&line[..colon], line.get(colon + 2..).unwrap_or(b"")))
+        })
+    }
+
+    /// Each line without its end.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.text[..];
+        std::iter::from_fn(move || {
+            let end = memchr::memchr(b'\n', rest)?;
+            let line = rest.get(..end.checked_sub(1)?)?;
+            rest = &rest[end + 1..];
+            Some(line)
         })
     }
 
     /// The value of the first line of this name, any case.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.lines().find_map(|line| {
+            let (have, rest) = line.split_at_checked(name.len())?;
+            let is_it = rest.first() == Some(&b':') && have.eq_ignore_ascii_case(name);
+            is_it.then(|| rest.get(2..).unwrap_or(b""))
+        })
     }
 
     /// Removes every line of this name.

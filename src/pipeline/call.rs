@@ -29,7 +29,12 @@ pub enum Asked {
     /// An HTTP request.
     Request(Arc<Request>),
     /// A call of the host program.
-    Bytes(Arc<[u8]>),
+    Bytes {
+        /// Its JSON.
+        body: Arc<[u8]>,
+        /// What stands for a request id.
+        id: Arc<str>,
+    },
 }
 
 impl Asked {
@@ -37,7 +42,14 @@ impl Asked {
     pub fn body(&self) -> &[u8] {
         match self {
             Asked::Request(request) => request.body(),
-            Asked::Bytes(bytes) => bytes,
+            Asked::Bytes { body, .. } => body,
+        }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Asked::Request(request) => request.id_text(),
+            Asked::Bytes { id, .. } => id,
         }
     }
 }
@@ -48,7 +60,8 @@ pub struct Call {
     dialect: Dialect,
     scan: Scan,
     plan: Plan,
-    meta: Meta,
+    /// When the first attempt began, Unix seconds.
+    created: i64,
     next: usize,
 }
 
@@ -82,8 +95,18 @@ impl Outgoing {
 
 impl Call {
     /// A call for `asked`, whose targets stand in `plan`.
-    pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan, meta: Meta) -> Call {
-        Call { asked, dialect, scan, plan, meta, next: 0 }
+    pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan) -> Call {
+        Call { asked, dialect, scan, plan, created: 0, next: 0 }
+    }
+
+    /// What an answer of ours says of itself. Made when it is needed: what passes unread has no
+    /// use for it.
+    pub fn meta(&self) -> Meta {
+        let (prefix, id) = (self.dialect.id_prefix(), self.asked.id());
+        let mut text = String::with_capacity(prefix.len() + id.len());
+        text.push_str(prefix);
+        text.extend(id.chars().filter(char::is_ascii_alphanumeric));
+        Meta { id: text, model: self.plan.model.clone(), created: self.created }
     }
 
     /// Whether the client asked for a stream.
@@ -106,7 +129,15 @@ impl Call {
     ///
     /// # Errors
     /// What to tell the client: the request cannot be put for this target.
-    pub fn attempt(&mut self, app: &App, response: &mut Response) -> Result<Attempt, Failure> {
+    pub fn attempt(
+        &mut self,
+        app: &App,
+        now_unix_s: i64,
+        response: &mut Response,
+    ) -> Result<Attempt, Failure> {
+        if self.next == 0 {
+            self.created = now_unix_s;
+        }
         let Some(target) = self.plan.targets.get(self.next) else {
             return Err(Failure::new(503, "no target of the model is left").code("no_target"));
         };
@@ -141,13 +172,13 @@ impl Call {
             stream_head(response);
             return Ok(Attempt::LocalStream(Box::new(EchoPull {
                 generator: echo::generate(&request),
-                encoder: self.dialect.stream_encoder(self.meta.clone(), request.include_usage),
+                encoder: self.dialect.stream_encoder(self.meta(), request.include_usage),
             })));
         }
         let reply: chat::Reply = echo::reply(&request);
         response.status = 200;
         response.headers.push(b"Content-Type", b"application/json");
-        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+        self.dialect.encode_reply(&reply, &self.meta(), &mut response.body);
         Ok(Attempt::LocalWhole)
     }
 
@@ -159,7 +190,7 @@ impl Call {
         let reply = chat::Reply { usage: Some(usage), ..chat::Collector::new().reply() };
         response.status = 200;
         response.headers.push(b"Content-Type", b"application/json");
-        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+        self.dialect.encode_reply(&reply, &self.meta(), &mut response.body);
         Ok(Attempt::LocalWhole)
     }
 
@@ -174,17 +205,17 @@ impl Call {
         let patched = (self.scan.model.as_deref() != Some(model))
             .then(|| scan::patch_model(body, &self.scan, model));
         let body_len = patched.as_ref().map_or(body.len(), Vec::len);
-        let mut head = Vec::with_capacity(512);
+        let mut head = self.new_head(&provider);
         self.begin_head(&mut head, &provider, path);
         head.extend_from_slice(&provider.credential);
         match &self.asked {
             Asked::Request(request) => forward_fields(request, &mut head),
-            Asked::Bytes(_) => encode::field(&mut head, b"Content-Type", b"application/json"),
+            Asked::Bytes { .. } => encode::field(&mut head, b"Content-Type", b"application/json"),
         }
         for (name, value) in codec.default_headers() {
             let is_said = match &self.asked {
                 Asked::Request(request) => request.header_values(name.as_bytes()).next().is_some(),
-                Asked::Bytes(_) => false,
+                Asked::Bytes { .. } => false,
             };
             if !is_said {
                 encode::field(&mut head, name.as_bytes(), value.as_bytes());
@@ -207,7 +238,7 @@ impl Call {
         request.stream = self.scan.stream;
         let mut encoded = EncodedRequest::default();
         codec.encode_request(&request, &provider.target(model), &mut encoded)?;
-        let mut head = Vec::with_capacity(512);
+        let mut head = self.new_head(&provider);
         self.begin_head(&mut head, &provider, &encoded.path_and_query);
         for (name, value) in &encoded.headers {
             encode::field(&mut head, name.as_bytes(), value.as_bytes());
@@ -225,10 +256,10 @@ impl Call {
         let kind = if self.scan.stream {
             Kind::TranslateStream {
                 decoder: codec.stream_decoder(),
-                encoder: self.dialect.stream_encoder(self.meta.clone(), request.include_usage),
+                encoder: self.dialect.stream_encoder(self.meta(), request.include_usage),
             }
         } else {
-            Kind::TranslateWhole { codec, body: Vec::new() }
+            Kind::TranslateWhole { codec, meta: Box::new(self.meta()), body: Vec::new() }
         };
         let patched = Some(encoded.body);
         let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
@@ -240,12 +271,20 @@ impl Call {
             kind,
             is_stream_asked: self.scan.stream,
             dialect: self.dialect,
-            meta: self.meta.clone(),
             watch: Watch::new(),
             told: None,
             held: Vec::new(),
             error: None,
         }
+    }
+
+    /// Room for a head: that of the client, and what we add.
+    fn new_head(&self, provider: &Provider) -> Vec<u8> {
+        let asked = match &self.asked {
+            Asked::Request(request) => request.raw().len(),
+            Asked::Bytes { .. } => 0,
+        };
+        Vec::with_capacity(256 + asked + provider.credential.len() + provider.base.authority.len())
     }
 
     /// Request line, Host and what every attempt says. Towards a plain-http provider behind a
@@ -333,11 +372,20 @@ fn is_listed(connection: Option<&[u8]>, name: &[u8]) -> bool {
     list.split(|&b| b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
 }
 
-/// Says who answers. Names that could split the head are left out.
+/// Longest name of a model or provider that the answer's head repeats, in bytes.
+const MARK_BYTES_MAX: usize = 1024;
+
+/// Says who answers, in a response without headers. Names that could split the head are left out.
 fn mark(response: &mut Response, provider: &str, model: &str) {
     response.headers.push(b"x-neurohttp-cache", b"bypass");
-    let _ = response.set_header(b"x-neurohttp-provider", provider.as_bytes());
-    let _ = response.set_header(b"x-neurohttp-model", model.as_bytes());
+    for (name, value) in [
+        (&b"x-neurohttp-provider"[..], provider.as_bytes()),
+        (&b"x-neurohttp-model"[..], model.as_bytes()),
+    ] {
+        if encode::valid_value(value) && value.len() <= MARK_BYTES_MAX {
+            response.headers.push(name, value);
+        }
+    }
 }
 
 /// The head of a streamed answer. Proxies in front of us must not collect it.
@@ -378,6 +426,7 @@ enum Kind {
     PassStream,
     TranslateWhole {
         codec: &'static dyn Codec,
+        meta: Box<Meta>,
         body: Vec<u8>,
     },
     TranslateStream {
@@ -399,7 +448,6 @@ pub struct Inbound {
     kind: Kind,
     is_stream_asked: bool,
     dialect: Dialect,
-    meta: Meta,
     watch: Watch,
     /// What a translated answer told.
     told: Option<chat::Usage>,
@@ -537,11 +585,11 @@ impl Inbound {
                 out.append(&mut self.held);
                 Ok(())
             }
-            Kind::TranslateWhole { codec, body } => {
+            Kind::TranslateWhole { codec, meta, body } => {
                 let reply = codec.decode_reply(200, body)?;
                 self.told = reply.usage;
                 response.body.clear();
-                self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+                self.dialect.encode_reply(&reply, meta, &mut response.body);
                 Ok(())
             }
             Kind::TranslateStream { decoder, encoder } => {
@@ -561,12 +609,13 @@ impl Inbound {
     }
 
     /// The client has seen the beginning of a stream that cannot go on: appends the dialect's error
-    /// event. False when what it has seen is no stream: then only cutting tells the truth.
-    pub fn fail_stream(&mut self, failure: &Failure, out: &mut Vec<u8>) -> bool {
+    /// event. False when what it has seen is no stream: then only cutting tells the truth. `call` is
+    /// the one this answers.
+    pub fn fail_stream(&mut self, call: &Call, failure: &Failure, out: &mut Vec<u8>) -> bool {
         match &mut self.kind {
             Kind::PassStream => {
                 self.held.clear();
-                let mut encoder = self.dialect.stream_encoder(self.meta.clone(), false);
+                let mut encoder = self.dialect.stream_encoder(call.meta(), false);
                 encoder.fail(failure, out);
                 true
             }

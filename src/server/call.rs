@@ -109,7 +109,7 @@ impl Worker {
     fn attempt(&mut self, key: Key) {
         let Some(state) = self.calls.get_mut(key) else { return };
         let app = Arc::clone(&state.app);
-        let attempt = state.call.attempt(&app, &mut state.response);
+        let attempt = state.call.attempt(&app, self.second, &mut state.response);
         match attempt {
             Ok(Attempt::Remote(outgoing, inbound)) => {
                 let provider = Arc::clone(&outgoing.provider);
@@ -295,7 +295,7 @@ impl Worker {
         }
         let mut out = Vec::new();
         let told = match &mut state.inbound {
-            Some(inbound) => inbound.fail_stream(&failure, &mut out),
+            Some(inbound) => inbound.fail_stream(&state.call, &failure, &mut out),
             None => false,
         };
         if told {

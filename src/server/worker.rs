@@ -82,7 +82,7 @@ pub(super) struct Worker {
 
     pub(super) now_ms: u64,
     pub(super) now_us: u64,
-    second: i64,
+    pub(super) second: i64,
     /// Status line, Date and Server of a 200, rewritten when the second changes.
     pub(super) prefix: Vec<u8>,
     pub(super) date: [u8; 29],
