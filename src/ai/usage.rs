@@ -144,6 +144,17 @@ impl Watch {
     }
 
     fn object<'b>(&mut self, bytes: &'b [u8], mut nesting: Nesting) -> &'b [u8] {
+        if self.held.is_empty()
+            && nesting == Nesting::default()
+            && let Some(end) = memchr::memchr(b'}', bytes)
+            && end < OBJECT_BYTES_MAX
+            && let (object, rest) = bytes.split_at(end + 1)
+            && self.found.merge(object)
+        {
+            // Whole and flat, as it nearly always is. What is not is no JSON up to here.
+            self.state = State::Name;
+            return rest;
+        }
         let room = (OBJECT_BYTES_MAX + 1).saturating_sub(self.held.len());
         let end = bytes.iter().take(room).position(|&byte| nesting.ends_with(byte));
         let taken = end.map_or(room.min(bytes.len()), |end| end + 1);
@@ -182,21 +193,24 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Takes over the counts that a usage object tells; what is no JSON object tells none.
-    pub(super) fn merge(&mut self, object: &[u8]) {
+    /// Takes over the counts that a usage object tells. False: it is no JSON object.
+    pub(super) fn merge(&mut self, object: &[u8]) -> bool {
         fn take(slot: &mut Option<u64>, value: Option<u64>) {
             if value.is_some() {
                 *slot = value;
             }
         }
-        let mut ranges = [const { None }; MEMBERS.len()];
-        if matches!(
-            json::members(object, &MEMBERS, &mut ranges),
-            Err(json::JsonError::Syntax { .. } | json::JsonError::NotAnObject)
-        ) {
-            return;
+        let mut raw = [None; MEMBERS.len()];
+        let read = json::for_each_member(object, |member| {
+            let name = object.get(member.key).unwrap_or_default();
+            let place = MEMBERS.iter().position(|known| known.as_bytes() == name);
+            if let Some(slot) = place.and_then(|place| raw.get_mut(place)) {
+                *slot = object.get(member.value);
+            }
+        });
+        if read.is_err() {
+            return false;
         }
-        let raw = ranges.map(|range| range.and_then(|range| object.get(range)));
         let [prompt, input, completion, output, total, read, written, hit, details @ ..] = raw;
         take(&mut self.prompt, count(prompt));
         let [prompt_details, input_details, completion_details, output_details] = details;
@@ -221,6 +235,7 @@ impl Found {
             take(&mut self.reasoning, reasoning);
             take(&mut self.reasoning, thinking);
         }
+        true
     }
 
     /// The counts as the neutral usage, if there are any.

@@ -147,10 +147,18 @@ impl Response {
         self.body.extend_from_slice(body);
     }
 
+    /// Bytes of memory that it keeps for reuse.
+    pub fn kept_bytes(&self) -> usize {
+        self.headers.text.capacity() + self.body.capacity()
+    }
+
     /// Empties it for reuse.
     pub fn clear(&mut self) {
         self.status = 0;
         self.headers.clear();
+        if self.headers.text.capacity() > Self::KEPT_BYTES_MAX {
+            self.headers = HeaderLines::default();
+        }
         if self.body.capacity() > Self::KEPT_BYTES_MAX {
             self.body = Vec::new();
         }

@@ -63,22 +63,31 @@ pub struct Call {
     /// When the first attempt began, Unix seconds.
     created: i64,
     next: usize,
+    /// Memory for the head that goes out.
+    head: Vec<u8>,
 }
 
 /// One attempt.
 pub enum Attempt {
     /// Another process answers.
-    Remote(Box<Outgoing>, Box<Inbound>),
+    Remote(Outgoing, Inbound),
     /// Echo answers, as a stream.
     LocalStream(Box<dyn Pull>),
     /// Echo has answered: the response is complete.
     LocalWhole,
 }
 
+/// Where an attempt goes, and memory for its head.
+struct Towards<'a> {
+    index: usize,
+    provider: &'a Provider,
+    head: Vec<u8>,
+}
+
 /// What goes out.
 pub struct Outgoing {
-    /// To whom.
-    pub provider: Arc<Provider>,
+    /// To whom: the index among the snapshot's providers.
+    pub provider: usize,
     /// The head.
     pub head: Vec<u8>,
     /// The body, unless the asked bytes go out as they are.
@@ -96,7 +105,12 @@ impl Outgoing {
 impl Call {
     /// A call for `asked`, whose targets stand in `plan`.
     pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan) -> Call {
-        Call { asked, dialect, scan, plan, created: 0, next: 0 }
+        Call { asked, dialect, scan, plan, created: 0, next: 0, head: Vec::new() }
+    }
+
+    /// Lends it memory for the head that goes out, which comes back as [`Outgoing::head`].
+    pub fn lend_head(&mut self, head: Vec<u8>) {
+        self.head = head;
     }
 
     /// What an answer of ours says of itself. Made when it is needed: what passes unread has no
@@ -145,17 +159,19 @@ impl Call {
         let Some(provider) = app.providers.get(target.provider) else {
             return Err(Failure::new(503, "the model's provider has gone").code("no_target"));
         };
-        let provider = Arc::clone(provider);
+        let index = target.provider;
         response.clear();
         mark(response, &provider.name, &self.plan.model);
         let Some(codec) = codec(provider.wire) else {
-            return self.local(&provider, response);
+            return self.local(provider, response);
         };
         let info = provider.target(&target.model);
+        let head = std::mem::take(&mut self.head);
+        let towards = Towards { index, provider, head };
         match codec.native_path(self.dialect, &info) {
-            Some(path) => Ok(self.pass_through(Arc::clone(&provider), codec, &path, &target.model)),
+            Some(path) => Ok(self.pass_through(towards, codec, &path, &target.model)),
             None if self.dialect == Dialect::AnthropicCountTokens => self.count(response),
-            None => self.translate(Arc::clone(&provider), codec, &target.model, response),
+            None => self.translate(towards, codec, &target.model, response),
         }
     }
 
@@ -196,17 +212,18 @@ impl Call {
 
     fn pass_through(
         &self,
-        provider: Arc<Provider>,
+        towards: Towards<'_>,
         codec: &'static dyn Codec,
         path: &str,
         model: &str,
     ) -> Attempt {
+        let Towards { index, provider, mut head } = towards;
+        self.make_room(&mut head, provider);
         let body = self.asked.body();
         let patched = (self.scan.model.as_deref() != Some(model))
             .then(|| scan::patch_model(body, &self.scan, model));
         let body_len = patched.as_ref().map_or(body.len(), Vec::len);
-        let mut head = self.new_head(&provider);
-        self.begin_head(&mut head, &provider, path);
+        self.begin_head(&mut head, provider, path);
         head.extend_from_slice(&provider.credential);
         match &self.asked {
             Asked::Request(request) => forward_fields(request, &mut head),
@@ -223,13 +240,13 @@ impl Call {
         }
         end_head(&mut head, body_len);
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
-        let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
-        Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind)))
+        let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
+        Attempt::Remote(outgoing, self.inbound(kind))
     }
 
     fn translate(
         &self,
-        provider: Arc<Provider>,
+        towards: Towards<'_>,
         codec: &'static dyn Codec,
         model: &str,
         response: &mut Response,
@@ -237,9 +254,10 @@ impl Call {
         let mut request = self.dialect.decode_request(self.asked.body())?;
         request.stream = self.scan.stream;
         let mut encoded = EncodedRequest::default();
-        codec.encode_request(&request, &provider.target(model), &mut encoded)?;
-        let mut head = self.new_head(&provider);
-        self.begin_head(&mut head, &provider, &encoded.path_and_query);
+        codec.encode_request(&request, &towards.provider.target(model), &mut encoded)?;
+        let Towards { index, provider, mut head } = towards;
+        self.make_room(&mut head, provider);
+        self.begin_head(&mut head, provider, &encoded.path_and_query);
         for (name, value) in &encoded.headers {
             encode::field(&mut head, name.as_bytes(), value.as_bytes());
         }
@@ -262,8 +280,8 @@ impl Call {
             Kind::TranslateWhole { codec, meta: Box::new(self.meta()), body: Vec::new() }
         };
         let patched = Some(encoded.body);
-        let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
-        Ok(Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind))))
+        let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
+        Ok(Attempt::Remote(outgoing, self.inbound(kind)))
     }
 
     fn inbound(&self, kind: Kind) -> Inbound {
@@ -279,12 +297,13 @@ impl Call {
     }
 
     /// Room for a head: that of the client, and what we add.
-    fn new_head(&self, provider: &Provider) -> Vec<u8> {
+    fn make_room(&self, head: &mut Vec<u8>, provider: &Provider) {
         let asked = match &self.asked {
             Asked::Request(request) => request.raw().len(),
             Asked::Bytes { .. } => 0,
         };
-        Vec::with_capacity(256 + asked + provider.credential.len() + provider.base.authority.len())
+        head.clear();
+        head.reserve(256 + asked + provider.credential.len() + provider.base.authority.len());
     }
 
     /// Request line, Host and what every attempt says. Towards a plain-http provider behind a
@@ -465,6 +484,15 @@ pub enum AfterHead {
     Collect,
 }
 
+/// What the client gets of a piece of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passing {
+    /// The piece itself.
+    AsItIs,
+    /// What was written instead, perhaps nothing yet.
+    Written,
+}
+
 impl Inbound {
     /// The upstream's head has come. On `Forward` the response holds the client's head.
     ///
@@ -538,35 +566,46 @@ impl Inbound {
         self.error.is_none()
     }
 
-    /// Body bytes have come; appends what the client gets now.
+    /// Body bytes have come: says whether they are the client's as they are, else appends what the
+    /// client gets now.
     ///
     /// # Errors
     /// The provider's own error in its stream, garbage, or too much.
-    pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
         if let Some(error) = &mut self.error {
-            return collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX);
+            collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX)?;
+            return Ok(Passing::Written);
         }
         match &mut self.kind {
             Kind::PassWhole => {
                 self.watch.feed(data);
-                out.extend_from_slice(data);
-                Ok(())
+                return Ok(Passing::AsItIs);
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                // Whole events nearly always: nothing has to be held back.
+                if self.held.is_empty()
+                    && data.ends_with(
+                        b"
+
+",
+                    )
+                {
+                    return Ok(Passing::AsItIs);
+                }
                 pass_events(&mut self.held, data, out);
-                Ok(())
             }
             Kind::TranslateWhole { body, .. } => {
-                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
+                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)?;
             }
             Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
                 if let chat::Delta::Usage(usage) = &delta {
                     self.told = Some(*usage);
                 }
                 encoder.event(&delta, out);
-            }),
+            })?,
         }
+        Ok(Passing::Written)
     }
 
     /// The body has ended as its framing says; appends the rest. On a collected answer the response
