@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::deadline::Deadline;
 use super::host::HostCall;
-use super::worker::{MARK_CALL, MARK_SHIFT, Worker};
+use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, App, Attempt, Call, Inbound, Outgoing, Passing, Provider, Pull};
+use crate::pipeline::{AfterHead, Attempt, Call, Inbound, Outgoing, Passing, Provider, Pull};
 
 /// Who gets the answer.
 #[derive(Default)]
@@ -44,7 +44,7 @@ enum Phase {
 pub(super) struct CallState {
     call: Option<Box<Call>>,
     /// The snapshot that it began with.
-    app: Option<Arc<Arc<App>>>,
+    app: Option<OwnApp>,
     sink: Sink,
     phase: Phase,
     pub(super) outgoing: Option<Outgoing>,
