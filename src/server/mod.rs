@@ -16,6 +16,7 @@ mod log;
 mod mailbox;
 mod metrics;
 mod pool;
+mod reserve;
 mod resolve;
 mod serve;
 mod stats;
