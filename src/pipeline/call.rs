@@ -64,6 +64,7 @@ pub struct Call {
 }
 
 /// One attempt.
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would be an allocation a call")]
 pub enum Attempt {
     /// Another process answers.
     Remote(Outgoing, Inbound),
