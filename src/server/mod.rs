@@ -15,6 +15,7 @@ mod log;
 mod mailbox;
 mod plugins;
 mod pool;
+mod reserve;
 mod resolve;
 mod serve;
 mod stats;
