@@ -130,10 +130,6 @@ impl Kernels {
         if self.level < CpuLevel::Avx512 {
             return;
         }
-        if clmul && features.vpclmulqdq() {
-            self.crc32 = kernel("nasm avx512 vpclmulqdq", crc32::ieee_avx512);
-            self.crc32c = kernel("nasm avx512 vpclmulqdq", crc32::castagnoli_avx512);
-        }
         self.copy = kernel("nasm avx512, libc below the last cache", copy::avx512);
         if clmul {
             self.json_index = kernel("nasm avx512", json_index::avx512);

@@ -2,7 +2,7 @@
 
 Debian's bochs is built with its debugger, which wants a terminal and the word to go on.
 
-usage: machine.py FOLDER SECONDS MODEL
+usage: machine.py FOLDER SECONDS
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 
 CONFIGURATION = """
 megs: 256
-cpu: model={model}, count=1, ips=50000000
+cpu: model=corei7_skylake_x, count=1, ips=50000000
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 boot: cdrom
@@ -37,9 +37,9 @@ def serial(folder):
         return b""
 
 
-def run(folder, seconds, model):
+def run(folder, seconds):
     with open(f"{folder}/bochsrc", "w") as file:
-        file.write(CONFIGURATION.format(folder=folder, model=model))
+        file.write(CONFIGURATION.format(folder=folder))
     if os.path.exists(f"{folder}/serial"):
         os.unlink(f"{folder}/serial")
     pid, terminal = pty.fork()
@@ -65,7 +65,7 @@ def run(folder, seconds, model):
         shown = max(shown, whole)
         if END in lines[:whole]:
             break
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     if END + b"passed" in serial(folder):
         return 0
@@ -74,4 +74,4 @@ def run(folder, seconds, model):
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1], float(sys.argv[2]), sys.argv[3]))
+    sys.exit(run(sys.argv[1], float(sys.argv[2])))

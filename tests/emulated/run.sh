@@ -43,4 +43,4 @@ cat >"$folder/iso/boot/grub/grub.cfg" <<-END
 	}
 END
 grub-mkrescue -d /usr/lib/grub/i386-pc -o "$folder/boot.iso" "$folder/iso" >"$folder/grub.log" 2>&1
-exec python3 "$here/machine.py" "$folder" 3600 "${NH_CPU_MODEL:-corei7_icelake_u}"
+exec python3 "$here/machine.py" "$folder" 3600

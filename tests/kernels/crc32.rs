@@ -76,8 +76,6 @@ mod raw {
         fn nh_crc32_avx2(crc: u32, data: *const u8, length: usize) -> u32;
         fn nh_crc32c_sse42(crc: u32, data: *const u8, length: usize) -> u32;
         fn nh_crc32c_avx2(crc: u32, data: *const u8, length: usize) -> u32;
-        fn nh_crc32_avx512(crc: u32, data: *const u8, length: usize) -> u32;
-        fn nh_crc32c_avx512(crc: u32, data: *const u8, length: usize) -> u32;
     }
 
     // A kernel that loses a callee-saved register breaks its caller far away from here.
@@ -89,14 +87,11 @@ mod raw {
         let reference = reference();
         let (ieee, castagnoli) = (reference.crc32.call, reference.crc32c.call);
         type Reference = fn(u32, &[u8]) -> u32;
-        let wider = wide && has.avx512f() && has.avx512dq();
-        let kernels: [(&str, bool, Raw, Reference); 6] = [
+        let kernels: [(&str, bool, Raw, Reference); 4] = [
             ("crc32 sse42", clmul, nh_crc32_sse42, ieee),
             ("crc32 avx2", wide, nh_crc32_avx2, ieee),
             ("crc32c sse42", clmul, nh_crc32c_sse42, castagnoli),
             ("crc32c avx2", wide, nh_crc32c_avx2, castagnoli),
-            ("crc32 avx512", wider, nh_crc32_avx512, ieee),
-            ("crc32c avx512", wider, nh_crc32c_avx512, castagnoli),
         ];
         let mut noise = Noise::new();
         let seed = noise.seed();

@@ -22,12 +22,6 @@ unsafe extern "C" {
     /// # Safety
     /// AVX2, SSE4.2, PCLMULQDQ and VPCLMULQDQ; `data` readable for `length` bytes.
     fn nh_crc32c_avx2(crc: u32, data: *const u8, length: usize) -> u32;
-    /// # Safety
-    /// AVX-512 F and DQ, AVX2, PCLMULQDQ and VPCLMULQDQ; see [`Raw`].
-    fn nh_crc32_avx512(crc: u32, data: *const u8, length: usize) -> u32;
-    /// # Safety
-    /// AVX-512 F and DQ, AVX2, SSE4.2, PCLMULQDQ and VPCLMULQDQ; see [`Raw`].
-    fn nh_crc32c_avx512(crc: u32, data: *const u8, length: usize) -> u32;
 }
 
 /// # Safety
@@ -63,22 +57,4 @@ pub(in crate::kernel) fn castagnoli_sse42(crc: u32, data: &[u8]) -> u32 {
 pub(in crate::kernel) fn castagnoli_avx2(crc: u32, data: &[u8]) -> u32 {
     // SAFETY: the table checked the features; the slice is readable, and any length will do.
     unsafe { nh_crc32c_avx2(crc, data.as_ptr(), data.len()) }
-}
-
-/// Needs AVX-512 F and DQ, AVX2, PCLMULQDQ and VPCLMULQDQ.
-pub(in crate::kernel) fn ieee_avx512(crc: u32, data: &[u8]) -> u32 {
-    // SAFETY: the table checked the features.
-    unsafe { run(nh_crc32_avx512, scalar::crc32::crc32_update, crc, data) }
-}
-
-/// From here on wider folding outruns the crc32 instruction beside narrower folding.
-const CASTAGNOLI_WIDE_MIN: usize = 1024;
-
-/// Needs AVX-512 F and DQ, AVX2, SSE4.2, PCLMULQDQ and VPCLMULQDQ.
-pub(in crate::kernel) fn castagnoli_avx512(crc: u32, data: &[u8]) -> u32 {
-    if data.len() < CASTAGNOLI_WIDE_MIN {
-        return castagnoli_avx2(crc, data);
-    }
-    // SAFETY: the table checked the features; the slice is readable and long enough.
-    unsafe { nh_crc32c_avx512(crc, data.as_ptr(), data.len()) }
 }
