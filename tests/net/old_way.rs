@@ -60,7 +60,7 @@ fn an_old_file_brings_the_old_pages() {
     let models = get("/v1/models");
     assert_eq!(models.json()["object"], "list");
 
-    let mut post = |target: &str, body: &str| server.connect().post(target, body).answer();
+    let post = |target: &str, body: &str| server.connect().post(target, body).answer();
     let chat = post("/v1/chat", r#"{"prompt": "a \"b\"", "model": "echo", "stream": true}"#);
     assert_eq!(chat.text(), r#"{"response": "a \"b\"", "model": "echo", "status": "success"}"#);
     assert_eq!(chat.header("server").as_deref(), Some("AIONIC/1.0"));
