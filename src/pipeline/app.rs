@@ -39,6 +39,21 @@ pub trait Status: Send + Sync {
     fn metrics_text(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
+    /// What the old `/stats` tells.
+    fn counts(&self) -> StatusCounts;
+}
+
+/// The figures of the old `/stats`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatusCounts {
+    /// Requests so far.
+    pub requests: u64,
+    /// Answers so far.
+    pub responses: u64,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Connections now.
+    pub connections: u64,
 }
 
 /// The settings that stages look at, in the units they use.
@@ -62,6 +77,8 @@ pub struct Settings {
     pub write_ms: u64,
     /// Of so many requests one gets a line in the log; 0: none.
     pub access_every: u64,
+    /// Started the old way: our own pages and errors keep the old shapes.
+    pub is_old: bool,
 }
 
 /// One snapshot of everything that requests meet.
@@ -125,6 +142,7 @@ impl App {
                     true => u64::from(config.log.access_every),
                     false => 0,
                 },
+                is_old: config.legacy,
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),

@@ -14,5 +14,6 @@ mod keepalive;
 mod limits;
 mod listen;
 mod metrics;
+mod old_way;
 mod scale;
 mod timeouts;
