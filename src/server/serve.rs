@@ -696,7 +696,8 @@ impl Worker {
         self.close_if_unread(active, &exchange);
         if exchange.response.is_bare {
             encode::bare(&mut active.output, code);
-            self.count_answer(Some(&exchange.request), code, 0, active.started_us);
+            active.told.status = code;
+            self.count_answer(Some(&exchange.request), code, 0, active.told.started_us);
             active.close_after = true;
             return self.end_exchange(key, active, exchange);
         }
