@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::deadline::Deadline;
-use super::host::HostCall;
+use super::host::HostSink;
 use super::worker::{MARK_CALL, MARK_SHIFT, Worker};
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -20,7 +20,7 @@ use crate::pipeline::{AfterHead, App, Attempt, Call, Inbound, Outgoing, Provider
 /// Who gets the answer.
 pub(super) enum Sink {
     Conn(Ticket),
-    Host(Arc<HostCall>),
+    Host(HostSink),
 }
 
 /// How far the answer has come.

@@ -1,7 +1,7 @@
 //! What the workers of one server share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ pub(super) struct Core {
     ended: Mutex<usize>,
     all_ended: Condvar,
     started_us: u64,
+    /// A worker could not be kept running: the server has stopped for it.
+    is_broken: AtomicBool,
 }
 
 impl Core {
@@ -85,6 +87,7 @@ impl Core {
             ended: Mutex::new(0),
             all_ended: Condvar::new(),
             started_us: clock::monotonic_us(),
+            is_broken: AtomicBool::new(false),
         }
     }
 
@@ -111,6 +114,17 @@ impl Core {
     pub(super) fn cut(&self) {
         self.state.store(STOPPED, Ordering::Release);
         self.wake_all();
+    }
+
+    /// Cuts everything because a worker cannot go on.
+    pub(super) fn cut_broken(&self) {
+        self.is_broken.store(true, Ordering::Release);
+        self.cut();
+    }
+
+    /// Whether the server has stopped because a worker could not go on.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
     }
 
     fn wake_all(&self) {
