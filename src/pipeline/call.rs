@@ -235,6 +235,32 @@ impl Call {
         Ok(Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind))))
     }
 
+    /// Whether the client can read an answer in this content coding, which nobody asked for
+    /// (RFC 9110 section 12.5.3: who says nothing can).
+    fn accepts_coding(&self, codings: &[u8]) -> bool {
+        let Asked::Request(request) = &self.asked else { return false };
+        let mut accepted = Vec::new();
+        let mut has_said = false;
+        for value in request.header_values(b"accept-encoding") {
+            has_said = true;
+            for item in value.split(|&b| b == b',') {
+                let mut parts = item.split(|&b| b == b';').map(<[u8]>::trim_ascii);
+                let name = parts.next().unwrap_or_default();
+                let is_refused = parts.any(|p| {
+                    let weight = p.strip_prefix(b"q=").or_else(|| p.strip_prefix(b"Q="));
+                    weight.is_some_and(|w| !w.iter().any(|b| matches!(b, b'1'..=b'9')))
+                });
+                accepted.push((name, !is_refused));
+            }
+        }
+        !has_said
+            || codings.split(|&b| b == b',').map(<[u8]>::trim_ascii).all(|coding| {
+                let named = accepted.iter().find(|(name, _)| name.eq_ignore_ascii_case(coding));
+                let any = || accepted.iter().find(|(name, _)| *name == b"*");
+                named.or_else(any).is_some_and(|(_, is_accepted)| *is_accepted)
+            })
+    }
+
     fn inbound(&self, kind: Kind) -> Inbound {
         Inbound {
             kind,
@@ -244,6 +270,8 @@ impl Call {
             watch: Watch::new(),
             told: None,
             held: Vec::new(),
+            is_coded: false,
+            has_token: false,
             error: None,
         }
     }
@@ -405,6 +433,10 @@ pub struct Inbound {
     told: Option<chat::Usage>,
     /// The beginning of an event whose end has not come.
     held: Vec<u8>,
+    /// The body is compressed, although nobody asked for it: nothing can be read in it.
+    is_coded: bool,
+    /// The first piece of the answer itself has come.
+    has_token: bool,
     error: Option<ErrorAnswer>,
 }
 
@@ -418,33 +450,51 @@ pub enum AfterHead {
 }
 
 impl Inbound {
-    /// The upstream's head has come. On `Forward` the response holds the client's head.
+    /// The upstream's head has come, in answer to `call`. On `Forward` the response holds the
+    /// client's head.
     ///
     /// # Errors
     /// The answer cannot be used, whatever follows.
     pub fn on_head(
         &mut self,
+        call: &Call,
         head: &ResponseHead,
         raw: &[u8],
         now_unix_s: i64,
         response: &mut Response,
     ) -> Result<AfterHead, Failure> {
         let value = |known| head.find(known).map(|field| field.value.of(raw));
+        let coding = value(Known::ContentEncoding);
+        let coding = coding.filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
         if head.status >= 300 {
             if head.status < 400 {
                 let message = "the provider answered with a redirect";
                 return Err(Failure::new(502, message).code("upstream_failed"));
             }
+            let retry_after_s = value(Known::RetryAfter).and_then(|v| retry_after(v, now_unix_s));
+            if coding.is_some() {
+                // Its words cannot be read, what its head says stands.
+                return Err(decode_failure(head.status, retry_after_s, b""));
+            }
             self.error = Some(ErrorAnswer {
                 status: head.status,
-                retry_after_s: value(Known::RetryAfter).and_then(|v| retry_after(v, now_unix_s)),
+                retry_after_s,
                 content_type: value(Known::ContentType).unwrap_or(b"application/json").to_vec(),
                 body: Vec::new(),
             });
             return Ok(AfterHead::Collect);
         }
-        let is_events = value(Known::ContentType)
-            .is_some_and(|v| starts_with_any_case(v, b"text/event-stream"));
+        if let Some(coding) = coding {
+            let is_passed = matches!(self.kind, Kind::PassStream | Kind::PassWhole);
+            if !is_passed || !call.accepts_coding(coding) {
+                let message = "the provider answered in an encoding that nobody asked for";
+                return Err(Failure::new(502, message).code("upstream_garbage"));
+            }
+            self.is_coded = true;
+        }
+        let is_events = !self.is_coded
+            && value(Known::ContentType)
+                .is_some_and(|v| starts_with_any_case(v, b"text/event-stream"));
         match &self.kind {
             Kind::PassStream | Kind::PassWhole => {
                 // What the upstream says its body is decides, not what was asked for.
@@ -485,9 +535,16 @@ impl Inbound {
         content_type.is_some_and(|v| starts_with_any_case(v, b"application/json"))
     }
 
-    /// Whether this piece is the first the client would see of the answer itself.
-    pub fn is_token(&self) -> bool {
-        self.error.is_none()
+    /// Whether a piece of the answer itself has come: an event with data, or anything of a body
+    /// that is no stream. Comments that keep a connection open are none.
+    pub fn has_token(&self) -> bool {
+        self.has_token
+    }
+
+    /// The failure that the upstream's head has told of, when its body cannot be had whole.
+    pub fn told_failure(&mut self) -> Option<Failure> {
+        let error = self.error.take()?;
+        Some(decode_failure(error.status, error.retry_after_s, b""))
     }
 
     /// Body bytes have come; appends what the client gets now.
@@ -496,23 +553,33 @@ impl Inbound {
     /// The provider's own error in its stream, garbage, or too much.
     pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         if let Some(error) = &mut self.error {
-            return collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX);
+            return match collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX) {
+                Ok(()) => Ok(()),
+                // Its words are too many, what its head says stands.
+                Err(failure) => Err(self.told_failure().unwrap_or(failure)),
+            };
         }
         match &mut self.kind {
             Kind::PassWhole => {
-                self.watch.feed(data);
+                self.has_token = true;
+                if !self.is_coded {
+                    self.watch.feed(data);
+                }
                 out.extend_from_slice(data);
                 Ok(())
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                let from = out.len();
                 pass_events(&mut self.held, data, out);
+                self.has_token = self.has_token || has_data_line(&out[from..]);
                 Ok(())
             }
             Kind::TranslateWhole { body, .. } => {
                 collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
             }
             Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
+                self.has_token = true;
                 if let chat::Delta::Usage(usage) = &delta {
                     self.told = Some(*usage);
                 }
@@ -640,6 +707,12 @@ fn pass_events(held: &mut Vec<u8>, data: &[u8], out: &mut Vec<u8>) {
         None if held.len() > limits::HELD_EVENT_BYTES_MAX => out.append(held),
         None => {}
     }
+}
+
+/// Whether a line of these events carries data.
+fn has_data_line(events: &[u8]) -> bool {
+    memchr::memmem::find_iter(events, b"data:")
+        .any(|at| at.checked_sub(1).is_none_or(|before| matches!(events[before], b'\n' | b'\r')))
 }
 
 /// Where the last complete event of `bytes` ends: behind an empty line, whatever its line ends.

@@ -53,7 +53,6 @@ pub(super) struct CallState {
     pub(super) next_address: usize,
     deadline: Deadline,
     total_at_ms: u64,
-    has_token: bool,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
 }
@@ -85,7 +84,6 @@ impl Worker {
             next_address: 0,
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
-            has_token: false,
             is_paused: false,
         };
         let key = self.calls.insert(state);
@@ -209,17 +207,27 @@ impl Worker {
         let now_s = self.unix_seconds();
         let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
         let Some(inbound) = &mut state.inbound else { return Ok(()) };
-        match inbound.on_head(head, raw, now_s, &mut state.response)? {
-            AfterHead::Collect => {
-                state.phase = Phase::Collecting;
-                Ok(())
-            }
+        let after = inbound.on_head(&state.call, head, raw, now_s, &mut state.response)?;
+        if !inbound.is_stream() {
+            self.set_idle_deadline(key);
+        }
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+        match after {
+            AfterHead::Collect => state.phase = Phase::Collecting,
             AfterHead::Forward(length) => {
                 state.phase = Phase::Forwarding;
                 self.send_head(key, length);
-                Ok(())
             }
         }
+        Ok(())
+    }
+
+    /// The answer has begun: from now on the time between two chunks counts.
+    fn set_idle_deadline(&mut self, key: Key) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
+        let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
+        state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
     }
 
     pub(super) fn answer_data(&mut self, key: Key, data: &[u8]) -> Result<(), Failure> {
@@ -228,13 +236,11 @@ impl Worker {
         let mut out = std::mem::take(&mut self.relay_scratch);
         out.clear();
         let result = inbound.on_data(data, &mut out);
-        if inbound.is_stream() && inbound.is_token() {
-            state.has_token = true;
-            let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
-            let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
-            state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
-        }
+        let has_begun = !inbound.is_stream() || inbound.has_token();
         let is_forwarding = state.phase == Phase::Forwarding;
+        if has_begun {
+            self.set_idle_deadline(key);
+        }
         if is_forwarding && !out.is_empty() {
             self.send_bytes(key, &out);
         }
@@ -267,7 +273,7 @@ impl Worker {
                     self.send_bytes(key, &out);
                 }
                 state_put_back(&mut self.calls, key, inbound);
-                let is_retryable = failure.status >= 500 || failure.status == 429;
+                let is_retryable = is_passing(&failure);
                 self.attempt_failed(key, failure, is_retryable);
             }
         }
@@ -276,11 +282,14 @@ impl Worker {
     /// An attempt has failed: the next target, or the truth.
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, is_retryable: bool) {
         let Some(state) = self.calls.get_mut(key) else { return };
+        // A head that told of a failure says more than the end of its body.
+        let told = state.inbound.as_mut().and_then(|inbound| inbound.told_failure());
+        let is_retryable = is_retryable && told.as_ref().is_none_or(is_passing);
+        let failure = told.unwrap_or(failure);
         if state.phase != Phase::Forwarding {
             if is_retryable && state.call.has_next() {
                 state.outgoing = None;
                 state.inbound = None;
-                state.has_token = false;
                 self.attempt(key);
                 return;
             }
@@ -490,4 +499,9 @@ fn state_put_back(calls: &mut crate::base::slab::Slab<CallState>, key: Key, inbo
     if let Some(state) = calls.get_mut(key) {
         state.inbound = Some(inbound);
     }
+}
+
+/// Whether another target may do better: the request itself is not to blame.
+pub(super) fn is_passing(failure: &Failure) -> bool {
+    failure.status >= 500 || failure.status == 429
 }
