@@ -26,6 +26,9 @@ pub(super) enum Kind {
     TranslateStream { decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder> },
 }
 
+/// Longest part of a refusal that is logged, in characters.
+const REFUSAL_CHARS_MAX: usize = 400;
+
 /// An upstream's error answer while its body comes in.
 struct ErrorAnswer {
     status: u16,
@@ -50,6 +53,8 @@ pub struct Inbound {
     /// The first piece of the answer itself has come.
     has_token: bool,
     error: Option<ErrorAnswer>,
+    /// What the upstream said about our credential: for the log alone.
+    refusal: Option<String>,
 }
 
 /// How the answer goes on after its head.
@@ -75,6 +80,7 @@ impl Inbound {
             is_coded: false,
             has_token: false,
             error: None,
+            refusal: None,
         }
     }
 
@@ -273,6 +279,11 @@ impl Inbound {
         }
     }
 
+    /// What the upstream said when it refused our credential, which is for the log alone.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
     /// Tokens the provider told of, prompt and completion.
     pub fn usage(&self) -> Option<(u64, u64)> {
         let usage = self.told.or_else(|| self.watch.usage());
@@ -285,8 +296,12 @@ impl Inbound {
     }
 
     /// An error that is the client's to know passes with its body when both speak one dialect.
-    fn upstream_error(&self, error: ErrorAnswer, response: &mut Response) -> Failure {
+    fn upstream_error(&mut self, error: ErrorAnswer, response: &mut Response) -> Failure {
         let failure = decode_failure(error.status, error.retry_after_s, &error.body);
+        if matches!(error.status, 401 | 403) {
+            let words = decode_failure(400, None, &error.body).message;
+            self.refusal = Some(words.chars().take(REFUSAL_CHARS_MAX).collect());
+        }
         let passes = matches!(self.kind, Kind::PassStream | Kind::PassWhole)
             && failure.status == error.status
             && !error.body.is_empty();

@@ -258,6 +258,15 @@ impl Worker {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
         }
+        if let (Some(words), Some(outgoing)) = (inbound.refusal(), &state.outgoing) {
+            let provider = &outgoing.provider;
+            let words = match &provider.api_key {
+                Some(key) if !key.is_empty() => words.replace(key.as_str(), "***"),
+                _ => words.to_owned(),
+            };
+            // Escaped: a line of the log stays one line.
+            tracing::warn!("the provider {} refused our credential: {words:?}", provider.name);
+        }
         let phase = state.phase;
         match ended {
             Ok(()) if phase == Phase::Forwarding => {
