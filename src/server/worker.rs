@@ -558,12 +558,9 @@ impl Worker {
         }
         // Messages that nobody will read: dropped here, so that what they own is told.
         while let Ok(message) = self.messages.try_recv() {
-            match message {
-                Message::StreamStarted(_, exchange, queue) => {
-                    exchange.request.set_gone();
-                    queue.close();
-                }
-                _ => {}
+            if let Message::StreamStarted(_, exchange, queue) = message {
+                exchange.request.set_gone();
+                queue.close();
             }
         }
     }
