@@ -21,7 +21,7 @@ pub(super) enum Kind {
     /// A stream of events passes, whole events at a time.
     PassStream,
     /// A whole answer is collected and translated.
-    TranslateWhole { codec: &'static dyn Codec, body: Vec<u8> },
+    TranslateWhole { codec: &'static dyn Codec, meta: Box<Meta>, body: Vec<u8> },
     /// A stream is translated event by event.
     TranslateStream { decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder> },
 }
@@ -42,7 +42,6 @@ pub struct Inbound {
     kind: Kind,
     is_stream_asked: bool,
     dialect: Dialect,
-    meta: Meta,
     watch: Watch,
     /// What a translated answer told.
     told: Option<chat::Usage>,
@@ -66,14 +65,22 @@ pub enum AfterHead {
     Collect,
 }
 
+/// What the client gets of a piece of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passing {
+    /// The piece itself.
+    AsItIs,
+    /// What was written instead, perhaps nothing yet.
+    Written,
+}
+
 impl Inbound {
     /// Nothing has come yet. `is_stream_asked`: the client wants a stream.
-    pub(super) fn new(kind: Kind, is_stream_asked: bool, dialect: Dialect, meta: Meta) -> Inbound {
+    pub(super) fn new(kind: Kind, is_stream_asked: bool, dialect: Dialect) -> Inbound {
         Inbound {
             kind,
             is_stream_asked,
             dialect,
-            meta,
             watch: Watch::new(),
             told: None,
             held: Vec::new(),
@@ -181,14 +188,15 @@ impl Inbound {
         Some(decode_failure(error.status, error.retry_after_s, b""))
     }
 
-    /// Body bytes have come; appends what the client gets now.
+    /// Body bytes have come: says whether they are the client's as they are, else appends what the
+    /// client gets now.
     ///
     /// # Errors
     /// The provider's own error in its stream, garbage, or too much.
-    pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
         if let Some(error) = &mut self.error {
             return match collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX) {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(Passing::Written),
                 // Its words are too many, what its head says stands.
                 Err(failure) => Err(self.told_failure().unwrap_or(failure)),
             };
@@ -199,18 +207,21 @@ impl Inbound {
                 if !self.is_coded {
                     self.watch.feed(data);
                 }
-                out.extend_from_slice(data);
-                Ok(())
+                return Ok(Passing::AsItIs);
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                // Whole events nearly always: nothing has to be held back.
+                if self.held.is_empty() && data.ends_with(b"\n\n") {
+                    self.has_token = self.has_token || has_data_line(data);
+                    return Ok(Passing::AsItIs);
+                }
                 let from = out.len();
                 pass_events(&mut self.held, data, out);
                 self.has_token = self.has_token || has_data_line(&out[from..]);
-                Ok(())
             }
             Kind::TranslateWhole { body, .. } => {
-                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
+                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)?;
             }
             Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
                 self.has_token = true;
@@ -218,8 +229,9 @@ impl Inbound {
                     self.told = Some(*usage);
                 }
                 encoder.event(&delta, out);
-            }),
+            })?,
         }
+        Ok(Passing::Written)
     }
 
     /// The body has ended as its framing says; appends the rest. On a collected answer the response
@@ -238,11 +250,11 @@ impl Inbound {
                 out.append(&mut self.held);
                 Ok(())
             }
-            Kind::TranslateWhole { codec, body } => {
+            Kind::TranslateWhole { codec, meta, body } => {
                 let reply = codec.decode_reply(200, body)?;
                 self.told = reply.usage;
                 response.body.clear();
-                self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+                self.dialect.encode_reply(&reply, meta, &mut response.body);
                 Ok(())
             }
             Kind::TranslateStream { decoder, encoder } => {
@@ -262,12 +274,13 @@ impl Inbound {
     }
 
     /// The client has seen the beginning of a stream that cannot go on: appends the dialect's error
-    /// event. False when what it has seen is no stream: then only cutting tells the truth.
-    pub fn fail_stream(&mut self, failure: &Failure, out: &mut Vec<u8>) -> bool {
+    /// event. False when what it has seen is no stream: then only cutting tells the truth. `call` is
+    /// the one this answers.
+    pub fn fail_stream(&mut self, call: &Call, failure: &Failure, out: &mut Vec<u8>) -> bool {
         match &mut self.kind {
             Kind::PassStream => {
                 self.held.clear();
-                let mut encoder = self.dialect.stream_encoder(self.meta.clone(), false);
+                let mut encoder = self.dialect.stream_encoder(call.meta(), false);
                 encoder.fail(failure, out);
                 true
             }
