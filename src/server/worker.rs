@@ -389,6 +389,9 @@ impl Worker {
         self.is_trim_due = false;
         if self.conns.len() * 8 <= self.conns_peak {
             self.conns_peak = self.conns.len();
+            while self.actives.take().is_some() {}
+            while self.exchanges.take().is_some() {}
+            self.spare_calls = Vec::new();
             // A pool that is full has no quiet time.
             drop(self.core.pool.submit(Box::new(memory::trim)));
         }
