@@ -64,7 +64,7 @@ pub struct Call {
 }
 
 /// One attempt.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and Remote is the usual")]
+#[expect(clippy::large_enum_variant, reason = "the usual variant; it is taken apart at once")]
 pub enum Attempt {
     /// Another process answers.
     Remote(Outgoing, Inbound),
