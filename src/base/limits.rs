@@ -57,6 +57,10 @@ pub const POOLED_CALLS_MAX: usize = 256;
 /// A kept call's head that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_HEAD_BYTES_MAX: usize = 2 * 1024;
 
+/// Streamed answers of one worker that are compressed at once: an encoder holds up to about a
+/// megabyte. Beyond it they go out as they are.
+pub const CODED_STREAMS_MAX: usize = 128;
+
 /// How long an idle thread of the blocking pool waits for work before it ends, in milliseconds.
 pub const POOL_THREAD_IDLE_MS: u64 = 10_000;
 

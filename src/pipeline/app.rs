@@ -8,6 +8,7 @@ use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
+use crate::pipeline::compression::Compressor;
 use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
 
@@ -68,6 +69,8 @@ pub struct App {
     pub observers: Vec<Arc<dyn Observer>>,
     /// Limits and times.
     pub settings: Settings,
+    /// Compresses answers, when that was asked for.
+    pub compressor: Option<Arc<Compressor>>,
     /// Who may use /v1/*.
     pub guard: Arc<Guard>,
     /// From a model's name to its providers.
@@ -103,6 +106,7 @@ impl App {
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
             },
+            compressor: Compressor::new(&config.compression).map(Arc::new),
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
             providers: provider::providers(config)?,

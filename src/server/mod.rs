@@ -6,6 +6,7 @@
 mod begun;
 mod call;
 pub mod client;
+mod coded;
 mod conn;
 mod core;
 mod deadline;
