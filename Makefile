@@ -30,7 +30,7 @@ PROGRAM := $(STAGE)/bin/neurohttp
 NATIVE_LIBS := $(RELEASE)/native-static-libs
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
-.PHONY: help run test build rebuild debug tests header check lint valgrind asan install uninstall \
+.PHONY: help run test build rebuild debug tests header check lint bench valgrind asan install uninstall \
 	clean setup setup-tests
 
 help: ## this list
@@ -168,6 +168,11 @@ lint: ## formatting and clippy
 	$(CARGO) clippy --all-targets -- -D warnings
 
 check: lint test asan ## what a reviewer runs
+
+bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
+	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
+	python3 tests/bench/run.py $(PROGRAM) $(STAGE)/load $(ARGS)
+	$(CARGO) bench --bench routes
 
 # ---- installing ----
 

@@ -107,6 +107,7 @@ fn serve(config: Config) -> Result<(), Trouble> {
         );
     }
     let server = Arc::new(Server::new(config, Setup::default()).map_err(ended)?);
+    server.set_owns_process();
     let served = load_configured(&server).and_then(|()| server.start());
     if let Err(error) = served {
         server.shutdown();

@@ -43,19 +43,28 @@ pub const REQUESTS_PER_TURN: usize = 256;
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// Connection buffers that a worker keeps for reuse, in bytes.
-pub const POOLED_BUFFERS_BYTES_MAX: usize = 1024 * 1024;
+pub const POOLED_BUFFERS_BYTES_MAX: usize = 512 * 1024;
 
 /// A pooled buffer that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
 /// Exchanges that a worker keeps for reuse, in bytes.
-pub const POOLED_EXCHANGES_BYTES_MAX: usize = 512 * 1024;
+pub const POOLED_EXCHANGES_BYTES_MAX: usize = 384 * 1024;
 
 /// Calls to models whose memory a worker keeps for reuse.
-pub const POOLED_CALLS_MAX: usize = 256;
+pub const POOLED_CALLS_MAX: usize = 128;
 
 /// A kept call's head that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_HEAD_BYTES_MAX: usize = 2 * 1024;
+
+/// Connections and calls of one worker at once from which on memory is given back to the system
+/// afterwards.
+pub const TRIM_FROM: usize = 128;
+
+/// How long such a worker must have been calm, in milliseconds, and how many turns that allows.
+pub const TRIM_AFTER_MS: u64 = 1_000;
+/// See [`TRIM_AFTER_MS`].
+pub const TRIM_TURNS_MAX: u64 = 200;
 
 /// Streamed answers of one worker that are compressed at once: an encoder holds up to about a
 /// megabyte. Beyond it they go out as they are.

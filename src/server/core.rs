@@ -56,6 +56,8 @@ pub(super) struct Core {
     ended: Mutex<usize>,
     all_ended: Condvar,
     started_us: u64,
+    /// The process is ours: its free memory may be given back to the system.
+    owns_process: AtomicBool,
     /// Plugins of this server.
     pub(super) plugins: Registry,
     /// Observers have been told that it stops.
@@ -90,6 +92,7 @@ impl Core {
             ended: Mutex::new(0),
             all_ended: Condvar::new(),
             started_us: clock::monotonic_us(),
+            owns_process: AtomicBool::new(false),
             plugins: Registry::default(),
             told_stopping: AtomicBool::new(false),
         }
@@ -181,6 +184,15 @@ impl Core {
 
     pub(super) fn tls_of(&self, provider: u64) -> Option<&Arc<rustls::ClientConfig>> {
         self.tls.get()?.get(&provider)
+    }
+
+    pub(super) fn owns_process(&self) -> bool {
+        // Relaxed: a hint that carries no other data with it.
+        self.owns_process.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_owns_process(&self) {
+        self.owns_process.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn worker_count(&self) -> usize {

@@ -399,6 +399,12 @@ impl Server {
         })
     }
 
+    /// Says that the process is the server's own: after a burst its free memory goes back to the
+    /// system. A library in another's process leaves the allocator alone.
+    pub fn set_owns_process(&self) {
+        self.core.set_owns_process();
+    }
+
     /// Removes a route; requests in flight finish.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ use crate::exchange::{Exchange, Owner, Params, Peer, Request, Ticket};
 use crate::http::date;
 use crate::pipeline::{App, Call};
 use crate::sys::epoll::{self, Epoll};
-use crate::sys::{clock, random, socket};
+use crate::sys::{clock, proc, random, socket};
 
 /// Marks of epoll data and timer keys: what the rest of the word names.
 pub(super) const MARK_SHIFT: u32 = 60;
@@ -43,6 +43,7 @@ const MARK_LISTENER: u64 = 1;
 const MARK_WAKE: u64 = 2;
 const MARK_ACCEPT: u64 = 3;
 const MARK_TIMER: u64 = 6;
+const MARK_TRIM: u64 = 7;
 pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
@@ -101,6 +102,9 @@ pub(super) struct Worker {
     exchanges: Reserve<Box<Exchange>>,
     id_seed: u64,
     id_count: u64,
+    turns: u64,
+    /// The turn at which a look at the memory was put on the wheel.
+    trim_from: Option<u64>,
     /// Streamed answers that are compressed now.
     pub(super) coded_streams: usize,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
@@ -161,6 +165,8 @@ impl Worker {
             exchanges: Reserve::new(limits::POOLED_EXCHANGES_BYTES_MAX),
             id_seed: random::number(),
             id_count: 0,
+            turns: 0,
+            trim_from: None,
             coded_streams: 0,
             ai_bytes_spare: 0,
         };
@@ -240,6 +246,10 @@ impl Worker {
         handled += self.go_on();
         handled += self.fire_timers();
         handled += self.start_calls();
+        self.turns += 1;
+        if self.trim_from.is_none() && self.conns.len() + self.calls.len() >= limits::TRIM_FROM {
+            self.watch_memory();
+        }
         if self.check_state() { Some(handled) } else { None }
     }
 
@@ -355,6 +365,7 @@ impl Worker {
         for data in due.drain(..) {
             match data >> MARK_SHIFT {
                 MARK_ACCEPT => self.resume_accepting(),
+                MARK_TRIM => self.trim_memory(),
                 MARK_UP => self.on_up_timer(Key(data & MARK_MASK)),
                 MARK_CALL => self.on_call_timer(Key(data & MARK_MASK)),
                 _ => self.on_timer(Key(data)),
@@ -362,6 +373,24 @@ impl Worker {
         }
         self.due = due;
         count
+    }
+
+    /// Many connections are open: once that is over, what they needed goes back to the system.
+    #[cold]
+    fn watch_memory(&mut self) {
+        if self.core.owns_process() {
+            self.trim_from = Some(self.turns);
+            self.wheel.arm(self.now_ms + limits::TRIM_AFTER_MS, MARK_TRIM << MARK_SHIFT);
+        }
+    }
+
+    fn trim_memory(&mut self) {
+        let turns = self.turns - self.trim_from.take().unwrap_or(self.turns);
+        if turns <= limits::TRIM_TURNS_MAX {
+            proc::trim_memory();
+        } else {
+            self.watch_memory();
+        }
     }
 
     fn on_timer(&mut self, key: Key) {
