@@ -14,5 +14,6 @@ mod framing;
 mod keepalive;
 mod limits;
 mod listen;
+mod old_way;
 mod scale;
 mod timeouts;
