@@ -15,7 +15,7 @@ const ROUNDS: usize = 9;
 
 fn main() {
     println!("{:>8} {:>12} {:>12} {:>12}", "routes", "static ns", "params ns", "miss ns");
-    for size in [10, 100, 1_000, 10_000] {
+    for size in [10_usize, 100, 1_000, 10_000] {
         let mut table = Table::default();
         // Half of them static, half with two parameters, as an API has them.
         for route in 0..size / 2 {
