@@ -32,7 +32,7 @@ PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
 .PHONY: help run test build rebuild debug plugins tests header check lint levels avx512 \
-	kernel-bench valgrind asan install uninstall clean setup setup-tests
+	kernel-bench bench valgrind asan install uninstall clean setup setup-tests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -205,6 +205,11 @@ kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="
 		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
 
 check: lint test levels asan ## what a reviewer runs
+
+bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
+	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
+	python3 tests/bench/run.py $(PROGRAM) $(STAGE)/load $(ARGS)
+	$(CARGO) bench --bench routes
 
 # ---- installing ----
 

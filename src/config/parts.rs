@@ -132,6 +132,7 @@ parts! {
     provider Named,
     model Named,
     retry Single,
+    compression Single,
     cache Single,
     firewall Single,
     optimizer Single,

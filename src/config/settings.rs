@@ -23,6 +23,10 @@ fn default_listen() -> Vec<Listen> {
     vec![Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080))]
 }
 
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
 section! {
     /// `[server]`: addresses, threads and connections. Taken up at start only.
     Server {
@@ -167,6 +171,28 @@ section! {
         attempts: u32 = 2, Range(0, 100);
         /// Milliseconds before the first of them; doubles.
         backoff: u32 = 100, Range(0, 60_000);
+    }
+
+    /// `[compression]`: answers to clients that take a content coding.
+    Compression {
+        /// On or off.
+        enable: bool = false, Any;
+        /// The codings that are spoken; of those a client likes the same, the first.
+        codings: Vec<String> = words(&["zstd", "br", "gzip"]), Text(check::coding);
+        /// 1, the quickest, to 9, the smallest.
+        level: u32 = 4, Range(1, 9);
+        /// Bytes below which an answer stays as it is.
+        min_bytes: u64 = 1024, Range(0, BYTES_MAX);
+        /// The types that are compressed; one that ends in `/*` stands for all of its kind.
+        types: Vec<String> = words(&[
+            "text/*",
+            "application/json",
+            "application/javascript",
+            "application/xml",
+            "image/svg+xml",
+        ]), Text(check::media_type);
+        /// Streams of events too, each event on its own.
+        event_streams: bool = false, Any;
     }
 
     /// `[cache]`: answers of models.

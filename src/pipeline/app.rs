@@ -8,6 +8,7 @@ use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
+use crate::pipeline::compression::Compressor;
 use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
 
@@ -102,6 +103,8 @@ pub struct App {
     pub observers: Vec<Arc<dyn Observer>>,
     /// Limits and times.
     pub settings: Settings,
+    /// Compresses answers, when that was asked for.
+    pub compressor: Option<Arc<Compressor>>,
     /// Who may use /v1/*.
     pub guard: Arc<Guard>,
     /// From a model's name to its providers.
@@ -144,6 +147,7 @@ impl App {
                 },
                 is_old: config.legacy,
             },
+            compressor: Compressor::new(&config.compression).map(Arc::new),
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
             providers: provider::providers(config)?,

@@ -3,7 +3,7 @@
 //! ```text
 //! head parsed ─ on_head:  route → key → may a body come, and how large
 //! body read   ─ run:      middleware before → plugins → handler | AI answer | built-in | 404, 405, 501
-//! answer made ─ finish:   plugins → middleware after → defaults
+//! answer made ─ finish:   plugins → middleware after → defaults → compress
 //! ```
 //! This layer decides; `server` reads, writes, waits and calls these functions. It makes no system
 //! call and reads no clock.
@@ -14,16 +14,18 @@ mod auth;
 mod builtin;
 mod call;
 mod complete;
+mod compression;
 mod failure;
 mod inbound;
 pub mod old_pages;
 mod provider;
 
 use crate::base::error::Failure;
-use crate::exchange::{Exchange, Flow, Pending, Request, Taken};
+use crate::exchange::{Exchange, Flow, Params, Pending, Request, Taken};
+use crate::http::coding::Encoder;
 use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
-use crate::route::{Allowed, Found, Params};
+use crate::route::{Allowed, Found};
 
 pub use app::{App, HostRoute, PluginStage, Settings, Status, StatusCounts};
 pub use auth::Guard;
@@ -89,7 +91,7 @@ pub fn on_head(
 ) -> Result<BodyPlan, Failure> {
     *matched = find(app, request, params);
     if !params.is_empty() {
-        request.set_params(params.drain(..));
+        request.swap_params(params);
     }
     if !matches!(matched, Matched::Host(_)) {
         auth::check(app, request)?;
@@ -191,6 +193,19 @@ pub fn finish(app: &App, exchange: &mut Exchange) {
                 "a middleware after the answer failed: {reason}"
             ),
         }
+    }
+}
+
+/// The encoder for an answer whose body follows its head, if it is to be compressed; its head says
+/// so then. `length` is the body's, if that is known.
+pub fn compress_stream(app: &App, exchange: &mut Exchange, length: Option<u64>) -> Option<Encoder> {
+    app.compressor.as_ref()?.stream(exchange, length)
+}
+
+/// Compresses a complete answer, if it is to be compressed. Called after [`finish`].
+pub fn compress(app: &App, exchange: &mut Exchange) {
+    if let Some(compressor) = &app.compressor {
+        compressor.whole(exchange);
     }
 }
 

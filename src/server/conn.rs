@@ -3,9 +3,11 @@
 use std::os::fd::OwnedFd;
 
 use super::access::Told;
+use super::coded::Coded;
 use super::deadline::Deadline;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
+use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, RequestHead};
 use crate::http::target::Target;
@@ -100,6 +102,10 @@ pub(super) struct Active {
     pub(super) call: Option<Key>,
     /// The streamed body is in chunks; else the connection's end ends it.
     pub(super) is_chunked: bool,
+    /// The streamed body is compressed; then it is in chunks too.
+    pub(super) coded: Option<Box<Coded>>,
+    /// It was, and counts among the worker's encoders until the exchange ends.
+    pub(super) is_coded: bool,
     /// The answer goes out without its body (HEAD).
     pub(super) is_bodiless: bool,
     /// A client that half-closes has gone: an AI answer is under way on the pool.
@@ -135,6 +141,8 @@ impl Default for Active {
             source: Source::None,
             call: None,
             is_chunked: false,
+            coded: None,
+            is_coded: false,
             is_bodiless: false,
             hangs_on_client: false,
             close_after: false,
@@ -160,6 +168,32 @@ impl Active {
     /// Bytes that wait to be sent.
     pub(super) fn unsent(&self) -> usize {
         self.output.len() - self.sent
+    }
+
+    /// Appends body bytes of a streamed answer, framed as its head says.
+    pub(super) fn append_body(&mut self, bytes: &[u8]) {
+        match &mut self.coded {
+            Some(coded) => coded.feed(bytes, &mut self.output),
+            None if self.is_chunked => encode::chunk(&mut self.output, bytes),
+            None => self.output.extend_from_slice(bytes),
+        }
+    }
+
+    /// Nothing more is appended in this turn: what an encoder holds back goes out.
+    pub(super) fn flush_body(&mut self) {
+        if let Some(coded) = &mut self.coded {
+            coded.flush(&mut self.output);
+        }
+    }
+
+    /// The streamed answer is complete.
+    pub(super) fn end_body(&mut self) {
+        match self.coded.take() {
+            // Without its last chunk a body that broke does not look whole.
+            Some(coded) => self.close_after |= !coded.finish(&mut self.output),
+            None if self.is_chunked => self.output.extend_from_slice(encode::LAST_CHUNK),
+            None => {}
+        }
     }
 
     /// Bytes of memory that it keeps for the next connection.
@@ -196,6 +230,7 @@ impl Active {
         self.source = Source::None;
         self.call = None;
         self.is_chunked = false;
+        self.coded = None;
         self.is_bodiless = false;
         self.hangs_on_client = false;
         self.close_after = false;

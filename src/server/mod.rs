@@ -7,6 +7,7 @@ mod access;
 mod begun;
 mod call;
 pub mod client;
+mod coded;
 mod conn;
 mod core;
 mod deadline;

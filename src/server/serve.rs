@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::access::{CallTold, Told};
 use super::call::Sink;
+use super::coded::Coded;
 use super::conn::{Active, Phase, Source};
 use super::mailbox::Message;
 use super::worker::Worker;
@@ -703,6 +704,9 @@ impl Worker {
             active.close_after = true;
             return self.end_exchange(key, active, exchange);
         }
+        if body_allowed && self.app.compressor.is_some() {
+            pipeline::compress(&self.app, &mut exchange);
+        }
         self.write_head(active, &exchange, code);
         if body_allowed {
             active.output.extend_from_slice(b"Content-Length: ");
@@ -834,6 +838,7 @@ impl Worker {
         self.tell(&active.told, &exchange);
         self.give_back_exchange(exchange);
         self.release_charge(active);
+        self.drop_encoder(active);
         active.source = Source::None;
         active.matched = pipeline::Matched::Nothing;
         if !active.decoder.is_done() {
@@ -895,6 +900,17 @@ impl Worker {
             active.close_after = true;
         }
         self.close_if_unread(active, &exchange);
+        let encoder = if has_body && self.coded_streams < limits::CODED_STREAMS_MAX {
+            pipeline::compress_stream(&self.app, &mut exchange, length)
+        } else {
+            None
+        };
+        active.coded = encoder.map(|encoder| {
+            self.coded_streams += 1;
+            Box::new(Coded::new(encoder, length.is_none()))
+        });
+        active.is_coded = active.coded.is_some();
+        let length = length.filter(|_| !active.is_coded);
         self.write_head(active, &exchange, code);
         active.is_chunked = is_http11 && status_has_body(code) && length.is_none();
         if let Some(length) = length {
@@ -966,20 +982,14 @@ impl Worker {
             let is_dry = piece.is_empty();
             if !is_dry {
                 active.told.body_bytes += piece.len() as u64;
-                if active.is_chunked {
-                    encode::chunk(&mut active.output, &piece);
-                } else {
-                    active.output.extend_from_slice(&piece);
-                }
+                active.append_body(&piece);
             }
             self.pull_scratch = piece;
             match taken {
                 Taken::More if is_dry => break,
                 Taken::More => {}
                 Taken::End => {
-                    if active.is_chunked {
-                        active.output.extend_from_slice(encode::LAST_CHUNK);
-                    }
+                    active.end_body();
                     let Some(exchange) = active.exchange.take() else { return false };
                     self.end_exchange(key, active, exchange);
                     if active.phase == Phase::Head {
@@ -989,12 +999,14 @@ impl Worker {
                 }
                 // A body that does not end well must not look as if it did.
                 Taken::Abort => {
+                    active.flush_body();
                     let sent = self.flush(key, fd, active);
                     let _ = sent;
                     return false;
                 }
             }
         }
+        active.flush_body();
         self.flush(key, fd, active)
     }
 
@@ -1096,11 +1108,7 @@ impl Worker {
     pub(super) fn relay_bytes(&mut self, ticket: Ticket, bytes: &[u8]) {
         if let Some(active) = self.waiting_active(ticket) {
             active.told.body_bytes += bytes.len() as u64;
-            if active.is_chunked {
-                encode::chunk(&mut active.output, bytes);
-            } else {
-                active.output.extend_from_slice(bytes);
-            }
+            active.append_body(bytes);
         }
     }
 
@@ -1109,6 +1117,7 @@ impl Worker {
         let mut waiting = 0;
         let mut is_gone = false;
         self.with_waiting(ticket, |worker, key, fd, active| {
+            active.flush_body();
             is_gone = !worker.flush(key, fd, active);
             waiting = active.unsent();
         });
@@ -1130,9 +1139,7 @@ impl Worker {
         let key = Key(ticket.place);
         self.with_waiting(ticket, |worker, key, _, active| {
             active.call = None;
-            if active.is_chunked {
-                active.output.extend_from_slice(encode::LAST_CHUNK);
-            }
+            active.end_body();
             if let Some(exchange) = active.exchange.take() {
                 worker.end_exchange(key, active, exchange);
             }
@@ -1233,6 +1240,15 @@ impl Worker {
         }
         close_source(&mut active.source);
         self.release_charge(active);
+        self.drop_encoder(active);
+    }
+
+    /// The streamed answer is over, or nobody reads it any more.
+    fn drop_encoder(&mut self, active: &mut Active) {
+        if std::mem::take(&mut active.is_coded) {
+            active.coded = None;
+            self.coded_streams -= 1;
+        }
     }
 
     fn close_gone(&mut self, key: Key) {

@@ -29,10 +29,9 @@ use super::upstream::{Pool, Up};
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
 use crate::base::timer::Wheel;
-use crate::exchange::{Exchange, Owner, Peer, Request, Ticket};
+use crate::exchange::{Exchange, Owner, Params, Peer, Request, Ticket};
 use crate::http::date;
 use crate::pipeline::{App, Call};
-use crate::route::Params;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::{clock, memory, random, socket};
 
@@ -108,6 +107,8 @@ pub(super) struct Worker {
     pub(super) access_count: u64,
     id_seed: u64,
     id_count: u64,
+    /// Streamed answers that are compressed now.
+    pub(super) coded_streams: usize,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
     pub(super) ai_bytes_spare: u64,
     /// All that this worker has reserved of it.
@@ -171,6 +172,7 @@ impl Worker {
             access_count: 0,
             id_seed: random::number(),
             id_count: 0,
+            coded_streams: 0,
             ai_bytes_spare: 0,
             ai_bytes_reserved: 0,
         };
@@ -254,6 +256,8 @@ impl Worker {
                     self.mailbox.clear_wake();
                 }
             }
+            // At once, while what was read is in the nearest cache.
+            handled += self.start_calls();
         }
         handled += self.read_messages();
         handled += self.go_on();

@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod chat;
 mod command;
+mod compression;
 mod drain;
 mod framing;
 mod keepalive;
