@@ -35,7 +35,7 @@ SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/nu
 	kernel-bench bench valgrind asan install uninstall clean setup setup-tests
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- using it ----
 
