@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::access::CallTold;
 use super::deadline::Deadline;
-use super::host::HostCall;
+use super::host::HostSink;
 use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -22,7 +22,7 @@ use crate::pipeline::{AfterHead, Attempt, Call, Inbound, Outgoing, Passing, Prov
 #[derive(Default)]
 pub(super) enum Sink {
     Conn(Ticket),
-    Host(Arc<HostCall>),
+    Host(HostSink),
     /// Nobody: the call is over.
     #[default]
     Nobody,
@@ -59,7 +59,6 @@ pub(super) struct CallState {
     pub(super) next_address: usize,
     deadline: Deadline,
     total_at_ms: u64,
-    has_token: bool,
     started_us: u64,
     /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
     last_token_us: u64,
@@ -87,7 +86,6 @@ impl Default for CallState {
             next_address: 0,
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
-            has_token: false,
             started_us: 0,
             last_token_us: 0,
             told: CallTold::default(),
@@ -264,17 +262,28 @@ impl Worker {
         let now_s = self.unix_seconds();
         let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
         let Some(inbound) = &mut state.inbound else { return Ok(()) };
-        match inbound.on_head(head, raw, now_s, &mut state.response)? {
-            AfterHead::Collect => {
-                state.phase = Phase::Collecting;
-                Ok(())
-            }
+        let Some(call) = &state.call else { return Ok(()) };
+        let after = inbound.on_head(call, head, raw, now_s, &mut state.response)?;
+        if !inbound.is_stream() {
+            self.set_idle_deadline(key);
+        }
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+        match after {
+            AfterHead::Collect => state.phase = Phase::Collecting,
             AfterHead::Forward(length) => {
                 state.phase = Phase::Forwarding;
                 self.send_head(key, length);
-                Ok(())
             }
         }
+        Ok(())
+    }
+
+    /// The answer has begun: from now on the time between two chunks counts.
+    fn set_idle_deadline(&mut self, key: Key) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
+        let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
+        state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
     }
 
     pub(super) fn answer_data(&mut self, key: Key, data: &[u8]) -> Result<(), Failure> {
@@ -283,8 +292,8 @@ impl Worker {
         let mut out = std::mem::take(&mut self.relay_scratch);
         out.clear();
         let result = inbound.on_data(data, &mut out);
-        if inbound.is_stream() && inbound.is_token() {
-            state.has_token = true;
+        let has_begun = !inbound.is_stream() || inbound.has_token();
+        if inbound.is_stream() && has_begun {
             let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
             if before_us != 0 {
                 self.stats.token_gap.record(self.now_us.saturating_sub(before_us));
@@ -293,11 +302,11 @@ impl Worker {
                 state.told.first_token_us = Some(elapsed_us);
                 self.stats.first_token_time.record(elapsed_us);
             }
-            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
-            let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
-            state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
         }
         let is_forwarding = state.phase == Phase::Forwarding;
+        if has_begun {
+            self.set_idle_deadline(key);
+        }
         if is_forwarding && result == Ok(Passing::AsItIs) {
             self.send_bytes(key, data);
         } else if is_forwarding && !out.is_empty() {
@@ -318,6 +327,14 @@ impl Worker {
             self.stats.completion_tokens.add(completion);
             state.told.usage = Some((prompt, completion));
         }
+        if let (Some(words), Some(provider)) = (inbound.refusal(), state.provider()) {
+            let words = match &provider.api_key {
+                Some(key) if !key.is_empty() => words.replace(key.as_str(), "***"),
+                _ => words.to_owned(),
+            };
+            // Escaped: a line of the log stays one line.
+            tracing::warn!("the provider {} refused our credential: {words:?}", provider.name);
+        }
         let phase = state.phase;
         match ended {
             Ok(()) if phase == Phase::Forwarding => {
@@ -333,7 +350,7 @@ impl Worker {
                     self.send_bytes(key, &out);
                 }
                 state_put_back(&mut self.calls, key, inbound);
-                let is_retryable = failure.status >= 500 || failure.status == 429;
+                let is_retryable = is_passing(&failure);
                 self.attempt_failed(key, failure, is_retryable);
             }
         }
@@ -342,11 +359,14 @@ impl Worker {
     /// An attempt has failed: the next target, or the truth.
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, is_retryable: bool) {
         let Some(state) = self.calls.get_mut(key) else { return };
+        // A head that told of a failure says more than the end of its body.
+        let told = state.inbound.as_mut().and_then(|inbound| inbound.told_failure());
+        let is_retryable = is_retryable && told.as_ref().is_none_or(is_passing);
+        let failure = told.unwrap_or(failure);
         if state.phase != Phase::Forwarding {
             if is_retryable && state.call.as_ref().is_some_and(|call| call.has_next()) {
                 state.outgoing = None;
                 state.inbound = None;
-                state.has_token = false;
                 self.attempt(key);
                 return;
             }
@@ -595,4 +615,9 @@ fn state_put_back(calls: &mut crate::base::slab::Slab<Box<CallState>>, key: Key,
     if let Some(state) = calls.get_mut(key) {
         state.inbound = Some(inbound);
     }
+}
+
+/// Whether another target may do better: the request itself is not to blame.
+pub(super) fn is_passing(failure: &Failure) -> bool {
+    failure.status >= 500 || failure.status == 429
 }

@@ -144,6 +144,18 @@ impl Default for Active {
     }
 }
 
+impl Drop for Active {
+    /// Usually it is idle by then; when its worker has panicked it is not, and nobody else tells.
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.exchange {
+            exchange.request.set_gone();
+        }
+        if let Source::Queue(queue) = &self.source {
+            queue.close();
+        }
+    }
+}
+
 impl Active {
     /// Bytes that wait to be sent.
     pub(super) fn unsent(&self) -> usize {

@@ -61,6 +61,8 @@ pub(super) struct Core {
     pub(super) plugins: Registry,
     /// Observers have been told that it stops.
     told_stopping: AtomicBool,
+    /// A worker could not be kept running: the server has stopped for it.
+    is_broken: AtomicBool,
 }
 
 impl Core {
@@ -93,6 +95,7 @@ impl Core {
             started_us: clock::monotonic_us(),
             plugins: Registry::default(),
             told_stopping: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
         }
     }
 
@@ -119,6 +122,17 @@ impl Core {
     pub(super) fn cut(&self) {
         self.state.store(STOPPED, Ordering::Release);
         self.wake_all();
+    }
+
+    /// Cuts everything because a worker cannot go on.
+    pub(super) fn cut_broken(&self) {
+        self.is_broken.store(true, Ordering::Release);
+        self.cut();
+    }
+
+    /// Whether the server has stopped because a worker could not go on.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
     }
 
     fn wake_all(&self) {

@@ -10,6 +10,8 @@ pub mod client;
 mod conn;
 mod core;
 mod deadline;
+#[cfg(test)]
+mod eyeballs;
 mod host;
 mod listener;
 mod log;
@@ -21,6 +23,7 @@ mod reserve;
 mod resolve;
 mod serve;
 mod stats;
+mod supervise;
 mod tls;
 mod transport;
 mod upstream;
@@ -258,7 +261,14 @@ impl Server {
         };
         self.core.set_polling_thread();
         let wait_ms = timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
-        let turned = self.with_log(|| worker.turn_for_host(wait_ms));
+        let turned = self.with_log(|| supervise::turn(|| worker.turn_for_host(wait_ms)));
+        let Ok(turned) = turned else {
+            // The host watches this loop's descriptor: another loop cannot take its place.
+            self.with_log(|| supervise::turn(|| *attached = None)).ok();
+            self.core.worker_ended();
+            self.core.cut_broken();
+            return Err(supervise::broken());
+        };
         match turned {
             Some(handled) => {
                 timer.arm(worker.next_in_ms());
@@ -312,9 +322,9 @@ impl Server {
             thread_ids.lock().push(thread::current());
             tracing::dispatcher::with_default(&dispatch, || {
                 match Worker::new(Arc::clone(&core), index, mailbox, receiver) {
-                    Ok(mut worker) => {
+                    Ok(worker) => {
                         told.tell(Ok(()));
-                        worker.run();
+                        supervise::run(&core, worker);
                     }
                     Err(error) => told.tell(Err(io_error(error))),
                 }
@@ -338,7 +348,8 @@ impl Server {
     /// Waits until it is stopped and drained.
     ///
     /// # Errors
-    /// `State` before the start and on a thread of the server, `Timeout`.
+    /// `State` before the start and on a thread of the server, `Timeout`, `Panic` when it has
+    /// stopped because a worker could not go on.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
         if self.core.state() == NEW {
             return Err(Error::new(ErrorKind::State, "the server has not been started"));
@@ -356,7 +367,7 @@ impl Server {
         }
         if self.core.wait(timeout) {
             self.core.cut();
-            Ok(())
+            if self.core.is_broken() { Err(supervise::broken()) } else { Ok(()) }
         } else {
             Err(Error::new(ErrorKind::Timeout, "the server still has work"))
         }

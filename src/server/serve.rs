@@ -435,6 +435,7 @@ impl Worker {
                 return false;
             }
             self.ai_bytes_spare += wanted;
+            self.ai_bytes_reserved += wanted;
         }
         self.ai_bytes_spare -= more;
         active.charged_bytes = bytes;
@@ -448,6 +449,7 @@ impl Worker {
         if self.ai_bytes_spare > 2 * grain {
             let back = (self.ai_bytes_spare - grain) / grain * grain;
             self.ai_bytes_spare -= back;
+            self.ai_bytes_reserved -= back;
             self.core.return_ai_bytes(back);
         }
     }

@@ -6,7 +6,11 @@
 mod support;
 
 mod client;
+mod coded;
 mod failures;
+mod gone;
+mod many;
+mod models;
 mod passing;
 mod upstream;
 mod ways;

@@ -23,6 +23,18 @@ pub fn for_each_link(body: impl Fn(cc::Link)) {
     }
 }
 
+/// Raises this process's limit of open files as far as it goes and returns it; children inherit it.
+pub fn descriptors_allowed() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls take a pointer to one rlimit, alive during the call.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+    limit.rlim_cur
+}
+
 /// Asks again until it is so; for states that no event tells. Each question should cost the
 /// server a turn, as a request does.
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
