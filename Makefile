@@ -31,7 +31,7 @@ NATIVE_LIBS := $(RELEASE)/native-static-libs
 PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
-.PHONY: help run test build rebuild debug plugins tests header check lint levels avx512 \
+.PHONY: help run test build rebuild debug plugins tests header check lint without-legacy levels avx512 \
 	kernel-bench bench valgrind asan install uninstall clean setup setup-tests
 
 help: ## this list
@@ -60,7 +60,7 @@ setup:
 
 setup-tests:
 	@$(call need,cc:gcc:libc6-dev c++:g++ ld:binutils nasm:nasm pkg-config:pkg-config \
-		python3:python3 ensurepip:python3-venv valgrind:valgrind)
+		python3:python3 ensurepip:python3-venv valgrind:valgrind cmake:cmake)
 
 define need
 if ! command -v $(firstword $(CARGO)) >/dev/null; then
@@ -162,12 +162,21 @@ endef
 tests: setup-tests ## the tests on an unoptimized build: quicker to build while writing
 	@$(CARGO) test
 
-valgrind: setup-tests build ## the examples under valgrind: no error, no leak
-	@$(call run_tests,--test examples valgrind)
+valgrind: setup-tests build ## examples, old hosts and plugins under valgrind: no error, no leak
+	@$(call run_tests,--test examples --test legacy --test plugins valgrind)
 
 asan: setup-tests build ## the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@export NH_CFLAGS="-g -fsanitize=address$(comma)undefined -fno-omit-frame-pointer"
-	$(call run_tests,--test c_api)
+	$(call run_tests,--test c_api --test legacy --test plugins)
+
+without-legacy: setup ## the library without the old names: it builds, and has none of them
+	$(CARGO) rustc --no-default-features --lib --crate-type cdylib \
+		--target-dir $(TARGET)/without-legacy -- -D warnings
+	if $(NM) -D --defined-only $(TARGET)/without-legacy/debug/libneurohttp.so |
+			awk '{ print $$3 }' | grep -v '^nh_'; then
+		echo "these names are exported although the feature legacy is off" >&2
+		exit 1
+	fi
 
 header: ## writes include/neurohttp.h anew from src/ffi
 	NEUROHTTP_WRITE_HEADER=1 $(CARGO) test --test header the_committed_header_is_fresh
@@ -204,7 +213,7 @@ kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="
 	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
 		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
 
-check: lint test levels asan ## what a reviewer runs
+check: lint without-legacy test levels asan ## what a reviewer runs
 
 bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
