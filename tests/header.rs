@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, in the order of the header.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 19] = [
     "version",
     "status",
     "memory",
@@ -26,6 +26,9 @@ const SOURCES: [&str; 16] = [
     "client",
     "reply",
     "model",
+    "generate",
+    "hooks",
+    "tokens",
     "kernel",
 ];
 

@@ -154,6 +154,7 @@ impl RouterBuilder {
     /// The router. A name twice, a model without targets, a target without a provider or a second
     /// default: the text says which.
     pub fn build(mut self) -> Result<Router, String> {
+        let mut is_echo_added = false;
         if let Some(provider) = self.echo
             && !self.models.iter().any(|model| model.answers_to(ECHO_MODEL))
         {
@@ -162,6 +163,7 @@ impl RouterBuilder {
                 targets: vec![Target { provider, model: None, weight: 1 }],
                 ..Model::default()
             });
+            is_echo_added = true;
         }
         let mut router = Router {
             providers: self.providers,
@@ -171,6 +173,9 @@ impl RouterBuilder {
         };
         for model in self.models {
             router.add(model)?;
+        }
+        if let (true, Some(last)) = (is_echo_added, router.entries.last_mut()) {
+            last.is_stopgap = true;
         }
         Ok(router)
     }
@@ -186,6 +191,8 @@ impl Model {
 struct Entry {
     model: Model,
     available: bool,
+    /// Echo under its own name: what comes when nothing else was asked for or set up.
+    is_stopgap: bool,
 }
 
 /// Resolves names.
@@ -228,9 +235,15 @@ impl Router {
         }
     }
 
-    /// The name requests without a model get: the chosen default, else the first not named `*`.
+    /// The name requests without a model get: the chosen default, else the first not named `*`,
+    /// else `echo`.
     pub fn default_model(&self) -> Option<&str> {
-        self.default.as_deref().or_else(|| self.models().next())
+        let first = |is_stopgap| {
+            let mut listed = self.entries.iter().filter(|entry| entry.is_listed());
+            listed.find(|entry| entry.is_stopgap == is_stopgap)
+        };
+        let found = || first(false).or_else(|| first(true));
+        self.default.as_deref().or_else(|| Some(found()?.model.name.as_str()))
     }
 
     /// The models clients can ask for by name, in the order of the configuration; switched-off ones
@@ -243,6 +256,27 @@ impl Router {
     /// The providers, in the order they were added.
     pub fn providers(&self) -> &[Provider] {
         &self.providers
+    }
+
+    /// Whether this is a model's name or an alias. The built-in echo makes way for a model of its
+    /// name.
+    pub fn has(&self, name: &str) -> bool {
+        self.entry(name).is_some_and(|entry| !entry.is_stopgap)
+    }
+
+    /// Adds a model that the provider at this index has under the same name. False: the name is
+    /// taken.
+    pub fn add_own(&mut self, name: &str, provider: usize) -> Result<bool, String> {
+        if self.has(name) {
+            return Ok(false);
+        }
+        self.remove(name);
+        self.add(Model {
+            name: name.to_owned(),
+            targets: vec![Target { provider, model: None, weight: 1 }],
+            ..Model::default()
+        })?;
+        Ok(true)
     }
 
     /// Adds a model while serving.
@@ -277,7 +311,7 @@ impl Router {
         if model.is_default {
             self.default = Some(name.clone());
         }
-        self.entries.push(Entry { model, available: true });
+        self.entries.push(Entry { model, available: true, is_stopgap: false });
         Ok(())
     }
 

@@ -85,6 +85,12 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Bytes of an answer that wait for a client before its upstream is left unread.
 pub const RELAY_HIGH_BYTES: usize = 256 * 1024;
 
+/// What a model of the host program has said and the worker has not taken, in bytes.
+pub const GENERATION_QUEUE_BYTES: usize = 64 * 1024;
+
+/// Handles of ended generations that are kept so that late calls on them are answered.
+pub const GENERATIONS_REMEMBERED: usize = 64;
+
 /// Hosts' routes and middlewares.
 pub const ROUTES_MAX: usize = 100_000;
 /// Parameters of one route pattern.

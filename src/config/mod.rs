@@ -36,6 +36,7 @@ mod tests;
 mod validate;
 mod values;
 
+pub(crate) use check::alias as check_own_model_name;
 pub use choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
 pub use cidr::Cidr;
 pub use listen::Listen;

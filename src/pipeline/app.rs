@@ -1,13 +1,17 @@
 //! What a worker answers with: one immutable snapshot, swapped whole when anything changes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::ai::provider::Wire;
 use crate::ai::router::Router;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
+use crate::pipeline::generation::Generator;
+use crate::pipeline::hooks::Hooks;
 use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
 
@@ -74,6 +78,10 @@ pub struct App {
     pub router: Arc<Router>,
     /// What stands behind the router's targets, in the same order.
     pub providers: Arc<[Arc<Provider>]>,
+    /// The models of the host program, by name.
+    pub generators: Arc<HashMap<String, Arc<dyn Generator>>>,
+    /// What the host program does with texts on their way.
+    pub hooks: Hooks,
     /// When the configuration was taken up, Unix seconds: the age of its models.
     pub created: i64,
     /// The running server.
@@ -81,6 +89,27 @@ pub struct App {
 }
 
 impl App {
+    /// Puts a model of the host program under its name. False: a model has that name. What stood
+    /// there for a model that was removed meanwhile comes back, to be dropped where no lock is
+    /// held.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the name.
+    pub fn add_generator(
+        &mut self,
+        name: &str,
+        generator: Arc<dyn Generator>,
+    ) -> Result<(bool, Option<Arc<dyn Generator>>), String> {
+        let host = self.providers.iter().position(|provider| provider.wire == Wire::Host);
+        let host = host.ok_or("there is no provider for models of the host program")?;
+        let is_added = Arc::make_mut(&mut self.router).add_own(name, host)?;
+        if !is_added {
+            return Ok((false, None));
+        }
+        let old = Arc::make_mut(&mut self.generators).insert(name.to_owned(), generator);
+        Ok((true, old))
+    }
+
     /// The snapshot that a configuration asks for, without routes of a host.
     ///
     /// # Errors
@@ -106,6 +135,8 @@ impl App {
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
             providers: provider::providers(config)?,
+            generators: Arc::default(),
+            hooks: Hooks::default(),
             created: status.unix_seconds(),
             status,
         })

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use super::generation::{Generator, Question};
+use super::hooks::Watched;
 use super::inbound::{Inbound, Kind, stream_head};
 use super::provider::Provider;
 use super::{App, Pull};
 use crate::ai::chat;
-use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
+use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::provider::{Codec, EncodedRequest, Wire, codec, echo};
 use crate::ai::router::Plan;
 use crate::ai::scan::{self, Scan};
@@ -24,6 +26,8 @@ use crate::http::head::Known;
 pub enum Asked {
     /// An HTTP request.
     Request(Arc<Request>),
+    /// An HTTP request whose body hooks have edited.
+    Edited(Arc<Request>, Arc<[u8]>),
     /// A call of the host program.
     Bytes(Arc<[u8]>),
 }
@@ -33,7 +37,15 @@ impl Asked {
     pub fn body(&self) -> &[u8] {
         match self {
             Asked::Request(request) => request.body(),
-            Asked::Bytes(bytes) => bytes,
+            Asked::Edited(_, bytes) | Asked::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// The HTTP request.
+    fn request(&self) -> Option<&Arc<Request>> {
+        match self {
+            Asked::Request(request) | Asked::Edited(request, _) => Some(request),
+            Asked::Bytes(_) => None,
         }
     }
 }
@@ -56,6 +68,20 @@ pub enum Attempt {
     LocalStream(Box<dyn Pull>),
     /// Echo has answered: the response is complete.
     LocalWhole,
+    /// A model of the host program answers.
+    Make(Box<Making>),
+}
+
+/// A model of the host program is to answer.
+pub struct Making {
+    /// The model.
+    pub generator: Arc<dyn Generator>,
+    /// What it is asked.
+    pub question: Arc<Question>,
+    /// Whose timeouts count.
+    pub provider: Arc<Provider>,
+    /// Takes what it says.
+    pub inbound: Box<Inbound>,
 }
 
 /// What goes out.
@@ -80,6 +106,23 @@ impl Call {
     /// A call for `asked`, whose targets stand in `plan`.
     pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan, meta: Meta) -> Call {
         Call { asked, dialect, scan, plan, meta, next: 0 }
+    }
+
+    /// Has the prompt hooks see the request. Once, on the loop, before the first attempt and before
+    /// anything else looks at the body.
+    ///
+    /// # Errors
+    /// A hook refuses it.
+    pub fn prepare(&mut self, app: &App) -> Result<(), Failure> {
+        let edited = app.hooks.edit_request(self.dialect, &self.plan.model, self.asked.body())?;
+        if let Some(body) = edited {
+            self.scan = scan::scan(&body)?;
+            self.asked = match self.asked.request() {
+                Some(request) => Asked::Edited(Arc::clone(request), body.into()),
+                None => Asked::Bytes(body.into()),
+            };
+        }
+        Ok(())
     }
 
     /// Whether the client asked for a stream.
@@ -114,17 +157,73 @@ impl Call {
         response.clear();
         mark(response, &provider.name, &self.plan.model);
         let Some(codec) = codec(provider.wire) else {
-            return self.local(&provider, response);
+            if provider.wire == Wire::Host {
+                return self.make(app, provider, &target.model, response);
+            }
+            return self.local(app, &provider, response);
         };
+        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
         let info = provider.target(&target.model);
         match codec.native_path(self.dialect, &info) {
-            Some(path) => Ok(self.pass_through(Arc::clone(&provider), codec, &path, &target.model)),
+            Some(path) => {
+                Ok(self.pass_through(Arc::clone(&provider), codec, &path, &target.model, watched))
+            }
             None if self.dialect == Dialect::AnthropicCountTokens => self.count(response),
-            None => self.translate(Arc::clone(&provider), codec, &target.model, response),
+            None => self.translate(Arc::clone(&provider), codec, &target.model, watched, response),
         }
     }
 
-    fn local(&self, provider: &Provider, response: &mut Response) -> Result<Attempt, Failure> {
+    /// A model of the host program.
+    fn make(
+        &self,
+        app: &App,
+        provider: Arc<Provider>,
+        model: &str,
+        response: &mut Response,
+    ) -> Result<Attempt, Failure> {
+        if self.dialect == Dialect::AnthropicCountTokens {
+            return self.count(response);
+        }
+        let Some(generator) = app.generators.get(model) else {
+            let message = "this program has no such model";
+            return Err(Failure::new(404, message).code("model_not_found").param("model"));
+        };
+        let mut request = self.dialect.decode_request(self.asked.body())?;
+        request.stream = self.scan.stream;
+        let json = match self.dialect {
+            // As it was written, with whatever only the two ends know.
+            Dialect::OpenAiChat => self.asked.body().to_vec(),
+            _ => {
+                let mut encoded = EncodedRequest::default();
+                let info = provider.target(&self.plan.model);
+                if let Some(codec) = codec(Wire::OpenAi) {
+                    codec.encode_request(&request, &info, &mut encoded)?;
+                }
+                tell_dropped(&encoded, response);
+                encoded.body
+            }
+        };
+        let kind = if self.scan.stream {
+            let encoder = self.dialect.stream_encoder(self.meta.clone(), request.include_usage);
+            Kind::MakeStream { encoder }
+        } else {
+            Kind::MakeWhole { collector: chat::Collector::new(), bytes: 0 }
+        };
+        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
+        Ok(Attempt::Make(Box::new(Making {
+            generator: Arc::clone(generator),
+            question: Arc::new(Question::new(&request, json)),
+            provider,
+            inbound: Box::new(self.inbound(kind, watched)),
+        })))
+    }
+
+    fn local(
+        &self,
+        app: &App,
+        provider: &Provider,
+        response: &mut Response,
+    ) -> Result<Attempt, Failure> {
         if provider.wire != Wire::Echo {
             let message = format!("the provider {} cannot be spoken to", provider.name);
             return Err(Failure::new(501, message));
@@ -133,14 +232,19 @@ impl Call {
             return self.count(response);
         }
         let request = self.dialect.decode_request(self.asked.body())?;
+        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
         if self.scan.stream {
             stream_head(response);
+            let encoder = self.dialect.stream_encoder(self.meta.clone(), request.include_usage);
             return Ok(Attempt::LocalStream(Box::new(EchoPull {
                 generator: echo::generate(&request),
-                encoder: self.dialect.stream_encoder(self.meta.clone(), request.include_usage),
+                inbound: self.inbound(Kind::MakeStream { encoder }, watched),
             })));
         }
-        let reply: chat::Reply = echo::reply(&request);
+        let mut reply: chat::Reply = echo::reply(&request);
+        if let Some(watched) = watched {
+            watched.reply(&mut reply)?;
+        }
         response.status = 200;
         response.headers.push(b"Content-Type", b"application/json");
         self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
@@ -165,6 +269,7 @@ impl Call {
         codec: &'static dyn Codec,
         path: &str,
         model: &str,
+        watched: Option<Box<Watched>>,
     ) -> Attempt {
         let body = self.asked.body();
         let patched = (self.scan.model.as_deref() != Some(model))
@@ -173,15 +278,15 @@ impl Call {
         let mut head = Vec::with_capacity(512);
         self.begin_head(&mut head, &provider, path);
         head.extend_from_slice(&provider.credential);
-        match &self.asked {
-            Asked::Request(request) => forward_fields(request, &mut head),
-            Asked::Bytes(_) => encode::field(&mut head, b"Content-Type", b"application/json"),
+        match self.asked.request() {
+            Some(request) => forward_fields(request, &mut head),
+            None => encode::field(&mut head, b"Content-Type", b"application/json"),
         }
         for (name, value) in codec.default_headers() {
-            let is_said = match &self.asked {
-                Asked::Request(request) => request.header_values(name.as_bytes()).next().is_some(),
-                Asked::Bytes(_) => false,
-            };
+            let is_said = self
+                .asked
+                .request()
+                .is_some_and(|request| request.header_values(name.as_bytes()).next().is_some());
             if !is_said {
                 encode::field(&mut head, name.as_bytes(), value.as_bytes());
             }
@@ -189,7 +294,7 @@ impl Call {
         end_head(&mut head, body_len);
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
         let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
-        Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind)))
+        Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind, watched)))
     }
 
     fn translate(
@@ -197,6 +302,7 @@ impl Call {
         provider: Arc<Provider>,
         codec: &'static dyn Codec,
         model: &str,
+        watched: Option<Box<Watched>>,
         response: &mut Response,
     ) -> Result<Attempt, Failure> {
         let mut request = self.dialect.decode_request(self.asked.body())?;
@@ -208,16 +314,13 @@ impl Call {
         for (name, value) in &encoded.headers {
             encode::field(&mut head, name.as_bytes(), value.as_bytes());
         }
-        if let Asked::Request(request) = &self.asked
+        if let Some(request) = self.asked.request()
             && let Some(agent) = request.known(Known::UserAgent)
         {
             encode::field(&mut head, b"User-Agent", agent);
         }
         end_head(&mut head, encoded.body.len());
-        if !encoded.dropped.is_empty() {
-            let _ =
-                response.set_header(b"x-neurohttp-dropped", encoded.dropped.join(",").as_bytes());
-        }
+        tell_dropped(&encoded, response);
         let kind = if self.scan.stream {
             Kind::TranslateStream {
                 decoder: codec.stream_decoder(),
@@ -228,11 +331,11 @@ impl Call {
         };
         let patched = Some(encoded.body);
         let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
-        Ok(Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind))))
+        Ok(Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind, watched))))
     }
 
-    fn inbound(&self, kind: Kind) -> Inbound {
-        Inbound::new(kind, self.scan.stream, self.dialect, self.meta.clone())
+    fn inbound(&self, kind: Kind, watched: Option<Box<Watched>>) -> Inbound {
+        Inbound::new(kind, self.scan.stream, self.dialect, self.meta.clone(), watched)
     }
 
     /// Request line, Host and what every attempt says. Towards a plain-http provider behind a
@@ -251,7 +354,7 @@ impl Call {
         if let Some(proxy) = via_proxy {
             head.extend_from_slice(&proxy.authorization);
         }
-        if let Asked::Request(request) = &self.asked {
+        if let Some(request) = self.asked.request() {
             encode::field(head, b"x-request-id", request.id());
         }
     }
@@ -320,6 +423,13 @@ pub(super) fn is_listed(connection: Option<&[u8]>, name: &[u8]) -> bool {
     list.split(|&b| b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
 }
 
+/// Says what of a request did not reach the model.
+fn tell_dropped(encoded: &EncodedRequest, response: &mut Response) {
+    if !encoded.dropped.is_empty() {
+        let _ = response.set_header(b"x-neurohttp-dropped", encoded.dropped.join(",").as_bytes());
+    }
+}
+
 /// Says who answers. Names that could split the head are left out.
 fn mark(response: &mut Response, provider: &str, model: &str) {
     response.headers.push(b"x-neurohttp-cache", b"bypass");
@@ -330,18 +440,22 @@ fn mark(response: &mut Response, provider: &str, model: &str) {
 /// An echo as the body of a stream.
 struct EchoPull {
     generator: echo::EchoGenerator,
-    encoder: Box<dyn StreamEncoder>,
+    inbound: Inbound,
 }
 
 impl Pull for EchoPull {
     fn pull(&mut self, out: &mut Vec<u8>, bytes_wanted: usize) -> crate::exchange::Taken {
         while out.len() < bytes_wanted {
-            match self.generator.next() {
-                Some(delta) => self.encoder.event(&delta, out),
+            let went = match self.generator.next() {
+                Some(delta) => self.inbound.on_made(delta, out),
                 None => {
-                    self.encoder.finish(out);
+                    self.inbound.stream_ended(out);
                     return crate::exchange::Taken::End;
                 }
+            };
+            if let Err(failure) = went {
+                self.inbound.fail_stream(&failure, out);
+                return crate::exchange::Taken::End;
             }
         }
         crate::exchange::Taken::More

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::call::{Asked, Call};
-use super::{App, Step, answer};
+use super::{App, Step, answer, provider};
 use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::router::{self, HashOn, Router, RouterBuilder, Strategy};
 use crate::ai::scan;
@@ -23,6 +23,9 @@ pub(super) fn router(config: &Config) -> Result<Router, String> {
         if kind.is_some_and(|kind| kind.dialect == kinds::Dialect::Echo) {
             builder.echo(index);
         }
+    }
+    if !config.provider.iter().any(provider::is_host) {
+        builder.provider(provider::HOST, false);
     }
     for model in &config.model {
         let mut targets = Vec::new();

@@ -4,6 +4,7 @@
 //! usage; else a decoder and an encoder stand between.
 
 use super::call::is_listed;
+use super::hooks::Watched;
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
 use crate::ai::provider::{Codec, StreamDecoder, decode_failure};
@@ -20,10 +21,16 @@ pub(super) enum Kind {
     PassWhole,
     /// A stream of events passes, whole events at a time.
     PassStream,
+    /// A whole answer is collected for the hooks, then passes.
+    HoldWhole { body: Vec<u8> },
     /// A whole answer is collected and translated.
     TranslateWhole { codec: &'static dyn Codec, body: Vec<u8> },
     /// A stream is translated event by event.
     TranslateStream { decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder> },
+    /// A model of the host program makes a whole answer; this many bytes of it so far.
+    MakeWhole { collector: chat::Collector, bytes: usize },
+    /// A model of the host program makes a stream.
+    MakeStream { encoder: Box<dyn StreamEncoder> },
 }
 
 /// An upstream's error answer while its body comes in.
@@ -46,6 +53,8 @@ pub struct Inbound {
     /// The beginning of an event whose end has not come.
     held: Vec<u8>,
     error: Option<ErrorAnswer>,
+    /// The hooks that see this answer.
+    watched: Option<Box<Watched>>,
 }
 
 /// How the answer goes on after its head.
@@ -59,7 +68,13 @@ pub enum AfterHead {
 
 impl Inbound {
     /// Nothing has come yet. `is_stream_asked`: the client wants a stream.
-    pub(super) fn new(kind: Kind, is_stream_asked: bool, dialect: Dialect, meta: Meta) -> Inbound {
+    pub(super) fn new(
+        kind: Kind,
+        is_stream_asked: bool,
+        dialect: Dialect,
+        meta: Meta,
+        watched: Option<Box<Watched>>,
+    ) -> Inbound {
         Inbound {
             kind,
             is_stream_asked,
@@ -69,6 +84,7 @@ impl Inbound {
             told: None,
             held: Vec::new(),
             error: None,
+            watched,
         }
     }
 
@@ -111,6 +127,12 @@ impl Inbound {
                     response.headers.push(b"X-Accel-Buffering", b"no");
                     return Ok(AfterHead::Forward(None));
                 }
+                if self.is_json(value(Known::ContentType))
+                    && self.watched.as_ref().is_some_and(|watched| watched.wants_whole())
+                {
+                    self.kind = Kind::HoldWhole { body: Vec::new() };
+                    return Ok(AfterHead::Collect);
+                }
                 Ok(AfterHead::Forward(match head.body {
                     Body::Length(bytes) => Some(bytes),
                     Body::None => Some(0),
@@ -131,6 +153,10 @@ impl Inbound {
                 response.status = 200;
                 response.headers.push(b"Content-Type", b"application/json");
                 Ok(AfterHead::Collect)
+            }
+            // Not before the head, or without one at all.
+            Kind::HoldWhole { .. } | Kind::MakeWhole { .. } | Kind::MakeStream { .. } => {
+                Err(cut_off())
             }
         }
     }
@@ -160,19 +186,62 @@ impl Inbound {
             }
             Kind::PassStream => {
                 self.watch.feed(data);
-                pass_events(&mut self.held, data, out);
+                match &mut self.watched {
+                    None => pass_events(&mut self.held, data, out),
+                    Some(watched) => watched.pass(self.dialect, data, out)?,
+                }
                 Ok(())
+            }
+            Kind::HoldWhole { body } => {
+                self.watch.feed(data);
+                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
             }
             Kind::TranslateWhole { body, .. } => {
                 collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
             }
-            Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
-                if let chat::Delta::Usage(usage) = &delta {
-                    self.told = Some(*usage);
-                }
-                encoder.event(&delta, out);
-            }),
+            Kind::TranslateStream { decoder, encoder } => {
+                let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
+                let fed = decoder.feed(data, &mut |delta| writer.write(delta));
+                writer.end(fed)
+            }
+            Kind::MakeWhole { .. } | Kind::MakeStream { .. } => Ok(()),
         }
+    }
+
+    /// A model of the host program says more; appends what the client gets now.
+    ///
+    /// # Errors
+    /// A hook refuses it, or it is too much.
+    pub fn on_made(&mut self, delta: chat::Delta, out: &mut Vec<u8>) -> Result<(), Failure> {
+        match &mut self.kind {
+            Kind::MakeStream { encoder } => {
+                let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
+                writer.write(delta);
+                writer.end(Ok(()))
+            }
+            Kind::MakeWhole { collector, bytes } => {
+                *bytes += match &delta {
+                    chat::Delta::Text(text) => text.len(),
+                    chat::Delta::ToolCallArguments { json, .. } => json.len(),
+                    _ => 64,
+                };
+                if *bytes > limits::UPSTREAM_ANSWER_BYTES_MAX {
+                    return Err(too_large());
+                }
+                collector.add(&delta);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A model of the host program has begun to answer. True: the response holds the client's head.
+    pub fn on_making(&self, response: &mut Response) -> bool {
+        let is_stream = matches!(self.kind, Kind::MakeStream { .. });
+        if is_stream {
+            stream_head(response);
+        }
+        is_stream
     }
 
     /// The body has ended as its framing says; appends the rest. On a collected answer the response
@@ -189,28 +258,70 @@ impl Inbound {
             Kind::PassStream => {
                 // A last event without its blank line is still the client's.
                 out.append(&mut self.held);
+                if let Some(watched) = &mut self.watched {
+                    watched.pass_end(out)?;
+                    watched.ended();
+                }
+                Ok(())
+            }
+            Kind::HoldWhole { body } => {
+                let edited = match &self.watched {
+                    Some(watched) => watched.body(self.dialect, body)?,
+                    None => None,
+                };
+                response.body = edited.unwrap_or_else(|| std::mem::take(body));
                 Ok(())
             }
             Kind::TranslateWhole { codec, body } => {
                 let reply = codec.decode_reply(200, body)?;
-                self.told = reply.usage;
-                response.body.clear();
-                self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
-                Ok(())
+                self.whole(reply, response)
             }
             Kind::TranslateStream { decoder, encoder } => {
-                let is_whole = decoder.finish(&mut |delta| {
-                    if let chat::Delta::Usage(usage) = &delta {
-                        self.told = Some(*usage);
-                    }
-                    encoder.event(&delta, out);
-                })?;
-                if is_whole {
-                    encoder.finish(out);
-                    return Ok(());
+                let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
+                let finished = decoder.finish(&mut |delta| writer.write(delta));
+                let is_whole = *finished.as_ref().unwrap_or(&false);
+                writer.end(finished.map(drop))?;
+                if !is_whole {
+                    return Err(cut_off());
                 }
-                Err(cut_off())
+                self.stream_ended(out);
+                Ok(())
             }
+            Kind::MakeWhole { collector, .. } => {
+                let mut reply = std::mem::take(collector).reply();
+                if reply.parts.is_empty() {
+                    reply.parts.push(chat::Part::Text(String::new()));
+                }
+                response.status = 200;
+                response.headers.push(b"Content-Type", b"application/json");
+                self.whole(reply, response)
+            }
+            Kind::MakeStream { .. } => {
+                self.stream_ended(out);
+                Ok(())
+            }
+        }
+    }
+
+    /// A whole answer in neutral form: puts it in the client's dialect.
+    fn whole(&mut self, mut reply: chat::Reply, response: &mut Response) -> Result<(), Failure> {
+        self.told = reply.usage;
+        if let Some(watched) = &self.watched {
+            watched.reply(&mut reply)?;
+        }
+        response.body.clear();
+        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+        Ok(())
+    }
+
+    /// A stream in neutral form has ended well: appends its success mark.
+    pub(super) fn stream_ended(&mut self, out: &mut Vec<u8>) {
+        if let Kind::TranslateStream { encoder, .. } | Kind::MakeStream { encoder } = &mut self.kind
+        {
+            encoder.finish(out);
+        }
+        if let Some(watched) = &mut self.watched {
+            watched.ended();
         }
     }
 
@@ -224,11 +335,14 @@ impl Inbound {
                 encoder.fail(failure, out);
                 true
             }
-            Kind::TranslateStream { encoder, .. } => {
+            Kind::TranslateStream { encoder, .. } | Kind::MakeStream { encoder } => {
                 encoder.fail(failure, out);
                 true
             }
-            Kind::PassWhole | Kind::TranslateWhole { .. } => false,
+            Kind::PassWhole
+            | Kind::HoldWhole { .. }
+            | Kind::TranslateWhole { .. }
+            | Kind::MakeWhole { .. } => false,
         }
     }
 
@@ -261,6 +375,51 @@ impl Inbound {
     }
 }
 
+/// Writes neutral deltas in the client's dialect, past the hooks.
+struct Writer<'w> {
+    encoder: &'w mut Box<dyn StreamEncoder>,
+    told: &'w mut Option<chat::Usage>,
+    watched: &'w mut Option<Box<Watched>>,
+    out: &'w mut Vec<u8>,
+    refused: Option<Failure>,
+}
+
+impl<'w> Writer<'w> {
+    fn new(
+        encoder: &'w mut Box<dyn StreamEncoder>,
+        told: &'w mut Option<chat::Usage>,
+        watched: &'w mut Option<Box<Watched>>,
+        out: &'w mut Vec<u8>,
+    ) -> Writer<'w> {
+        Writer { encoder, told, watched, out, refused: None }
+    }
+
+    fn write(&mut self, delta: chat::Delta) {
+        if self.refused.is_some() {
+            return;
+        }
+        if let chat::Delta::Usage(usage) = &delta {
+            *self.told = Some(*usage);
+        }
+        match self.watched {
+            None => self.encoder.event(&delta, self.out),
+            Some(watched) => match watched.delta(delta) {
+                Ok(Some(delta)) => self.encoder.event(&delta, self.out),
+                Ok(None) => {}
+                Err(failure) => self.refused = Some(failure),
+            },
+        }
+    }
+
+    /// The outcome: a refusal goes before what the provider's bytes led to.
+    fn end(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        match self.refused {
+            Some(failure) => Err(failure),
+            None => outcome,
+        }
+    }
+}
+
 /// The failure for an answer that stops in the middle.
 pub fn cut_off() -> Failure {
     Failure::new(502, "the provider's answer was cut off").code("upstream_cut")
@@ -268,11 +427,14 @@ pub fn cut_off() -> Failure {
 
 fn collect(body: &mut Vec<u8>, data: &[u8], bytes_max: usize) -> Result<(), Failure> {
     if body.len() + data.len() > bytes_max {
-        let message = "the provider's answer is too large";
-        return Err(Failure::new(502, message).code("upstream_too_large"));
+        return Err(too_large());
     }
     body.extend_from_slice(data);
     Ok(())
+}
+
+fn too_large() -> Failure {
+    Failure::new(502, "the provider's answer is too large").code("upstream_too_large")
 }
 
 /// The head of a streamed answer. Proxies in front of us must not collect it.

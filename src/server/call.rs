@@ -9,13 +9,18 @@ use std::sync::Arc;
 
 use super::deadline::Deadline;
 use super::host::HostCall;
+use super::mailbox::Message;
 use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
+use crate::ai::chat::Delta;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, Attempt, Call, Inbound, Outgoing, Provider, Pull};
+use crate::pipeline::{
+    AfterHead, Attempt, Call, Generation, Inbound, Listening, Making, Outgoing, Progress, Provider,
+    Pull,
+};
 
 /// Who gets the answer.
 pub(super) enum Sink {
@@ -46,6 +51,8 @@ pub(super) struct CallState {
     inbound: Option<Box<Inbound>>,
     /// Echo's answer, when the host program reads it.
     pull: Option<Box<dyn Pull>>,
+    /// The answer that a model of the host program makes.
+    making: Option<Listening>,
     response: Response,
     pub(super) up: Option<Key>,
     pub(super) dials: Vec<Key>,
@@ -53,6 +60,8 @@ pub(super) struct CallState {
     pub(super) next_address: usize,
     deadline: Deadline,
     total_at_ms: u64,
+    /// Time between two pieces of an answer made by the host program, in milliseconds.
+    idle_ms: u64,
     has_token: bool,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
@@ -78,6 +87,7 @@ impl Worker {
             outgoing: None,
             inbound: None,
             pull: None,
+            making: None,
             response: Response::default(),
             up: None,
             dials: Vec::new(),
@@ -85,6 +95,7 @@ impl Worker {
             next_address: 0,
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
+            idle_ms: u64::MAX,
             has_token: false,
             is_paused: false,
         };
@@ -99,10 +110,19 @@ impl Worker {
         };
         if is_there {
             self.stats.calls.add(1);
-            self.attempt(key);
+            match self.prepare(key) {
+                Ok(()) => self.attempt(key),
+                Err(failure) => self.attempt_failed(key, failure, false),
+            }
         } else {
             self.drop_call(key);
         }
+    }
+
+    /// The prompt hooks run here, on the loop.
+    fn prepare(&mut self, key: Key) -> Result<(), Failure> {
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+        state.call.prepare(&state.app)
     }
 
     /// Begins the next attempt.
@@ -124,6 +144,7 @@ impl Worker {
             }
             Ok(Attempt::LocalWhole) => self.deliver(key),
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
+            Ok(Attempt::Make(making)) => self.make(key, *making),
             Err(failure) => self.attempt_failed(key, failure, false),
         }
     }
@@ -145,7 +166,7 @@ impl Worker {
         let is_over = now_ms >= state.total_at_ms;
         if state.is_paused && !is_over {
             // The client is slow, not the provider.
-            let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
+            let idle_ms = state.outgoing.as_ref().map_or(state.idle_ms, |o| o.provider.idle_ms);
             self.set_call_deadline(key, now_ms.saturating_add(idle_ms));
             return;
         }
@@ -163,10 +184,97 @@ impl Worker {
         self.attempt_failed(key, failure, !is_over);
     }
 
+    // ---- models of the host program ----
+
+    /// Has a model of the host program answer, on the blocking pool.
+    fn make(&mut self, key: Key, making: Making) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let tell = Box::new(move || {
+            mailbox.post(Message::Made(key));
+        });
+        let generation = Generation::new(tell);
+        let Making { generator, question, provider, inbound } = making;
+        let Some(state) = self.calls.get_mut(key) else { return };
+        state.making = Some(Listening::new(&generation));
+        state.inbound = Some(inbound);
+        state.phase = Phase::Waiting;
+        state.idle_ms = provider.idle_ms;
+        if state.total_at_ms == u64::MAX {
+            state.total_at_ms = self.now_ms.saturating_add(provider.total_ms);
+        }
+        let is_stream = state.call.is_stream();
+        let at_ms = if is_stream { self.now_ms + provider.first_token_ms } else { u64::MAX };
+        self.set_call_deadline(key, at_ms);
+        let job = Box::new(move || generator.generate(question, generation));
+        if self.core.pool.submit(job).is_err() {
+            let failure = Failure::new(503, "the server is busy").code("overloaded");
+            self.attempt_failed(key, failure.retry_after(1), true);
+        }
+    }
+
+    /// A model of the host program has said more: moves it to the sink until that is full.
+    pub(super) fn on_made(&mut self, key: Key) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        if state.is_paused {
+            return;
+        }
+        let Some(making) = &state.making else { return };
+        let mut deltas = std::mem::take(&mut self.made);
+        let progress = making.generation().take(&mut deltas);
+        let begins = state.phase == Phase::Waiting && !deltas.is_empty();
+        if begins {
+            state.phase = Phase::Collecting;
+            let is_stream =
+                state.inbound.as_ref().is_some_and(|made| made.on_making(&mut state.response));
+            if is_stream {
+                state.phase = Phase::Forwarding;
+                self.send_head(key, None);
+            }
+        }
+        let moved = self.move_made(key, &mut deltas);
+        deltas.clear();
+        self.made = deltas;
+        let Some(state) = self.calls.get_mut(key) else { return };
+        match (moved, progress) {
+            (Err(failure), _) | (Ok(()), Progress::Failed(failure)) => {
+                self.attempt_failed(key, failure, false);
+            }
+            (Ok(()), Progress::End) => self.answer_end(key),
+            (Ok(()), Progress::More) => {
+                let at_ms = self.now_ms.saturating_add(state.idle_ms);
+                if state.phase == Phase::Forwarding {
+                    self.set_call_deadline(key, at_ms);
+                }
+                self.flush_call(key);
+            }
+        }
+    }
+
+    fn move_made(&mut self, key: Key, deltas: &mut Vec<Delta>) -> Result<(), Failure> {
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+        let Some(inbound) = &mut state.inbound else { return Ok(()) };
+        let is_forwarding = state.phase == Phase::Forwarding;
+        let mut out = std::mem::take(&mut self.relay_scratch);
+        out.clear();
+        let mut went = Ok(());
+        for delta in deltas.drain(..) {
+            went = inbound.on_made(delta, &mut out);
+            if went.is_err() {
+                break;
+            }
+        }
+        if is_forwarding && !out.is_empty() {
+            self.send_bytes(key, &out);
+        }
+        self.relay_scratch = out;
+        went
+    }
+
     /// Gives up the connection, or the search for one.
     fn detach(&mut self, key: Key) {
         self.stop_waiting(key);
         let Some(state) = self.calls.get_mut(key) else { return };
+        state.making = None;
         let up = state.up.take();
         let dials = std::mem::take(&mut state.dials);
         for up in up.into_iter().chain(dials) {
@@ -280,6 +388,7 @@ impl Worker {
             if is_retryable && state.call.has_next() {
                 state.outgoing = None;
                 state.inbound = None;
+                state.making = None;
                 state.has_token = false;
                 self.attempt(key);
                 return;
@@ -354,8 +463,13 @@ impl Worker {
     pub(super) fn resume_call(&mut self, key: Key) {
         let Some(state) = self.calls.get_mut(key) else { return };
         if std::mem::take(&mut state.is_paused) {
+            let is_making = state.making.is_some();
             if let Some(up) = state.up {
                 self.list_up(up);
+            }
+            if is_making {
+                // Not now: the connection that has room is in somebody's hand.
+                self.mailbox.post(Message::Made(key));
             }
             self.pull_local(key);
         }

@@ -148,12 +148,13 @@ impl Core {
     /// Lets go of what the host has registered: its destructors run now, although a client may
     /// still use the models.
     pub(super) fn forget_host(&self) {
-        let (routes, before, after) = self.change(|app| {
+        let host = self.change(|app| {
             use std::mem::take;
-            (take(&mut app.routes), take(&mut app.before), take(&mut app.after))
+            let handlers = (take(&mut app.routes), take(&mut app.before), take(&mut app.after));
+            (handlers, take(&mut app.generators), take(&mut app.hooks))
         });
         // Outside the lock that `change` holds.
-        drop((routes, before, after));
+        drop(host);
     }
 
     pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {

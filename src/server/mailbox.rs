@@ -38,6 +38,8 @@ pub(super) enum Message {
     HostReady(Key),
     /// A host call was cancelled.
     HostCancel(Key),
+    /// A model of the host program has said more.
+    Made(Key),
 }
 
 /// The sending side; shared.

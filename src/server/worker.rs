@@ -25,6 +25,7 @@ use super::mailbox::{Mailbox, Message};
 use super::resolve::Names;
 use super::stats::WorkerStats;
 use super::upstream::{Pool, Up};
+use crate::ai::chat::Delta;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
@@ -94,6 +95,7 @@ pub(super) struct Worker {
     pub(super) params: Params,
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
+    pub(super) made: Vec<Delta>,
     pub(super) tls_scratch: Vec<u8>,
     #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
     actives: Vec<Box<Active>>,
@@ -153,6 +155,7 @@ impl Worker {
             params: Params::new(),
             pull_scratch: Vec::new(),
             relay_scratch: Vec::new(),
+            made: Vec::new(),
             tls_scratch: Vec::new(),
             actives: Vec::new(),
             exchanges: Vec::new(),
@@ -302,6 +305,7 @@ impl Worker {
                 Message::HostStart(call, host) => self.starting.push_back((call, Sink::Host(host))),
                 Message::HostReady(key) => self.resume_call(key),
                 Message::HostCancel(key) => self.cancel_call(key),
+                Message::Made(key) => self.on_made(key),
             }
         }
         count
