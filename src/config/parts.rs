@@ -134,6 +134,7 @@ parts! {
     retry Single,
     cache Single,
     firewall Single,
+    dialects Single,
     optimizer Single,
     plugins Single,
     plugin Free,

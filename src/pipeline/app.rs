@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::ai::provider::Wire;
 use crate::ai::router::Router;
-use crate::config::Config;
+use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
@@ -22,6 +22,15 @@ pub struct HostRoute {
     pub handler: Arc<dyn Handler>,
     /// The handler may block: it runs on the blocking pool.
     pub blocking: bool,
+}
+
+/// A plugin's place behind the middleware before the handlers.
+#[derive(Clone)]
+pub struct PluginStage {
+    /// What passes it.
+    pub stage: Arc<dyn Middleware>,
+    /// It may block: it runs on the blocking pool.
+    pub blocks: bool,
 }
 
 /// What the running server tells of itself.
@@ -53,6 +62,9 @@ pub struct Settings {
     pub idle_ms: u64,
     /// Time without a client taking anything, in milliseconds.
     pub write_ms: u64,
+    /// A request that cannot reach its model whole is refused; else the answer's head names what
+    /// was lost.
+    pub refuses_dropped: bool,
 }
 
 /// One snapshot of everything that requests meet.
@@ -66,6 +78,10 @@ pub struct App {
     pub before: Vec<Arc<dyn Middleware>>,
     /// One of `before` may block: requests go to the pool before it.
     pub before_blocks: bool,
+    /// Plugins, behind the middleware before; in the order in which they were loaded.
+    pub plugins: Vec<PluginStage>,
+    /// Plugins that look at answers, before the middleware after does; called in reverse.
+    pub plugins_after: Vec<Arc<dyn Middleware>>,
     /// In order of registration; called in reverse.
     pub after: Vec<Arc<dyn Middleware>>,
     /// Told what happens on connections.
@@ -120,6 +136,8 @@ impl App {
             builtins: builtins.then(|| Arc::new(builtin::table())),
             before: Vec::new(),
             before_blocks: false,
+            plugins: Vec::new(),
+            plugins_after: Vec::new(),
             after: Vec::new(),
             observers: Vec::new(),
             settings: Settings {
@@ -131,6 +149,7 @@ impl App {
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
+                refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),

@@ -7,15 +7,13 @@ use std::sync::Arc;
 
 use super::generation::{Generator, Question};
 use super::hooks::Watched;
-use super::inbound::{Inbound, Kind, stream_head};
+use super::inbound::{Inbound, Kind};
 use super::provider::Provider;
 use super::{App, Pull};
-use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta};
-use crate::ai::provider::{Codec, EncodedRequest, Wire, codec, echo};
+use crate::ai::provider::{Codec, EncodedRequest, codec};
 use crate::ai::router::Plan;
 use crate::ai::scan::{self, Scan};
-use crate::ai::tokenizer::{self, Encoding};
 use crate::base::error::Failure;
 use crate::exchange::{Request, Response};
 use crate::http::encode;
@@ -29,7 +27,12 @@ pub enum Asked {
     /// An HTTP request whose body hooks have edited.
     Edited(Arc<Request>, Arc<[u8]>),
     /// A call of the host program.
-    Bytes(Arc<[u8]>),
+    Bytes {
+        /// Its JSON.
+        body: Arc<[u8]>,
+        /// What stands for a request id.
+        id: Arc<str>,
+    },
 }
 
 impl Asked {
@@ -37,7 +40,7 @@ impl Asked {
     pub fn body(&self) -> &[u8] {
         match self {
             Asked::Request(request) => request.body(),
-            Asked::Edited(_, bytes) | Asked::Bytes(bytes) => bytes,
+            Asked::Edited(_, body) | Asked::Bytes { body, .. } => body,
         }
     }
 
@@ -45,7 +48,14 @@ impl Asked {
     fn request(&self) -> Option<&Arc<Request>> {
         match self {
             Asked::Request(request) | Asked::Edited(request, _) => Some(request),
-            Asked::Bytes(_) => None,
+            Asked::Bytes { .. } => None,
+        }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Asked::Request(request) | Asked::Edited(request, _) => request.id_text(),
+            Asked::Bytes { id, .. } => id,
         }
     }
 }
@@ -56,20 +66,30 @@ pub struct Call {
     dialect: Dialect,
     scan: Scan,
     plan: Plan,
-    meta: Meta,
+    /// When the first attempt began, Unix seconds.
+    created: i64,
     next: usize,
+    /// Memory for the head that goes out.
+    head: Vec<u8>,
 }
 
 /// One attempt.
 pub enum Attempt {
     /// Another process answers.
-    Remote(Box<Outgoing>, Box<Inbound>),
+    Remote(Outgoing, Inbound),
     /// Echo answers, as a stream.
     LocalStream(Box<dyn Pull>),
     /// Echo has answered: the response is complete.
     LocalWhole,
     /// A model of the host program answers.
     Make(Box<Making>),
+    /// The answer's body has to be worked out; where it takes long, on the blocking pool.
+    Work {
+        /// Makes the body, JSON.
+        work: Box<dyn FnOnce() -> Vec<u8> + Send>,
+        /// It takes no longer than a loop may.
+        is_quick: bool,
+    },
 }
 
 /// A model of the host program is to answer.
@@ -78,16 +98,23 @@ pub struct Making {
     pub generator: Arc<dyn Generator>,
     /// What it is asked.
     pub question: Arc<Question>,
-    /// Whose timeouts count.
-    pub provider: Arc<Provider>,
+    /// Whose timeouts count: the index among the snapshot's providers.
+    pub provider: usize,
     /// Takes what it says.
-    pub inbound: Box<Inbound>,
+    pub inbound: Inbound,
+}
+
+/// Where an attempt goes, and memory for its head.
+struct Towards<'a> {
+    index: usize,
+    provider: &'a Provider,
+    head: Vec<u8>,
 }
 
 /// What goes out.
 pub struct Outgoing {
-    /// To whom.
-    pub provider: Arc<Provider>,
+    /// To whom: the index among the snapshot's providers.
+    pub provider: usize,
     /// The head.
     pub head: Vec<u8>,
     /// The body, unless the asked bytes go out as they are.
@@ -104,8 +131,23 @@ impl Outgoing {
 
 impl Call {
     /// A call for `asked`, whose targets stand in `plan`.
-    pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan, meta: Meta) -> Call {
-        Call { asked, dialect, scan, plan, meta, next: 0 }
+    pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan) -> Call {
+        Call { asked, dialect, scan, plan, created: 0, next: 0, head: Vec::new() }
+    }
+
+    /// Lends it memory for the head that goes out, which comes back as [`Outgoing::head`].
+    pub fn lend_head(&mut self, head: Vec<u8>) {
+        self.head = head;
+    }
+
+    /// What an answer of ours says of itself. Made when it is needed: what passes unread has no
+    /// use for it.
+    pub fn meta(&self) -> Meta {
+        let (prefix, id) = (self.dialect.id_prefix(), self.asked.id());
+        let mut text = String::with_capacity(prefix.len() + id.len());
+        text.push_str(prefix);
+        text.extend(id.chars().filter(char::is_ascii_alphanumeric));
+        Meta { id: text, model: self.plan.model.clone(), created: self.created }
     }
 
     /// Has the prompt hooks see the request. Once, on the loop, before the first attempt and before
@@ -117,12 +159,25 @@ impl Call {
         let edited = app.hooks.edit_request(self.dialect, &self.plan.model, self.asked.body())?;
         if let Some(body) = edited {
             self.scan = scan::scan(&body)?;
-            self.asked = match self.asked.request() {
-                Some(request) => Asked::Edited(Arc::clone(request), body.into()),
-                None => Asked::Bytes(body.into()),
+            let body = body.into();
+            self.asked = match &self.asked {
+                Asked::Request(request) | Asked::Edited(request, _) => {
+                    Asked::Edited(Arc::clone(request), body)
+                }
+                Asked::Bytes { id, .. } => Asked::Bytes { body, id: Arc::clone(id) },
             };
         }
         Ok(())
+    }
+
+    /// What is asked, JSON.
+    pub(super) fn body(&self) -> &[u8] {
+        self.asked.body()
+    }
+
+    /// The model's name as the client is told it.
+    pub(super) fn model(&self) -> &str {
+        &self.plan.model
     }
 
     /// Whether the client asked for a stream.
@@ -145,7 +200,15 @@ impl Call {
     ///
     /// # Errors
     /// What to tell the client: the request cannot be put for this target.
-    pub fn attempt(&mut self, app: &App, response: &mut Response) -> Result<Attempt, Failure> {
+    pub fn attempt(
+        &mut self,
+        app: &App,
+        now_unix_s: i64,
+        response: &mut Response,
+    ) -> Result<Attempt, Failure> {
+        if self.next == 0 {
+            self.created = now_unix_s;
+        }
         let Some(target) = self.plan.targets.get(self.next) else {
             return Err(Failure::new(503, "no target of the model is left").code("no_target"));
         };
@@ -153,130 +216,37 @@ impl Call {
         let Some(provider) = app.providers.get(target.provider) else {
             return Err(Failure::new(503, "the model's provider has gone").code("no_target"));
         };
-        let provider = Arc::clone(provider);
+        let index = target.provider;
         response.clear();
         mark(response, &provider.name, &self.plan.model);
         let Some(codec) = codec(provider.wire) else {
-            if provider.wire == Wire::Host {
-                return self.make(app, provider, &target.model, response);
-            }
-            return self.local(app, &provider, response);
+            return self.local(app, index, provider, &target.model, response);
         };
-        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
         let info = provider.target(&target.model);
+        let head = std::mem::take(&mut self.head);
+        let towards = Towards { index, provider, head };
         match codec.native_path(self.dialect, &info) {
-            Some(path) => {
-                Ok(self.pass_through(Arc::clone(&provider), codec, &path, &target.model, watched))
-            }
-            None if self.dialect == Dialect::AnthropicCountTokens => self.count(response),
-            None => self.translate(Arc::clone(&provider), codec, &target.model, watched, response),
+            Some(path) => Ok(self.pass_through(app, towards, codec, &path, &target.model)),
+            None if self.dialect == Dialect::AnthropicCountTokens => self.count(),
+            None => self.translate(app, towards, codec, &target.model, response),
         }
-    }
-
-    /// A model of the host program.
-    fn make(
-        &self,
-        app: &App,
-        provider: Arc<Provider>,
-        model: &str,
-        response: &mut Response,
-    ) -> Result<Attempt, Failure> {
-        if self.dialect == Dialect::AnthropicCountTokens {
-            return self.count(response);
-        }
-        let Some(generator) = app.generators.get(model) else {
-            let message = "this program has no such model";
-            return Err(Failure::new(404, message).code("model_not_found").param("model"));
-        };
-        let mut request = self.dialect.decode_request(self.asked.body())?;
-        request.stream = self.scan.stream;
-        let json = match self.dialect {
-            // As it was written, with whatever only the two ends know.
-            Dialect::OpenAiChat => self.asked.body().to_vec(),
-            _ => {
-                let mut encoded = EncodedRequest::default();
-                let info = provider.target(&self.plan.model);
-                if let Some(codec) = codec(Wire::OpenAi) {
-                    codec.encode_request(&request, &info, &mut encoded)?;
-                }
-                tell_dropped(&encoded, response);
-                encoded.body
-            }
-        };
-        let kind = if self.scan.stream {
-            let encoder = self.dialect.stream_encoder(self.meta.clone(), request.include_usage);
-            Kind::MakeStream { encoder }
-        } else {
-            Kind::MakeWhole { collector: chat::Collector::new(), bytes: 0 }
-        };
-        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
-        Ok(Attempt::Make(Box::new(Making {
-            generator: Arc::clone(generator),
-            question: Arc::new(Question::new(&request, json)),
-            provider,
-            inbound: Box::new(self.inbound(kind, watched)),
-        })))
-    }
-
-    fn local(
-        &self,
-        app: &App,
-        provider: &Provider,
-        response: &mut Response,
-    ) -> Result<Attempt, Failure> {
-        if provider.wire != Wire::Echo {
-            let message = format!("the provider {} cannot be spoken to", provider.name);
-            return Err(Failure::new(501, message));
-        }
-        if self.dialect == Dialect::AnthropicCountTokens {
-            return self.count(response);
-        }
-        let request = self.dialect.decode_request(self.asked.body())?;
-        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
-        if self.scan.stream {
-            stream_head(response);
-            let encoder = self.dialect.stream_encoder(self.meta.clone(), request.include_usage);
-            return Ok(Attempt::LocalStream(Box::new(EchoPull {
-                generator: echo::generate(&request),
-                inbound: self.inbound(Kind::MakeStream { encoder }, watched),
-            })));
-        }
-        let mut reply: chat::Reply = echo::reply(&request);
-        if let Some(watched) = watched {
-            watched.reply(&mut reply)?;
-        }
-        response.status = 200;
-        response.headers.push(b"Content-Type", b"application/json");
-        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
-        Ok(Attempt::LocalWhole)
-    }
-
-    /// A count of tokens by our own encoding, for providers that have no such method.
-    fn count(&self, response: &mut Response) -> Result<Attempt, Failure> {
-        let request = self.dialect.decode_request(self.asked.body())?;
-        let prompt_tokens = tokenizer::count_request(Encoding::O200k, &request);
-        let usage = chat::Usage { prompt_tokens, ..chat::Usage::default() };
-        let reply = chat::Reply { usage: Some(usage), ..chat::Collector::new().reply() };
-        response.status = 200;
-        response.headers.push(b"Content-Type", b"application/json");
-        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
-        Ok(Attempt::LocalWhole)
     }
 
     fn pass_through(
         &self,
-        provider: Arc<Provider>,
+        app: &App,
+        towards: Towards<'_>,
         codec: &'static dyn Codec,
         path: &str,
         model: &str,
-        watched: Option<Box<Watched>>,
     ) -> Attempt {
+        let Towards { index, provider, mut head } = towards;
+        self.make_room(&mut head, provider);
         let body = self.asked.body();
         let patched = (self.scan.model.as_deref() != Some(model))
             .then(|| scan::patch_model(body, &self.scan, model));
         let body_len = patched.as_ref().map_or(body.len(), Vec::len);
-        let mut head = Vec::with_capacity(512);
-        self.begin_head(&mut head, &provider, path);
+        self.begin_head(&mut head, provider, path);
         head.extend_from_slice(&provider.credential);
         match self.asked.request() {
             Some(request) => forward_fields(request, &mut head),
@@ -293,24 +263,26 @@ impl Call {
         }
         end_head(&mut head, body_len);
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
-        let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
-        Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind, watched)))
+        let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
+        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
+        Attempt::Remote(outgoing, self.inbound(kind, watched))
     }
 
     fn translate(
         &self,
-        provider: Arc<Provider>,
+        app: &App,
+        towards: Towards<'_>,
         codec: &'static dyn Codec,
         model: &str,
-        watched: Option<Box<Watched>>,
         response: &mut Response,
     ) -> Result<Attempt, Failure> {
         let mut request = self.dialect.decode_request(self.asked.body())?;
         request.stream = self.scan.stream;
         let mut encoded = EncodedRequest::default();
-        codec.encode_request(&request, &provider.target(model), &mut encoded)?;
-        let mut head = Vec::with_capacity(512);
-        self.begin_head(&mut head, &provider, &encoded.path_and_query);
+        codec.encode_request(&request, &towards.provider.target(model), &mut encoded)?;
+        let Towards { index, provider, mut head } = towards;
+        self.make_room(&mut head, provider);
+        self.begin_head(&mut head, provider, &encoded.path_and_query);
         for (name, value) in &encoded.headers {
             encode::field(&mut head, name.as_bytes(), value.as_bytes());
         }
@@ -320,22 +292,30 @@ impl Call {
             encode::field(&mut head, b"User-Agent", agent);
         }
         end_head(&mut head, encoded.body.len());
-        tell_dropped(&encoded, response);
+        tell_dropped(app, &encoded, response)?;
         let kind = if self.scan.stream {
             Kind::TranslateStream {
                 decoder: codec.stream_decoder(),
-                encoder: self.dialect.stream_encoder(self.meta.clone(), request.include_usage),
+                encoder: self.dialect.stream_encoder(self.meta(), request.include_usage),
             }
         } else {
-            Kind::TranslateWhole { codec, body: Vec::new() }
+            Kind::TranslateWhole { codec, meta: Box::new(self.meta()), body: Vec::new() }
         };
         let patched = Some(encoded.body);
-        let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
-        Ok(Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind, watched))))
+        let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
+        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
+        Ok(Attempt::Remote(outgoing, self.inbound(kind, watched)))
     }
 
-    fn inbound(&self, kind: Kind, watched: Option<Box<Watched>>) -> Inbound {
-        Inbound::new(kind, self.scan.stream, self.dialect, self.meta.clone(), watched)
+    pub(super) fn inbound(&self, kind: Kind, watched: Option<Box<Watched>>) -> Inbound {
+        Inbound::new(kind, self.scan.stream, self.dialect, watched)
+    }
+
+    /// Room for a head: that of the client, and what we add.
+    fn make_room(&self, head: &mut Vec<u8>, provider: &Provider) {
+        let asked = self.asked.request().map_or(0, |request| request.raw().len());
+        head.clear();
+        head.reserve(256 + asked + provider.credential.len() + provider.base.authority.len());
     }
 
     /// Request line, Host and what every attempt says. Towards a plain-http provider behind a
@@ -424,40 +404,37 @@ pub(super) fn is_listed(connection: Option<&[u8]>, name: &[u8]) -> bool {
 }
 
 /// Says what of a request did not reach the model.
-fn tell_dropped(encoded: &EncodedRequest, response: &mut Response) {
-    if !encoded.dropped.is_empty() {
-        let _ = response.set_header(b"x-neurohttp-dropped", encoded.dropped.join(",").as_bytes());
+///
+/// # Errors
+/// The configuration has such requests refused.
+pub(super) fn tell_dropped(
+    app: &App,
+    encoded: &EncodedRequest,
+    response: &mut Response,
+) -> Result<(), Failure> {
+    let Some(first) = encoded.dropped.first() else { return Ok(()) };
+    let names = encoded.dropped.join(",");
+    if app.settings.refuses_dropped {
+        let message = format!("the provider of this model has no place for: {names}");
+        let failure = Failure::new(400, message).code("unsupported_parameter");
+        return Err(failure.param(first.clone()));
     }
+    let _ = response.set_header(b"x-neurohttp-dropped", names.as_bytes());
+    Ok(())
 }
 
-/// Says who answers. Names that could split the head are left out.
+/// Longest name of a model or provider that the answer's head repeats, in bytes.
+const MARK_BYTES_MAX: usize = 1024;
+
+/// Says who answers, in a response without headers. Names that could split the head are left out.
 fn mark(response: &mut Response, provider: &str, model: &str) {
     response.headers.push(b"x-neurohttp-cache", b"bypass");
-    let _ = response.set_header(b"x-neurohttp-provider", provider.as_bytes());
-    let _ = response.set_header(b"x-neurohttp-model", model.as_bytes());
-}
-
-/// An echo as the body of a stream.
-struct EchoPull {
-    generator: echo::EchoGenerator,
-    inbound: Inbound,
-}
-
-impl Pull for EchoPull {
-    fn pull(&mut self, out: &mut Vec<u8>, bytes_wanted: usize) -> crate::exchange::Taken {
-        while out.len() < bytes_wanted {
-            let went = match self.generator.next() {
-                Some(delta) => self.inbound.on_made(delta, out),
-                None => {
-                    self.inbound.stream_ended(out);
-                    return crate::exchange::Taken::End;
-                }
-            };
-            if let Err(failure) = went {
-                self.inbound.fail_stream(&failure, out);
-                return crate::exchange::Taken::End;
-            }
+    for (name, value) in [
+        (&b"x-neurohttp-provider"[..], provider.as_bytes()),
+        (&b"x-neurohttp-model"[..], model.as_bytes()),
+    ] {
+        if encode::valid_value(value) && value.len() <= MARK_BYTES_MAX {
+            response.headers.push(name, value);
         }
-        crate::exchange::Taken::More
     }
 }

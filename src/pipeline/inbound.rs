@@ -3,7 +3,7 @@
 //! When client and provider speak the same dialect the bytes pass unread but for a watch on the
 //! usage; else a decoder and an encoder stand between.
 
-use super::call::is_listed;
+use super::call::{Call, is_listed};
 use super::hooks::Watched;
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
@@ -24,12 +24,12 @@ pub(super) enum Kind {
     /// A whole answer is collected for the hooks, then passes.
     HoldWhole { body: Vec<u8> },
     /// A whole answer is collected and translated.
-    TranslateWhole { codec: &'static dyn Codec, body: Vec<u8> },
+    TranslateWhole { codec: &'static dyn Codec, meta: Box<Meta>, body: Vec<u8> },
     /// A stream is translated event by event.
     TranslateStream { decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder> },
     /// A model of the host program makes a whole answer; this many bytes of it so far.
-    MakeWhole { collector: chat::Collector, bytes: usize },
-    /// A model of the host program makes a stream.
+    MakeWhole { collector: Box<chat::Collector>, meta: Box<Meta>, bytes: usize },
+    /// A model of the host program, or echo, makes a stream.
     MakeStream { encoder: Box<dyn StreamEncoder> },
 }
 
@@ -46,7 +46,6 @@ pub struct Inbound {
     kind: Kind,
     is_stream_asked: bool,
     dialect: Dialect,
-    meta: Meta,
     watch: Watch,
     /// What a translated answer told.
     told: Option<chat::Usage>,
@@ -66,20 +65,27 @@ pub enum AfterHead {
     Collect,
 }
 
+/// What the client gets of a piece of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passing {
+    /// The piece itself.
+    AsItIs,
+    /// What was written instead, perhaps nothing yet.
+    Written,
+}
+
 impl Inbound {
     /// Nothing has come yet. `is_stream_asked`: the client wants a stream.
     pub(super) fn new(
         kind: Kind,
         is_stream_asked: bool,
         dialect: Dialect,
-        meta: Meta,
         watched: Option<Box<Watched>>,
     ) -> Inbound {
         Inbound {
             kind,
             is_stream_asked,
             dialect,
-            meta,
             watch: Watch::new(),
             told: None,
             held: Vec::new(),
@@ -170,45 +176,51 @@ impl Inbound {
         self.error.is_none()
     }
 
-    /// Body bytes have come; appends what the client gets now.
+    /// Body bytes have come: says whether they are the client's as they are, else appends what the
+    /// client gets now.
     ///
     /// # Errors
     /// The provider's own error in its stream, garbage, or too much.
-    pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
         if let Some(error) = &mut self.error {
-            return collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX);
+            collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX)?;
+            return Ok(Passing::Written);
         }
         match &mut self.kind {
             Kind::PassWhole => {
                 self.watch.feed(data);
-                out.extend_from_slice(data);
-                Ok(())
+                return Ok(Passing::AsItIs);
             }
             Kind::PassStream => {
                 self.watch.feed(data);
-                match &mut self.watched {
-                    None => pass_events(&mut self.held, data, out),
-                    Some(watched) => watched.pass(self.dialect, data, out)?,
+                if let Some(watched) = &mut self.watched {
+                    watched.pass(self.dialect, data, out)?;
+                    return Ok(Passing::Written);
                 }
-                Ok(())
+                // Whole events nearly always: nothing has to be held back.
+                if self.held.is_empty() && data.ends_with(b"\n\n") {
+                    return Ok(Passing::AsItIs);
+                }
+                pass_events(&mut self.held, data, out);
             }
             Kind::HoldWhole { body } => {
                 self.watch.feed(data);
-                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
+                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)?;
             }
             Kind::TranslateWhole { body, .. } => {
-                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
+                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)?;
             }
             Kind::TranslateStream { decoder, encoder } => {
                 let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
                 let fed = decoder.feed(data, &mut |delta| writer.write(delta));
-                writer.end(fed)
+                writer.end(fed)?;
             }
-            Kind::MakeWhole { .. } | Kind::MakeStream { .. } => Ok(()),
+            Kind::MakeWhole { .. } | Kind::MakeStream { .. } => {}
         }
+        Ok(Passing::Written)
     }
 
-    /// A model of the host program says more; appends what the client gets now.
+    /// A model of the host program, or echo, says more; appends what the client gets now.
     ///
     /// # Errors
     /// A hook refuses it, or it is too much.
@@ -219,7 +231,7 @@ impl Inbound {
                 writer.write(delta);
                 writer.end(Ok(()))
             }
-            Kind::MakeWhole { collector, bytes } => {
+            Kind::MakeWhole { collector, bytes, .. } => {
                 *bytes += match &delta {
                     chat::Delta::Text(text) => text.len(),
                     chat::Delta::ToolCallArguments { json, .. } => json.len(),
@@ -242,6 +254,13 @@ impl Inbound {
             stream_head(response);
         }
         is_stream
+    }
+
+    /// What is made cannot go on: appends the dialect's error event.
+    pub(super) fn fail_made(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        if let Kind::MakeStream { encoder } = &mut self.kind {
+            encoder.fail(failure, out);
+        }
     }
 
     /// The body has ended as its framing says; appends the rest. On a collected answer the response
@@ -272,9 +291,9 @@ impl Inbound {
                 response.body = edited.unwrap_or_else(|| std::mem::take(body));
                 Ok(())
             }
-            Kind::TranslateWhole { codec, body } => {
-                let reply = codec.decode_reply(200, body)?;
-                self.whole(reply, response)
+            Kind::TranslateWhole { codec, meta, body } => {
+                let (reply, meta) = (codec.decode_reply(200, body)?, std::mem::take(meta));
+                self.whole(reply, &meta, response)
             }
             Kind::TranslateStream { decoder, encoder } => {
                 let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
@@ -287,14 +306,14 @@ impl Inbound {
                 self.stream_ended(out);
                 Ok(())
             }
-            Kind::MakeWhole { collector, .. } => {
-                let mut reply = std::mem::take(collector).reply();
+            Kind::MakeWhole { collector, meta, .. } => {
+                let (mut reply, meta) = (std::mem::take(collector).reply(), std::mem::take(meta));
                 if reply.parts.is_empty() {
                     reply.parts.push(chat::Part::Text(String::new()));
                 }
                 response.status = 200;
                 response.headers.push(b"Content-Type", b"application/json");
-                self.whole(reply, response)
+                self.whole(reply, &meta, response)
             }
             Kind::MakeStream { .. } => {
                 self.stream_ended(out);
@@ -304,13 +323,18 @@ impl Inbound {
     }
 
     /// A whole answer in neutral form: puts it in the client's dialect.
-    fn whole(&mut self, mut reply: chat::Reply, response: &mut Response) -> Result<(), Failure> {
+    fn whole(
+        &mut self,
+        mut reply: chat::Reply,
+        meta: &Meta,
+        response: &mut Response,
+    ) -> Result<(), Failure> {
         self.told = reply.usage;
         if let Some(watched) = &self.watched {
             watched.reply(&mut reply)?;
         }
         response.body.clear();
-        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+        self.dialect.encode_reply(&reply, meta, &mut response.body);
         Ok(())
     }
 
@@ -326,12 +350,13 @@ impl Inbound {
     }
 
     /// The client has seen the beginning of a stream that cannot go on: appends the dialect's error
-    /// event. False when what it has seen is no stream: then only cutting tells the truth.
-    pub fn fail_stream(&mut self, failure: &Failure, out: &mut Vec<u8>) -> bool {
+    /// event. False when what it has seen is no stream: then only cutting tells the truth. `call` is
+    /// the one this answers.
+    pub fn fail_stream(&mut self, call: &Call, failure: &Failure, out: &mut Vec<u8>) -> bool {
         match &mut self.kind {
             Kind::PassStream => {
                 self.held.clear();
-                let mut encoder = self.dialect.stream_encoder(self.meta.clone(), false);
+                let mut encoder = self.dialect.stream_encoder(call.meta(), false);
                 encoder.fail(failure, out);
                 true
             }

@@ -40,6 +40,8 @@ pub(super) enum Message {
     HostCancel(Key),
     /// A model of the host program has said more.
     Made(Key),
+    /// The body of an answer was worked out on the pool.
+    Worked(Key, Vec<u8>),
 }
 
 /// The sending side; shared.
