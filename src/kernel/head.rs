@@ -40,7 +40,7 @@ impl Marks {
     #[inline(always)]
     pub fn positions(&self) -> &[u32] {
         // SAFETY: the first `count` entries have been written: only `push` and `set_count` change it.
-        unsafe { self.positions[..self.count].assume_init_ref() }
+        unsafe { &*(&raw const self.positions[..self.count] as *const [u32]) }
     }
 
     pub(super) fn clear(&mut self) {

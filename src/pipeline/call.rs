@@ -74,6 +74,7 @@ pub struct Call {
 }
 
 /// One attempt.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and the usual case has no box")]
 pub enum Attempt {
     /// Another process answers.
     Remote(Outgoing, Inbound),
