@@ -66,7 +66,7 @@ pub(super) struct Worker {
     pub(super) ups: Slab<Up>,
     pub(super) calls: Slab<Box<CallState>>,
     /// Calls that are over, for their memory.
-    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
+    #[expect(clippy::vec_box, reason = "they go back into `calls` as they are")]
     pub(super) spare_calls: Vec<Box<CallState>>,
     pub(super) pools: Vec<Pool>,
     pub(super) names: Names,
