@@ -827,6 +827,51 @@ typedef struct nh_plugin_host {
      * nh_cpu_level, which see.
      */
     const char *(*nh_cpu_level)(void);
+    /**
+     * nh_server_on_prompt for this plugin: counted as its time, gone when it is unloaded.
+     * NH_ERR_STATE before its `init`. [any-thread]
+     */
+    nh_status (*plugin_on_prompt)(nh_plugin_context *plugin,
+                                  nh_text_hook hook,
+                                  void *user_data,
+                                  nh_drop drop);
+    /**
+     * nh_server_on_delta for this plugin. [any-thread]
+     */
+    nh_status (*plugin_on_delta)(nh_plugin_context *plugin,
+                                 nh_text_hook hook,
+                                 void *user_data,
+                                 nh_drop drop);
+    /**
+     * nh_server_on_reply for this plugin. [any-thread]
+     */
+    nh_status (*plugin_on_reply)(nh_plugin_context *plugin,
+                                 nh_text_hook hook,
+                                 void *user_data,
+                                 nh_drop drop);
+    /**
+     * nh_text_edit_text, which see.
+     */
+    const char *(*nh_text_edit_text)(const nh_text_edit *edit, size_t *len);
+    /**
+     * nh_text_edit_model, which see.
+     */
+    const char *(*nh_text_edit_model)(const nh_text_edit *edit, size_t *len);
+    /**
+     * nh_text_edit_role, which see.
+     */
+    const char *(*nh_text_edit_role)(const nh_text_edit *edit, size_t *len);
+    /**
+     * nh_text_edit_replace, which see.
+     */
+    nh_status (*nh_text_edit_replace)(nh_text_edit *edit, const char *text, size_t len);
+    /**
+     * nh_count_tokens, which see.
+     */
+    nh_status (*nh_count_tokens)(const char *encoding,
+                                 const char *text,
+                                 size_t len,
+                                 uint64_t *tokens);
 } nh_plugin_host;
 
 /**

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use crate::ai::write::{self, Array};
 use crate::base::error::Failure;
+use crate::http::date;
 
 /// The name under which the echo provider is reached.
 pub const ECHO_MODEL: &str = "echo";
@@ -376,6 +377,36 @@ impl Router {
         Ok(())
     }
 
+    /// Appends the answer of `GET /v1/models` to a client that speaks Anthropic's dialect: one page
+    /// with all of them.
+    pub fn encode_models_anthropic(&self, created: i64, out: &mut Vec<u8>) {
+        let listed = || self.entries.iter().filter(|entry| entry.is_listed());
+        let name = |entry: &Entry| entry.model.name.clone();
+        write::object(out, |o| {
+            o.array("data", |data| {
+                for entry in listed() {
+                    encode_anthropic(&entry.model.name, created, data);
+                }
+            });
+            o.boolean("has_more", false)
+                .string_or_null("first_id", listed().next().map(name).as_deref())
+                .string_or_null("last_id", listed().last().map(name).as_deref());
+        });
+    }
+
+    /// Appends the answer of `GET /v1/models/{id}` in Anthropic's dialect.
+    pub fn encode_model_anthropic(
+        &self,
+        name: &str,
+        created: i64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let entry = self.entry(name).filter(|entry| entry.is_listed());
+        entry.ok_or_else(|| not_found(name))?;
+        encode_anthropic(name, created, &mut Array::bare(out));
+        Ok(())
+    }
+
     fn encode_entry(&self, entry: &Entry, name: &str, created: i64, data: &mut Array<'_>) {
         let owner = entry.model.targets.first();
         let owner = owner.and_then(|target| self.providers.get(target.provider));
@@ -390,6 +421,16 @@ impl Router {
     fn entry(&self, name: &str) -> Option<&Entry> {
         self.names.get(name).and_then(|&index| self.entries.get(index))
     }
+}
+
+/// A model as Anthropic's page "List Models" has it.
+fn encode_anthropic(name: &str, created: i64, data: &mut Array<'_>) {
+    data.object(|m| {
+        m.string("type", "model")
+            .string("id", name)
+            .string("display_name", name)
+            .string("created_at", &date::rfc3339(created));
+    });
 }
 
 impl Entry {
@@ -560,5 +601,25 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["id"], "quick");
         assert_eq!(router().encode_model("*", 5, &mut out).unwrap_err().status, 404);
+    }
+
+    /// Wrong: what Anthropic's SDK cannot page through.
+    #[test]
+    fn lists_are_anthropics_too() {
+        let mut out = Vec::new();
+        router().encode_models_anthropic(5, &mut out);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let created_at = "1970-01-01T00:00:05Z";
+        let fast = serde_json::json!(
+            {"type":"model","id":"fast","display_name":"fast","created_at":created_at}
+        );
+        assert_eq!(value["data"][0], fast);
+        assert_eq!((&value["first_id"], &value["last_id"]), (&"fast".into(), &"echo".into()));
+        assert_eq!(value["has_more"], false);
+        let mut out = Vec::new();
+        router().encode_model_anthropic("quick", 5, &mut out).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&value["id"], &value["type"]), (&"quick".into(), &"model".into()));
+        assert_eq!(router().encode_model_anthropic("*", 5, &mut out).unwrap_err().status, 404);
     }
 }

@@ -63,6 +63,9 @@ pub const POOL_THREAD_IDLE_MS: u64 = 10_000;
 /// An upstream's error body that is read and handed on, in bytes.
 pub const UPSTREAM_ERROR_BYTES_MAX: usize = 256 * 1024;
 
+/// What one piece of a compressed answer may grow to, in bytes.
+pub const DECODED_PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// A whole answer that must be translated, in bytes.
 pub const UPSTREAM_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 

@@ -211,6 +211,8 @@ section! {
     Dialects {
         /// What becomes of a request that cannot reach its provider whole.
         dropped: DroppedMembers = DroppedMembers::Warn, Any;
+        /// Ask for the usage of OpenAI's streams that pass through.
+        stream_usage: bool = false, Any;
     }
 
     /// `[optimizer]`.

@@ -65,6 +65,8 @@ pub struct Settings {
     /// A request that cannot reach its model whole is refused; else the answer's head names what
     /// was lost.
     pub refuses_dropped: bool,
+    /// Streams that pass through are asked for their usage.
+    pub asks_stream_usage: bool,
 }
 
 /// One snapshot of everything that requests meet.
@@ -149,6 +151,7 @@ impl App {
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
+                asks_stream_usage: config.dialects.stream_usage,
                 refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
             },
             guard: Arc::new(Guard::new(config)),

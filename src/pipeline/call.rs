@@ -244,8 +244,13 @@ impl Call {
         let Towards { index, provider, mut head } = towards;
         self.make_room(&mut head, provider);
         let body = self.asked.body();
-        let patched = (self.scan.model.as_deref() != Some(model))
-            .then(|| scan::patch_model(body, &self.scan, model));
+        let asks_usage = app.settings.asks_stream_usage
+            && self.scan.stream
+            && !self.scan.include_usage
+            && codec.asks_for_usage(self.dialect, &provider.target(model));
+        let patch = scan::Patch { model: Some(model), include_usage: asks_usage };
+        let is_changed = asks_usage || self.scan.model.as_deref() != Some(model);
+        let patched = is_changed.then(|| scan::patch(body, &self.scan, &patch));
         let body_len = patched.as_ref().map_or(body.len(), Vec::len);
         self.begin_head(&mut head, provider, path);
         head.extend_from_slice(&provider.credential);
@@ -266,7 +271,8 @@ impl Call {
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
         let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
         let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
-        Attempt::Remote(outgoing, self.inbound(kind, watched))
+        let inbound = self.inbound(kind, watched).hiding_usage(asks_usage);
+        Attempt::Remote(outgoing, inbound)
     }
 
     fn translate(

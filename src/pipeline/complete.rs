@@ -96,10 +96,19 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
     Ok(Call::new(asked, Dialect::OpenAiChat, scan, plan))
 }
 
+/// Both dialects list models under the same path; Anthropic's clients always name their version.
+fn speaks_anthropic(exchange: &Exchange) -> bool {
+    exchange.request.header_values(b"anthropic-version").next().is_some()
+}
+
 /// `GET /v1/models`
 pub(super) fn models(app: &App, exchange: &mut Exchange) {
     let mut body = Vec::new();
-    app.router.encode_models(app.created, &mut body);
+    if speaks_anthropic(exchange) {
+        app.router.encode_models_anthropic(app.created, &mut body);
+    } else {
+        app.router.encode_models(app.created, &mut body);
+    }
     exchange.response.send(200, "application/json", &body);
 }
 
@@ -108,7 +117,11 @@ pub(super) fn model(app: &App, exchange: &mut Exchange) {
     let name = exchange.request.param(b"id").unwrap_or_default();
     let name = String::from_utf8_lossy(name).into_owned();
     let mut body = Vec::new();
-    match app.router.encode_model(&name, app.created, &mut body) {
+    let found = match speaks_anthropic(exchange) {
+        true => app.router.encode_model_anthropic(&name, app.created, &mut body),
+        false => app.router.encode_model(&name, app.created, &mut body),
+    };
+    match found {
         Ok(()) => exchange.response.send(200, "application/json", &body),
         Err(failure) => answer(exchange, &failure),
     }

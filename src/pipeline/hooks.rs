@@ -92,6 +92,15 @@ impl Hooks {
         true
     }
 
+    /// Removes a hook. Whoever removes it holds it: nothing is dropped here.
+    pub fn remove(&mut self, hook: &Arc<dyn TextHook>) {
+        for list in [&mut self.prompt, &mut self.delta, &mut self.reply] {
+            if list.iter().any(|other| Arc::ptr_eq(other, hook)) {
+                Arc::make_mut(list).retain(|other| !Arc::ptr_eq(other, hook));
+            }
+        }
+    }
+
     /// The request as the prompt hooks leave it, if they changed it.
     pub(super) fn edit_request(
         &self,

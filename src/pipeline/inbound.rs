@@ -8,10 +8,11 @@ use super::hooks::Watched;
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
 use crate::ai::provider::{Codec, StreamDecoder, decode_failure};
-use crate::ai::usage::Watch;
+use crate::ai::usage::{Filter, Watch};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::exchange::Response;
+use crate::http::coding::Decoder;
 use crate::http::head::{Body, Known, ResponseHead};
 use crate::http::{date, encode};
 
@@ -54,6 +55,10 @@ pub struct Inbound {
     error: Option<ErrorAnswer>,
     /// The hooks that see this answer.
     watched: Option<Box<Watched>>,
+    /// Decodes a body that is compressed although we asked for none.
+    coding: Option<Box<Decoder>>,
+    /// Hides the usage that we asked for and the client did not.
+    filter: Option<Box<Filter>>,
 }
 
 /// How the answer goes on after its head.
@@ -91,7 +96,17 @@ impl Inbound {
             held: Vec::new(),
             error: None,
             watched,
+            coding: None,
+            filter: None,
         }
+    }
+
+    /// The same, hiding the usage of a stream from a client that did not ask for it.
+    pub(super) fn hiding_usage(mut self, hides: bool) -> Inbound {
+        if hides {
+            self.filter = Some(Box::default());
+        }
+        self
     }
 
     /// The upstream's head has come. On `Forward` the response holds the client's head.
@@ -106,6 +121,15 @@ impl Inbound {
         response: &mut Response,
     ) -> Result<AfterHead, Failure> {
         let value = |known| head.find(known).map(|field| field.value.of(raw));
+        let coding = value(Known::ContentEncoding)
+            .filter(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity"));
+        if let Some(coding) = coding {
+            let decoder = Decoder::new(coding, limits::DECODED_PIECE_BYTES_MAX);
+            self.coding = Some(Box::new(decoder.ok_or_else(|| {
+                let message = "the provider's answer is compressed in a way nobody asked for";
+                Failure::new(502, message).code("upstream_invalid")
+            })?));
+        }
         if head.status >= 300 {
             if head.status < 400 {
                 let message = "the provider answered with a redirect";
@@ -127,6 +151,9 @@ impl Inbound {
                 self.kind = if is_events { Kind::PassStream } else { Kind::PassWhole };
                 response.status = head.status;
                 forward_answer_fields(head, raw, response);
+                if self.coding.is_some() {
+                    response.headers.remove(b"content-encoding");
+                }
                 if is_events {
                     response.headers.remove(b"cache-control");
                     response.headers.push(b"Cache-Control", b"no-cache");
@@ -140,6 +167,7 @@ impl Inbound {
                     return Ok(AfterHead::Collect);
                 }
                 Ok(AfterHead::Forward(match head.body {
+                    _ if self.coding.is_some() => None,
                     Body::Length(bytes) => Some(bytes),
                     Body::None => Some(0),
                     Body::Chunked | Body::UntilClose => None,
@@ -182,6 +210,20 @@ impl Inbound {
     /// # Errors
     /// The provider's own error in its stream, garbage, or too much.
     pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
+        let Some(coding) = &mut self.coding else { return self.on_plain(data, out) };
+        let decoded = coding.feed(data).map_err(|_| not_decoded())?;
+        self.on_decoded(&decoded, out)?;
+        Ok(Passing::Written)
+    }
+
+    fn on_decoded(&mut self, decoded: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.on_plain(decoded, out)? == Passing::AsItIs {
+            out.extend_from_slice(decoded);
+        }
+        Ok(())
+    }
+
+    fn on_plain(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
         if let Some(error) = &mut self.error {
             collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX)?;
             return Ok(Passing::Written);
@@ -193,8 +235,21 @@ impl Inbound {
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                let mut shown = Vec::new();
+                let data = match &mut self.filter {
+                    None => data,
+                    Some(filter) => {
+                        filter.feed(data, &mut shown);
+                        &shown
+                    }
+                };
                 if let Some(watched) = &mut self.watched {
                     watched.pass(self.dialect, data, out)?;
+                    return Ok(Passing::Written);
+                }
+                if self.filter.is_some() {
+                    // It hands on whole events only.
+                    out.append(&mut shown);
                     return Ok(Passing::Written);
                 }
                 // Whole events nearly always: nothing has to be held back.
@@ -269,6 +324,10 @@ impl Inbound {
     /// # Errors
     /// What the client is told instead; `Failure` statuses as CONTRACT maps them.
     pub fn on_end(&mut self, response: &mut Response, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if let Some(coding) = self.coding.take() {
+            let rest = coding.finish().map_err(|_| cut_off())?;
+            self.on_decoded(&rest, out)?;
+        }
         if let Some(error) = self.error.take() {
             return Err(self.upstream_error(error, response));
         }
@@ -277,6 +336,14 @@ impl Inbound {
             Kind::PassStream => {
                 // A last event without its blank line is still the client's.
                 out.append(&mut self.held);
+                if let Some(filter) = &mut self.filter {
+                    let mut rest = Vec::new();
+                    filter.finish(&mut rest);
+                    match &mut self.watched {
+                        Some(watched) => watched.pass(self.dialect, &rest, out)?,
+                        None => out.append(&mut rest),
+                    }
+                }
                 if let Some(watched) = &mut self.watched {
                     watched.pass_end(out)?;
                     watched.ended();
@@ -456,6 +523,10 @@ fn collect(body: &mut Vec<u8>, data: &[u8], bytes_max: usize) -> Result<(), Fail
     }
     body.extend_from_slice(data);
     Ok(())
+}
+
+fn not_decoded() -> Failure {
+    Failure::new(502, "the provider's compressed answer cannot be read").code("upstream_invalid")
 }
 
 fn too_large() -> Failure {

@@ -469,6 +469,11 @@ impl Server {
         Err(Error::new(ErrorKind::Limit, "too many hooks"))
     }
 
+    /// Removes a hook, wherever it stands.
+    pub fn remove_hook(&self, hook: &Arc<dyn TextHook>) {
+        self.core.change(|app| app.hooks.remove(hook));
+    }
+
     /// Adds one who is told what happens on connections.
     ///
     /// # Errors

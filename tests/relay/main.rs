@@ -6,6 +6,7 @@
 mod support;
 
 mod client;
+mod crossing;
 mod failures;
 mod passing;
 mod upstream;
