@@ -390,7 +390,7 @@ impl Router {
             });
             o.boolean("has_more", false)
                 .string_or_null("first_id", listed().next().map(name).as_deref())
-                .string_or_null("last_id", listed().last().map(name).as_deref());
+                .string_or_null("last_id", listed().next_back().map(name).as_deref());
         });
     }
 

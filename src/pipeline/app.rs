@@ -41,6 +41,21 @@ pub trait Status: Send + Sync {
     fn stats_json(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
+    /// What the old `/stats` tells.
+    fn counts(&self) -> StatusCounts;
+}
+
+/// The figures of the old `/stats`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatusCounts {
+    /// Requests so far.
+    pub requests: u64,
+    /// Answers so far.
+    pub responses: u64,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Connections now.
+    pub connections: u64,
 }
 
 /// The settings that stages look at, in the units they use.
@@ -67,6 +82,8 @@ pub struct Settings {
     pub refuses_dropped: bool,
     /// Streams that pass through are asked for their usage.
     pub asks_stream_usage: bool,
+    /// Started the old way: our own pages and errors keep the old shapes.
+    pub is_old: bool,
 }
 
 /// One snapshot of everything that requests meet.
@@ -153,6 +170,7 @@ impl App {
                 write_ms: u64::from(config.timeouts.write),
                 asks_stream_usage: config.dialects.stream_usage,
                 refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
+                is_old: config.legacy,
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),

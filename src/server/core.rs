@@ -13,7 +13,7 @@ use super::pool::Pool;
 use super::stats::WorkerStats;
 use crate::config::Config;
 use crate::kernel;
-use crate::pipeline::{App, Status};
+use crate::pipeline::{App, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::{clock, proc};
@@ -302,12 +302,28 @@ impl Status for CoreStatus {
         clock::unix_seconds()
     }
 
+    fn counts(&self) -> StatusCounts {
+        self.0.upgrade().map_or_else(StatusCounts::default, |core| core.counts())
+    }
+
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
     }
 }
 
 impl Core {
+    fn counts(&self) -> StatusCounts {
+        let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
+            self.workers.iter().map(|worker| get(&worker.stats)).sum()
+        };
+        StatusCounts {
+            requests: sum(|s| s.requests.get()),
+            responses: sum(|s| s.responses.get()),
+            uptime_s: (clock::monotonic_us() - self.started_us) / 1_000_000,
+            connections: self.connections(),
+        }
+    }
+
     /// What `/stats` says.
     pub(super) fn stats_json(&self) -> String {
         let sum = |get: fn(&WorkerStats) -> u64| -> u64 {

@@ -89,6 +89,9 @@ impl Server {
     /// `Config` when the configuration does not fit together, `Io` when the log cannot be opened
     /// or the system gives no descriptors.
     pub fn new(config: Config, setup: Setup) -> Result<Server, Error> {
+        if config.legacy && setup.log.is_none() {
+            log::make_folder(&config.log);
+        }
         let dispatch = log::dispatch(&config.log, setup.log)?;
         if !setup.no_builtins {
             config.exposure_check()?;

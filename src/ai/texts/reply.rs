@@ -41,7 +41,10 @@ pub fn edit_reply(
             let found = parts.flat_map(|parts| texts(parts.items(), "output_text"));
             one(&mut edits, found.collect(), look)?;
         }
-        Dialect::OpenAiEmbeddings | Dialect::AnthropicCountTokens | Dialect::NativeChat => {}
+        Dialect::OpenAiEmbeddings
+        | Dialect::AnthropicCountTokens
+        | Dialect::NativeChat
+        | Dialect::OldChat => {}
     }
     if edits.is_empty() {
         return Ok(None);

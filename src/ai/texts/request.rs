@@ -40,7 +40,7 @@ pub fn edit_request(
         }
         Dialect::OpenAiCompletions => visit.strings(root.get("prompt"))?,
         Dialect::OpenAiEmbeddings => visit.strings(root.get("input"))?,
-        Dialect::NativeChat => visit.strings(root.get("prompt"))?,
+        Dialect::NativeChat | Dialect::OldChat => visit.strings(root.get("prompt"))?,
     }
     let edits = visit.edits;
     if edits.is_empty() {
