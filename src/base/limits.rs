@@ -106,6 +106,12 @@ pub const GENERATION_QUEUE_BYTES: usize = 64 * 1024;
 /// Handles of ended generations that are kept so that late calls on them are answered.
 pub const GENERATIONS_REMEMBERED: usize = 64;
 
+/// Log lines that wait to be written, in bytes; what does not fit is counted and dropped.
+pub const LOG_WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// How long the end of a server waits for its log to be written, in milliseconds.
+pub const LOG_FLUSH_MS: u64 = 1_000;
+
 /// Hosts' routes and middlewares.
 pub const ROUTES_MAX: usize = 100_000;
 /// Parameters of one route pattern.

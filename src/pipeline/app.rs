@@ -39,6 +39,8 @@ pub trait Status: Send + Sync {
     fn is_ready(&self) -> bool;
     /// The body of `/stats`.
     fn stats_json(&self) -> String;
+    /// The body of `/metrics`, in Prometheus' text format.
+    fn metrics_text(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
     /// What the old `/stats` tells.
@@ -82,6 +84,8 @@ pub struct Settings {
     pub refuses_dropped: bool,
     /// Streams that pass through are asked for their usage.
     pub asks_stream_usage: bool,
+    /// Of so many requests one gets a line in the log; 0: none.
+    pub access_every: u64,
     /// Started the old way: our own pages and errors keep the old shapes.
     pub is_old: bool,
 }
@@ -170,6 +174,10 @@ impl App {
                 write_ms: u64::from(config.timeouts.write),
                 asks_stream_usage: config.dialects.stream_usage,
                 refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
+                access_every: match config.log.access {
+                    true => u64::from(config.log.access_every),
+                    false => 0,
+                },
                 is_old: config.legacy,
             },
             guard: Arc::new(Guard::new(config)),

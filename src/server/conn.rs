@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use super::access::Told;
 use super::deadline::Deadline;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
@@ -107,8 +108,8 @@ pub(super) struct Active {
     pub(super) close_after: bool,
     /// The socket took less than it was given.
     pub(super) is_blocked: bool,
-    /// When the request's head was complete, monotonic microseconds.
-    pub(super) started_us: u64,
+    /// What the answer has come to so far.
+    pub(super) told: Told,
 }
 
 impl Default for Active {
@@ -138,7 +139,7 @@ impl Default for Active {
             hangs_on_client: false,
             close_after: false,
             is_blocked: false,
-            started_us: 0,
+            told: Told::default(),
         }
     }
 }

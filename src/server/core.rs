@@ -262,6 +262,11 @@ impl Core {
         true
     }
 
+    /// Bytes of AI bodies that workers have reserved.
+    pub(super) fn ai_bytes(&self) -> u64 {
+        self.ai_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn return_ai_bytes(&self, bytes: u64) {
         self.ai_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -308,6 +313,10 @@ impl Status for CoreStatus {
 
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
+    }
+
+    fn metrics_text(&self) -> String {
+        self.0.upgrade().map_or_else(String::new, |core| core.metrics_text())
     }
 }
 
@@ -376,7 +385,7 @@ impl Core {
                 "sent": sum(|s| s.bytes_sent.get()),
             },
             "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
-            "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
+            "ai_bodies_bytes": self.ai_bytes(),
             "memory_resident_bytes": proc::resident_bytes(),
             "kernels": {
                 "level": kernel::level().name(),
