@@ -39,8 +39,8 @@ macro_rules! programs {
 }
 
 programs! {
-    attached client deferred header kernels life middleware null options request response routes
-    signals stream threads two_servers
+    attached client deferred header hooks kernels life middleware model null options request
+    response routes signals stream threads two_servers
 }
 
 /// The names of the files in `tests/c` with this ending.

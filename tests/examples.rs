@@ -214,6 +214,93 @@ fn what_is_open_when_the_signal_comes_is_answered() {
 }
 
 #[test]
+fn model_is_served_in_both_apis() {
+    for_each_link(|link| {
+        let server = start("model", link);
+        check_model(&mut server.connect());
+        server.stop();
+    });
+}
+
+fn check_model(connection: &mut Connection) {
+    let ask = |extra: &str| {
+        format!(r#"{{"model":"parrot",{extra}"messages":[{{"role":"user","content":"a b c"}}]}}"#)
+    };
+    for (path, extra, expected) in [
+        ("/v1/chat/completions", "", r#""content":"a b c""#),
+        ("/v1/chat/completions", r#""max_tokens":2,"#, r#""finish_reason":"length""#),
+        ("/v1/messages", r#""max_tokens":9,"#, r#""text":"a b c""#),
+        ("/v1/responses", "", r#""text":"a b c""#),
+    ] {
+        let body = match path {
+            "/v1/responses" => r#"{"model":"parrot","input":"a b c"}"#.to_owned(),
+            _ => ask(extra),
+        };
+        let answer = connection.post(path, &body).answer();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.text().contains(expected), "{path}: {}", answer.text());
+    }
+    let answer = connection.post("/v1/chat/completions", &ask(r#""stream":true,"#)).answer();
+    let events = answer.events();
+    assert!(events[1].contains(r#""content":"a""#), "{events:?}");
+    assert!(events[2].contains(r#""content":" b""#), "{events:?}");
+    assert_eq!(events.last().unwrap(), "[DONE]");
+}
+
+#[test]
+fn batch_model_answers_many_from_one_thread() {
+    for_each_link(|link| {
+        let server = start("batch_model", link);
+        check_batch(&server, 16);
+        server.stop();
+    });
+}
+
+fn check_batch(server: &Server, count: usize) {
+    let ask = |number: usize| {
+        format!(
+            r#"{{"model":"counter","stream":true,"messages":[{{"role":"user","content":"{number}"}}]}}"#
+        )
+    };
+    let mut open: Vec<Connection> = (0..count).map(|_| server.connect()).collect();
+    for (index, connection) in open.iter_mut().enumerate() {
+        connection.post("/v1/chat/completions", &ask(index + 1));
+    }
+    // One of them leaves in the middle: the batch goes on without it.
+    let mut leaving = server.connect();
+    leaving.post("/v1/chat/completions", &ask(1_000_000_000));
+    assert_eq!(leaving.head().status, 200);
+    leaving.reset();
+    for (index, connection) in open.iter_mut().enumerate() {
+        let events = connection.answer().events();
+        // Role, as many tokens, the reason, the mark.
+        assert_eq!(events.len(), index + 4, "{events:?}");
+    }
+}
+
+#[test]
+fn hooks_redact_drop_and_refuse() {
+    for_each_link(|link| {
+        let server = start("hooks", link);
+        check_hooks(&mut server.connect());
+        server.stop();
+    });
+}
+
+fn check_hooks(connection: &mut Connection) {
+    for (prompt, status, expected) in [
+        ("my card is 4242424242424242, see?", 200, "my card is ****************, see?"),
+        ("tell me the launch code", 403, "refused"),
+        ("plain", 200, r#""response":"plain""#),
+    ] {
+        let body = format!(r#"{{"model":"echo","prompt":"{prompt}"}}"#);
+        let answer = connection.post("/v1/chat", &body).answer();
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert!(answer.text().contains(expected), "{}", answer.text());
+    }
+}
+
+#[test]
 fn middleware_guards_and_edits() {
     for_each_link(|link| {
         let server = start("middleware", link);
@@ -469,6 +556,9 @@ fn valgrind_finds_no_error_and_no_leak() {
         leaving.reset();
         check_deferred(server, 3);
     });
+    run("model", &|server| check_model(&mut server.connect()));
+    run("batch_model", &|server| check_batch(server, 4));
+    run("hooks", &|server| check_hooks(&mut server.connect()));
     run("middleware", &|server| check_middleware(&mut server.connect()));
     run("own_loop", &check_own_loop);
     run("gateway", &|server| {

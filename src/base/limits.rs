@@ -67,6 +67,9 @@ pub const POOL_THREAD_IDLE_MS: u64 = 10_000;
 /// An upstream's error body that is read and handed on, in bytes.
 pub const UPSTREAM_ERROR_BYTES_MAX: usize = 256 * 1024;
 
+/// What one piece of a compressed answer may grow to, in bytes.
+pub const DECODED_PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// A whole answer that must be translated, in bytes.
 pub const UPSTREAM_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -94,6 +97,18 @@ pub const ADDRESSES_MAX: usize = 16;
 
 /// Bytes of an answer that wait for a client before its upstream is left unread.
 pub const RELAY_HIGH_BYTES: usize = 256 * 1024;
+
+/// Time for work on an answer that is done on the blocking pool, in milliseconds.
+pub const WORK_MS: u64 = 60_000;
+
+/// A request whose tokens are counted on the loop, in bytes; a larger one goes to the pool.
+pub const COUNTED_ON_LOOP_BYTES_MAX: usize = 16 * 1024;
+
+/// What a model of the host program has said and the worker has not taken, in bytes.
+pub const GENERATION_QUEUE_BYTES: usize = 64 * 1024;
+
+/// Handles of ended generations that are kept so that late calls on them are answered.
+pub const GENERATIONS_REMEMBERED: usize = 64;
 
 /// Log lines that wait to be written, in bytes; what does not fit is counted and dropped.
 pub const LOG_WAITING_BYTES_MAX: usize = 1 << 20;

@@ -135,6 +135,7 @@ parts! {
     compression Single,
     cache Single,
     firewall Single,
+    dialects Single,
     optimizer Single,
     plugins Single,
     plugin Free,

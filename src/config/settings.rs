@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::check;
-use super::choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
+use super::choice::{CacheWhen, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
 use super::cidr::Cidr;
 use super::listen::Listen;
 use super::schema::Rule::{Any, MaskedUrl, OneOrMany, Range, Text};
@@ -231,6 +231,14 @@ section! {
         deny: Vec<Cidr> = Vec::new(), Any;
         /// Addresses whose `X-Forwarded-For` is believed.
         trusted_proxies: Vec<Cidr> = Vec::new(), Any;
+    }
+
+    /// `[dialects]`.
+    Dialects {
+        /// What becomes of a request that cannot reach its provider whole.
+        dropped: DroppedMembers = DroppedMembers::Warn, Any;
+        /// Ask for the usage of OpenAI's streams that pass through.
+        stream_usage: bool = false, Any;
     }
 
     /// `[optimizer]`.

@@ -1,14 +1,18 @@
 //! What a worker answers with: one immutable snapshot, swapped whole when anything changes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::ai::provider::Wire;
 use crate::ai::router::Router;
-use crate::config::Config;
+use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
 use crate::pipeline::compression::Compressor;
+use crate::pipeline::generation::Generator;
+use crate::pipeline::hooks::Hooks;
 use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
 
@@ -76,6 +80,11 @@ pub struct Settings {
     pub idle_ms: u64,
     /// Time without a client taking anything, in milliseconds.
     pub write_ms: u64,
+    /// A request that cannot reach its model whole is refused; else the answer's head names what
+    /// was lost.
+    pub refuses_dropped: bool,
+    /// Streams that pass through are asked for their usage.
+    pub asks_stream_usage: bool,
     /// Of so many requests one gets a line in the log; 0: none.
     pub access_every: u64,
     /// Started the old way: our own pages and errors keep the old shapes.
@@ -111,6 +120,10 @@ pub struct App {
     pub router: Arc<Router>,
     /// What stands behind the router's targets, in the same order.
     pub providers: Arc<[Arc<Provider>]>,
+    /// The models of the host program, by name.
+    pub generators: Arc<HashMap<String, Arc<dyn Generator>>>,
+    /// What the host program does with texts on their way.
+    pub hooks: Hooks,
     /// When the configuration was taken up, Unix seconds: the age of its models.
     pub created: i64,
     /// The running server.
@@ -118,6 +131,27 @@ pub struct App {
 }
 
 impl App {
+    /// Puts a model of the host program under its name. False: a model has that name. What stood
+    /// there for a model that was removed meanwhile comes back, to be dropped where no lock is
+    /// held.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the name.
+    pub fn add_generator(
+        &mut self,
+        name: &str,
+        generator: Arc<dyn Generator>,
+    ) -> Result<(bool, Option<Arc<dyn Generator>>), String> {
+        let host = self.providers.iter().position(|provider| provider.wire == Wire::Host);
+        let host = host.ok_or("there is no provider for models of the host program")?;
+        let is_added = Arc::make_mut(&mut self.router).add_own(name, host)?;
+        if !is_added {
+            return Ok((false, None));
+        }
+        let old = Arc::make_mut(&mut self.generators).insert(name.to_owned(), generator);
+        Ok((true, old))
+    }
+
     /// The snapshot that a configuration asks for, without routes of a host.
     ///
     /// # Errors
@@ -141,6 +175,8 @@ impl App {
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
+                asks_stream_usage: config.dialects.stream_usage,
+                refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
                 access_every: match config.log.access {
                     true => u64::from(config.log.access_every),
                     false => 0,
@@ -151,6 +187,8 @@ impl App {
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
             providers: provider::providers(config)?,
+            generators: Arc::default(),
+            hooks: Hooks::default(),
             created: status.unix_seconds(),
             status,
         })

@@ -73,6 +73,7 @@ fn card() -> &'static str {
         env!("CARGO_PKG_VERSION"),
         "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/metrics\",\"/v1/chat\",\"/v1/chat/completions\",",
         "\"/v1/completions\",\"/v1/embeddings\",\"/v1/responses\",\"/v1/messages\",",
+        "\"/v1/messages/count_tokens\",",
         "\"/v1/models\"]}"
     )
 }
@@ -94,6 +95,7 @@ pub(super) fn table() -> Table<Builtin> {
         ("POST", "/v1/embeddings", Builtin::Ai(Dialect::OpenAiEmbeddings)),
         ("POST", "/v1/responses", Builtin::Ai(Dialect::OpenAiResponses)),
         ("POST", "/v1/messages", Builtin::Ai(Dialect::AnthropicMessages)),
+        ("POST", "/v1/messages/count_tokens", Builtin::Ai(Dialect::AnthropicCountTokens)),
     ] {
         let added = table.insert(method, pattern, builtin);
         debug_assert!(added.is_ok(), "{pattern}");

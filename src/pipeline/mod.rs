@@ -16,7 +16,10 @@ mod call;
 mod complete;
 mod compression;
 mod failure;
+mod generation;
+mod hooks;
 mod inbound;
+mod local;
 pub mod old_pages;
 mod provider;
 
@@ -30,9 +33,11 @@ use crate::route::{Allowed, Found};
 pub use app::{App, HostRoute, PluginStage, Settings, Status, StatusCounts};
 pub use auth::Guard;
 pub use builtin::Builtin;
-pub use call::{Attempt, Call, Outgoing};
+pub use call::{Attempt, Call, Making, Outgoing};
 pub use complete::host_call;
 pub use failure::{answer, answer_failed_call, dialect_of};
+pub use generation::{Generation, Generator, Listening, Progress, Question};
+pub use hooks::{HookPlace, TextEdit, TextHook};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use provider::{BaseUrl, Provider, Proxy};
 

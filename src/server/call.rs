@@ -10,13 +10,18 @@ use std::sync::Arc;
 use super::access::CallTold;
 use super::deadline::Deadline;
 use super::host::HostSink;
+use super::mailbox::Message;
 use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
+use crate::ai::chat::Delta;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, Attempt, Call, Inbound, Outgoing, Passing, Provider, Pull};
+use crate::pipeline::{
+    AfterHead, Attempt, Call, Generation, Inbound, Listening, Making, Outgoing, Passing, Progress,
+    Provider, Pull,
+};
 
 /// Who gets the answer.
 #[derive(Default)]
@@ -52,6 +57,10 @@ pub(super) struct CallState {
     inbound: Option<Inbound>,
     /// Echo's answer, when the host program reads it.
     pull: Option<Box<dyn Pull>>,
+    /// The answer that a model of the host program makes.
+    making: Option<Listening>,
+    /// Time between two pieces of it, in milliseconds.
+    making_idle_ms: u64,
     response: Response,
     pub(super) up: Option<Key>,
     pub(super) dials: Vec<Key>,
@@ -79,6 +88,8 @@ impl Default for CallState {
             outgoing: None,
             inbound: None,
             pull: None,
+            making: None,
+            making_idle_ms: u64::MAX,
             response: Response::default(),
             up: None,
             dials: Vec::new(),
@@ -151,9 +162,20 @@ impl Worker {
         };
         if is_there {
             self.stats.calls.add(1);
-            self.attempt(key);
+            match self.prepare(key) {
+                Ok(()) => self.attempt(key),
+                Err(failure) => self.attempt_failed(key, failure, false),
+            }
         } else {
             self.drop_call(key);
+        }
+    }
+
+    /// The prompt hooks run here, on the loop.
+    fn prepare(&mut self, key: Key) -> Result<(), Failure> {
+        match self.calls.get_mut(key).map(|state| (&state.app, &mut state.call)) {
+            Some((Some(app), Some(call))) => call.prepare(app),
+            _ => Ok(()),
         }
     }
 
@@ -177,6 +199,12 @@ impl Worker {
             }
             Ok(Attempt::LocalWhole) => self.deliver(key),
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
+            Ok(Attempt::Make(making)) => {
+                let Some(provider) = app.providers.get(making.provider) else { return };
+                self.make(key, *making, provider);
+            }
+            Ok(Attempt::Work { work, is_quick: true }) => self.worked(key, work()),
+            Ok(Attempt::Work { work, .. }) => self.work(key, work),
             Err(failure) => self.attempt_failed(key, failure, false),
         }
     }
@@ -198,7 +226,7 @@ impl Worker {
         let is_over = now_ms >= state.total_at_ms;
         if state.is_paused && !is_over {
             // The client is slow, not the provider.
-            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
+            let idle_ms = state.provider().map_or(state.making_idle_ms, |p| p.idle_ms);
             self.set_call_deadline(key, now_ms.saturating_add(idle_ms));
             return;
         }
@@ -216,10 +244,119 @@ impl Worker {
         self.attempt_failed(key, failure, !is_over);
     }
 
+    // ---- what is made inside the process ----
+
+    /// Has an answer's body worked out on the blocking pool.
+    fn work(&mut self, key: Key, work: Box<dyn FnOnce() -> Vec<u8> + Send>) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let job = Box::new(move || {
+            mailbox.post(Message::Worked(key, work()));
+        });
+        if let Some(state) = self.calls.get_mut(key) {
+            state.phase = Phase::Waiting;
+        }
+        self.set_call_deadline(key, self.now_ms + limits::WORK_MS);
+        self.submit(key, job);
+    }
+
+    pub(super) fn worked(&mut self, key: Key, body: Vec<u8>) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        state.response.status = 200;
+        state.response.headers.push(b"Content-Type", b"application/json");
+        state.response.body = body;
+        self.deliver(key);
+    }
+
+    fn submit(&mut self, key: Key, job: Box<dyn FnOnce() + Send>) {
+        if self.core.pool.submit(job).is_err() {
+            let failure = Failure::new(503, "the server is busy").code("overloaded");
+            self.attempt_failed(key, failure.retry_after(1), true);
+        }
+    }
+
+    /// Has a model of the host program answer, on the blocking pool.
+    fn make(&mut self, key: Key, making: Making, provider: &Provider) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let tell = Box::new(move || {
+            mailbox.post(Message::Made(key));
+        });
+        let generation = Generation::new(tell);
+        let Making { generator, question, inbound, .. } = making;
+        let Some(state) = self.calls.get_mut(key) else { return };
+        state.making = Some(Listening::new(&generation));
+        state.making_idle_ms = provider.idle_ms;
+        let is_stream = inbound.is_stream();
+        state.inbound = Some(inbound);
+        state.phase = Phase::Waiting;
+        if state.total_at_ms == u64::MAX {
+            state.total_at_ms = self.now_ms.saturating_add(provider.total_ms);
+        }
+        let at_ms = if is_stream { self.now_ms + provider.first_token_ms } else { u64::MAX };
+        self.set_call_deadline(key, at_ms);
+        self.submit(key, Box::new(move || generator.generate(question, generation)));
+    }
+
+    /// A model of the host program has said more: moves it to the sink until that is full.
+    pub(super) fn on_made(&mut self, key: Key) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        if state.is_paused {
+            return;
+        }
+        let Some(making) = &state.making else { return };
+        let mut deltas = std::mem::take(&mut self.made);
+        let progress = making.generation().take(&mut deltas);
+        if state.phase == Phase::Waiting && !deltas.is_empty() {
+            state.phase = Phase::Collecting;
+            let inbound = state.inbound.as_ref();
+            if inbound.is_some_and(|inbound| inbound.on_making(&mut state.response)) {
+                state.phase = Phase::Forwarding;
+                self.send_head(key, None);
+            }
+        }
+        let moved = self.move_made(key, &mut deltas);
+        deltas.clear();
+        self.made = deltas;
+        let Some(state) = self.calls.get_mut(key) else { return };
+        match (moved, progress) {
+            (Err(failure), _) | (Ok(()), Progress::Failed(failure)) => {
+                self.attempt_failed(key, failure, false);
+            }
+            (Ok(()), Progress::End) => self.answer_end(key),
+            (Ok(()), Progress::More) => {
+                let at_ms = self.now_ms.saturating_add(state.making_idle_ms);
+                if state.phase == Phase::Forwarding {
+                    self.set_call_deadline(key, at_ms);
+                }
+                self.flush_call(key);
+            }
+        }
+    }
+
+    fn move_made(&mut self, key: Key, deltas: &mut Vec<Delta>) -> Result<(), Failure> {
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+        let Some(inbound) = &mut state.inbound else { return Ok(()) };
+        let is_forwarding = state.phase == Phase::Forwarding;
+        let mut out = std::mem::take(&mut self.relay_scratch);
+        out.clear();
+        let mut went = Ok(());
+        for delta in deltas.drain(..) {
+            went = inbound.on_made(delta, &mut out);
+            if went.is_err() {
+                break;
+            }
+        }
+        if is_forwarding && !out.is_empty() {
+            self.send_bytes(key, &out);
+        }
+        self.relay_scratch = out;
+        went
+    }
+
     /// Gives up the connection, or the search for one.
     fn detach(&mut self, key: Key) {
         self.stop_waiting(key);
         let Some(state) = self.calls.get_mut(key) else { return };
+        state.making = None;
         let up = state.up.take();
         let dials = std::mem::take(&mut state.dials);
         for up in up.into_iter().chain(dials) {
@@ -367,6 +504,7 @@ impl Worker {
             if is_retryable && state.call.as_ref().is_some_and(|call| call.has_next()) {
                 state.outgoing = None;
                 state.inbound = None;
+                state.making = None;
                 self.attempt(key);
                 return;
             }
@@ -442,8 +580,13 @@ impl Worker {
     pub(super) fn resume_call(&mut self, key: Key) {
         let Some(state) = self.calls.get_mut(key) else { return };
         if std::mem::take(&mut state.is_paused) {
+            let is_making = state.making.is_some();
             if let Some(up) = state.up {
                 self.list_up(up);
+            }
+            if is_making {
+                // Not now: the connection that has room is in somebody's hand.
+                self.mailbox.post(Message::Made(key));
             }
             self.pull_local(key);
         }

@@ -180,13 +180,14 @@ impl Core {
     /// Lets go of what the host has registered: its destructors run now, although a client may
     /// still use the models.
     pub(super) fn forget_host(&self) {
-        let (routes, before, after, observers) = self.change(|app| {
+        let host = self.change(|app| {
             use std::mem::take;
             let (before, after) = (take(&mut app.before), take(&mut app.after));
-            (take(&mut app.routes), before, after, take(&mut app.observers))
+            let models = (take(&mut app.generators), take(&mut app.hooks));
+            ((take(&mut app.routes), before, after, take(&mut app.observers)), models)
         });
         // Outside the lock that `change` holds.
-        drop((routes, before, after, observers));
+        drop(host);
     }
 
     pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {

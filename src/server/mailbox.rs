@@ -38,6 +38,10 @@ pub(super) enum Message {
     HostReady(Key),
     /// A host call was cancelled.
     HostCancel(Key),
+    /// A model of the host program has said more.
+    Made(Key),
+    /// The body of an answer was worked out on the pool.
+    Worked(Key, Vec<u8>),
     /// The loop panics.
     #[cfg(test)]
     Panic,

@@ -45,7 +45,7 @@ use crate::base::limits;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::kernel;
-use crate::pipeline::{App, HostRoute, Status};
+use crate::pipeline::{App, Generator, HookPlace, HostRoute, Status, TextHook};
 use crate::route::RouteError;
 use crate::sys::proc;
 use crate::sys::thread::{self, ThreadId};
@@ -465,6 +465,40 @@ impl Server {
     /// `Limit`.
     pub fn add_after(&self, middleware: Arc<dyn Middleware>) -> Result<(), Error> {
         self.core.change(|app| push_middleware(&mut app.after, &middleware))
+    }
+
+    /// Puts a model of the host program under its name, before the start or while serving.
+    ///
+    /// # Errors
+    /// `Duplicate`, `InvalidArgument` for the name.
+    pub fn add_model(&self, name: &str, generator: Arc<dyn Generator>) -> Result<(), Error> {
+        crate::config::check_own_model_name(name)
+            .map_err(|expected| Error::new(ErrorKind::InvalidArgument, expected))?;
+        // When it is refused it is dropped by the caller, where no lock is held.
+        let added = self.core.change(|app| app.add_generator(name, Arc::clone(&generator)));
+        match added {
+            Ok((true, _)) => Ok(()),
+            Ok((false, _)) => {
+                Err(Error::new(ErrorKind::Duplicate, format!("there is a model {name} already")))
+            }
+            Err(message) => Err(Error::new(ErrorKind::InvalidArgument, message)),
+        }
+    }
+
+    /// Adds a hook on texts.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub fn add_hook(&self, place: HookPlace, hook: Arc<dyn TextHook>) -> Result<(), Error> {
+        if self.core.change(|app| app.hooks.add(place, Arc::clone(&hook))) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Limit, "too many hooks"))
+    }
+
+    /// Removes a hook, wherever it stands.
+    pub fn remove_hook(&self, hook: &Arc<dyn TextHook>) {
+        self.core.change(|app| app.hooks.remove(hook));
     }
 
     /// Adds one who is told what happens on connections.

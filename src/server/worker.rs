@@ -26,6 +26,7 @@ use super::reserve::Reserve;
 use super::resolve::Names;
 use super::stats::WorkerStats;
 use super::upstream::{Pool, Up};
+use crate::ai::chat::Delta;
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
 use crate::base::timer::Wheel;
@@ -100,6 +101,7 @@ pub(super) struct Worker {
     pub(super) params: Params,
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
+    pub(super) made: Vec<Delta>,
     pub(super) tls_scratch: Vec<u8>,
     actives: Reserve<Box<Active>>,
     exchanges: Reserve<Box<Exchange>>,
@@ -166,6 +168,7 @@ impl Worker {
             params: Params::new(),
             pull_scratch: Vec::new(),
             relay_scratch: Vec::new(),
+            made: Vec::new(),
             tls_scratch: Vec::new(),
             actives: Reserve::new(limits::POOLED_BUFFERS_BYTES_MAX),
             exchanges: Reserve::new(limits::POOLED_EXCHANGES_BYTES_MAX),
@@ -335,6 +338,8 @@ impl Worker {
                 }
                 #[cfg(test)]
                 Message::Panic => panic!("on purpose"),
+                Message::Made(key) => self.on_made(key),
+                Message::Worked(key, body) => self.worked(key, body),
             }
         }
         count

@@ -1,4 +1,5 @@
-//! Compressed answers of an upstream that was asked for none: they pass whole, or fail clearly.
+//! Answers in a coding that nobody asked for and we do not read: they pass whole, or fail clearly.
+//! What we read, such as gzip, is in `crossing.rs`.
 
 use neurohttp::base::error::ErrorKind;
 use neurohttp::server::client::Client;
@@ -6,7 +7,7 @@ use neurohttp::server::client::Client;
 use crate::support::wire::Answer;
 use crate::upstream::{ASK, ASK_STREAM, Gateway, Upstream};
 
-/// `{"ok":true}` as gzip makes it (RFC 1952).
+/// Some bytes that are no text; `br` is what they are said to be.
 const ZIPPED: &[u8] = &[
     31, 139, 8, 0, 0, 0, 0, 0, 2, 255, 171, 86, 202, 207, 86, 178, 42, 41, 42, 77, 173, 5, 0, 144,
     95, 212, 167, 11, 0, 0, 0,
@@ -14,7 +15,7 @@ const ZIPPED: &[u8] = &[
 
 fn upstream(status: &str, kind: &str) -> Upstream {
     let head = format!(
-        "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Encoding: gzip\r\n\
+        "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Encoding: br\r\n\
          Retry-After: 5\r\nContent-Length: {}\r\n\r\n",
         ZIPPED.len()
     );
@@ -41,11 +42,12 @@ fn answered(status: &str, kind: &str, body: &str, accepts: &str) -> Answer {
 #[test]
 fn a_client_that_can_read_it_gets_it_whole() {
     for (kind, body) in [("application/json", ASK), ("text/event-stream", ASK_STREAM)] {
-        for accepts in ["", "Accept-Encoding: br, GZIP;q=0.5\r\n", "Accept-Encoding: br;q=0, *\r\n"]
+        for accepts in
+            ["", "Accept-Encoding: gzip, BR;q=0.5\r\n", "Accept-Encoding: gzip;q=0, *\r\n"]
         {
             let answer = answered("200", kind, body, accepts);
             assert_eq!((answer.status, answer.body.as_slice()), (200, ZIPPED), "{accepts}");
-            assert_eq!(answer.header("content-encoding").as_deref(), Some("gzip"));
+            assert_eq!(answer.header("content-encoding").as_deref(), Some("br"));
         }
     }
 }
@@ -54,7 +56,7 @@ fn a_client_that_can_read_it_gets_it_whole() {
 fn a_client_that_cannot_read_it_is_told() {
     for accepts in [
         "Accept-Encoding: identity\r\n",
-        "Accept-Encoding: gzip;q=0.0\r\n",
+        "Accept-Encoding: br;q=0.0\r\n",
         "Accept-Encoding: *;q=0\r\n",
         "Accept-Encoding:\r\n",
     ] {

@@ -7,6 +7,7 @@ mod support;
 
 mod client;
 mod coded;
+mod crossing;
 mod failures;
 mod gone;
 mod many;
