@@ -90,6 +90,8 @@ pub(super) struct Active {
     pub(super) matched: Matched,
     pub(super) decoder: BodyDecoder,
     pub(super) body_bytes_max: u64,
+    /// Nobody will look at the body: it is read so that what breaks its framing is refused.
+    pub(super) is_unwanted: bool,
     /// Charged to the budget of AI bodies.
     pub(super) charged_bytes: u64,
     pub(super) is_ai: bool,
@@ -128,6 +130,7 @@ impl Default for Active {
             matched: Matched::Nothing,
             decoder: BodyDecoder::new(Body::None),
             body_bytes_max: 0,
+            is_unwanted: false,
             charged_bytes: 0,
             is_ai: false,
             drained_bytes: 0,

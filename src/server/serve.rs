@@ -341,7 +341,14 @@ impl Worker {
                 return;
             }
         };
-        active.body_bytes_max = plan.bytes_max;
+        let is_long = matches!(body, Body::Length(bytes) if bytes > limits::DRAIN_BYTES_MAX);
+        if !plan.is_wanted && (is_long || expect != Expect::None) {
+            self.answer_request(key, fd, active);
+            return;
+        }
+        active.is_unwanted = !plan.is_wanted;
+        active.body_bytes_max =
+            if plan.is_wanted { plan.bytes_max } else { limits::DRAIN_BYTES_MAX };
         active.is_ai = plan.is_ai;
         if let Body::Length(bytes) = body {
             if !self.charge(active, bytes) {
@@ -389,6 +396,12 @@ impl Worker {
             let len = body.len() as u64 + data.len() as u64;
             // A chunk size tells before its data does.
             if len.saturating_add(active.decoder.announced()) > active.body_bytes_max {
+                if active.is_unwanted {
+                    // The answer does not depend on it.
+                    active.close_after = true;
+                    self.answer_request(key, fd, active);
+                    return at;
+                }
                 let failure = pipeline::too_large(active.body_bytes_max);
                 self.refuse(key, fd, active, &failure);
                 return at;
@@ -607,6 +620,7 @@ impl Worker {
     /// A head that cannot be understood: there is no exchange.
     fn refuse_malformed(&mut self, active: &mut Active, error: &HeadError) {
         self.stats.malformed.add(1);
+        active.is_bodiless = active.head.method == Method::Head;
         self.write_failure(active, &Failure::new(error.status(), error.message()));
     }
 
@@ -625,7 +639,9 @@ impl Worker {
         out.extend_from_slice(b"Content-Length: ");
         encode::decimal(out, body.len() as u64);
         out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
-        out.extend_from_slice(&body);
+        if !active.is_bodiless {
+            out.extend_from_slice(&body);
+        }
         self.count_answer(None, failure.status, body.len(), active.started_us);
         active.close_after = true;
     }
@@ -1227,7 +1243,10 @@ impl Worker {
         let failure = Failure::new(408, "the request did not come in time").code("timeout");
         match active.phase {
             Phase::Body => self.refuse_broken(key, fd, &mut active, &failure),
-            _ => self.write_failure(&mut active, &failure),
+            _ => {
+                active.is_bodiless = active.head.method == Method::Head;
+                self.write_failure(&mut active, &failure);
+            }
         }
         active.close_after = true;
         active.phase = Phase::Head;

@@ -12,5 +12,6 @@ mod framing;
 mod keepalive;
 mod limits;
 mod listen;
+mod protocol;
 mod scale;
 mod timeouts;
