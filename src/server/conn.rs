@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::deadline::Deadline;
+use super::transport::Tls;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
 use crate::http::framing::BodyDecoder;
@@ -15,6 +16,10 @@ use std::sync::Arc;
 pub(super) struct Conn {
     pub(super) fd: OwnedFd,
     pub(super) peer: Peer,
+    /// Of a connection that speaks TLS; what it borrows has it meanwhile.
+    pub(super) tls: Option<Box<Tls>>,
+    /// It counts among the connections of its address.
+    pub(super) is_counted: bool,
     pub(super) deadline: Deadline,
     pub(super) requests: u32,
     /// The kernel may hold unread bytes: the edge has been seen and not been read dry.
@@ -28,10 +33,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, peer: Peer) -> Conn {
+    pub(super) fn new(fd: OwnedFd, peer: Peer, tls: Option<Box<Tls>>) -> Conn {
         Conn {
             fd,
             peer,
+            tls,
+            is_counted: false,
             deadline: Deadline::default(),
             requests: 0,
             is_readable: false,
@@ -71,6 +78,8 @@ pub(super) enum Source {
 /// What a connection borrows from its worker.
 pub(super) struct Active {
     pub(super) phase: Phase,
+    /// What the connection speaks through.
+    pub(super) tls: Option<Box<Tls>>,
     /// Tells the exchanges of this connection apart.
     pub(super) serial: u64,
     /// The first bytes of a head are here, the deadline for the whole of it runs.
@@ -117,6 +126,7 @@ impl Default for Active {
     fn default() -> Self {
         Active {
             phase: Phase::Head,
+            tls: None,
             serial: 0,
             head_began: false,
             awaits_write: false,
@@ -147,9 +157,11 @@ impl Default for Active {
 }
 
 impl Active {
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent; those that are encrypted already count for one.
+    #[inline]
     pub(super) fn unsent(&self) -> usize {
-        self.output.len() - self.sent
+        let encrypted = self.tls.as_ref().is_some_and(|tls| tls.is_unsent());
+        self.output.len() - self.sent + usize::from(encrypted)
     }
 
     /// Nothing is in flight: the connection can do without it.
@@ -158,11 +170,13 @@ impl Active {
             && self.input.is_empty()
             && self.output.is_empty()
             && !self.close_after
+            && self.unsent() == 0
     }
 
     /// Ready for another connection. Memory that has grown is given back.
     pub(super) fn reset(&mut self, bytes_max: usize) {
         self.phase = Phase::Head;
+        self.tls = None;
         self.head_began = false;
         self.awaits_write = false;
         self.head.reset();
