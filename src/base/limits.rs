@@ -42,14 +42,20 @@ pub const REQUESTS_PER_TURN: usize = 256;
 /// How long accepting pauses when no descriptor is left, in milliseconds.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Connection buffers that a worker keeps for reuse.
-pub const POOLED_BUFFERS_MAX: usize = 32;
+/// Connection buffers that a worker keeps for reuse, in bytes.
+pub const POOLED_BUFFERS_BYTES_MAX: usize = 1024 * 1024;
 
 /// A pooled buffer that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
-/// Exchanges that a worker keeps for reuse.
-pub const POOLED_EXCHANGES_MAX: usize = 64;
+/// Exchanges that a worker keeps for reuse, in bytes.
+pub const POOLED_EXCHANGES_BYTES_MAX: usize = 512 * 1024;
+
+/// Calls to models whose memory a worker keeps for reuse.
+pub const POOLED_CALLS_MAX: usize = 256;
+
+/// A kept call's head that has grown beyond this is given back to the allocator, in bytes.
+pub const POOLED_HEAD_BYTES_MAX: usize = 2 * 1024;
 
 /// How long an idle thread of the blocking pool waits for work before it ends, in milliseconds.
 pub const POOL_THREAD_IDLE_MS: u64 = 10_000;
@@ -93,6 +99,10 @@ pub const ROUTE_PARAMS_MAX: usize = 16;
 pub const ROUTE_PATTERN_BYTES_MAX: usize = 4096;
 /// Middlewares before and after, each.
 pub const MIDDLEWARES_MAX: usize = 256;
+/// Plugins of one server.
+pub const PLUGINS_MAX: usize = 256;
+/// How long the unloading of a plugin waits for calls that are inside it, in milliseconds.
+pub const PLUGIN_LEAVE_MS: u64 = 30_000;
 
 const _: () = {
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);

@@ -22,6 +22,7 @@ use super::conn::{Active, Conn};
 use super::core::{Core, DRAINING, RUNNING, STOPPED};
 use super::listener::Listener;
 use super::mailbox::{Accepted, Mailbox, Message};
+use super::reserve::Reserve;
 use super::resolve::Names;
 use super::stats::WorkerStats;
 use super::transport::Tls;
@@ -63,7 +64,9 @@ pub(super) struct Worker {
     pub(super) epoll: Epoll,
     pub(super) conns: Slab<Conn>,
     pub(super) ups: Slab<Up>,
-    pub(super) calls: Slab<CallState>,
+    pub(super) calls: Slab<Box<CallState>>,
+    /// Calls that are over, for their memory.
+    pub(super) spare_calls: Vec<Box<CallState>>,
     pub(super) pools: Vec<Pool>,
     pub(super) names: Names,
     /// Calls that requests of this turn have led to.
@@ -86,7 +89,7 @@ pub(super) struct Worker {
 
     pub(super) now_ms: u64,
     pub(super) now_us: u64,
-    second: i64,
+    pub(super) second: i64,
     /// Status line, Date and Server of a 200, rewritten when the second changes.
     pub(super) prefix: Vec<u8>,
     pub(super) date: [u8; 29],
@@ -96,10 +99,8 @@ pub(super) struct Worker {
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
     pub(super) tls_scratch: Vec<u8>,
-    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
-    actives: Vec<Box<Active>>,
-    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
-    exchanges: Vec<Box<Exchange>>,
+    actives: Reserve<Box<Active>>,
+    exchanges: Reserve<Box<Exchange>>,
     id_seed: u64,
     id_count: u64,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
@@ -131,6 +132,7 @@ impl Worker {
             conns: Slab::default(),
             ups: Slab::default(),
             calls: Slab::default(),
+            spare_calls: Vec::new(),
             pools: Vec::new(),
             names: Names::default(),
             starting: VecDeque::new(),
@@ -155,8 +157,8 @@ impl Worker {
             pull_scratch: Vec::new(),
             relay_scratch: Vec::new(),
             tls_scratch: Vec::new(),
-            actives: Vec::new(),
-            exchanges: Vec::new(),
+            actives: Reserve::new(limits::POOLED_BUFFERS_BYTES_MAX),
+            exchanges: Reserve::new(limits::POOLED_EXCHANGES_BYTES_MAX),
             id_seed: random::number(),
             id_count: 0,
             ai_bytes_spare: 0,
@@ -521,6 +523,7 @@ impl Worker {
         // The turn may have been long: the deadline counts from now.
         self.read_clock();
         self.is_draining = true;
+        self.core.tell_stopping(&self.app);
         self.drain_deadline_ms = self.now_ms + self.core.drain_ms;
         self.is_accept_paused = false;
         self.close_listeners();
@@ -564,21 +567,20 @@ impl Worker {
     // ---- pools ----
 
     pub(super) fn borrow_active(&mut self) -> Box<Active> {
-        self.actives.pop().unwrap_or_default()
+        self.actives.take().unwrap_or_default()
     }
 
     pub(super) fn give_back(&mut self, mut active: Box<Active>) {
         if let Some(exchange) = active.exchange.take() {
             self.give_back_exchange(exchange);
         }
-        if self.actives.len() < limits::POOLED_BUFFERS_MAX {
-            active.reset(limits::POOLED_BUFFER_BYTES_MAX);
-            self.actives.push(active);
-        }
+        active.reset(limits::POOLED_BUFFER_BYTES_MAX);
+        let bytes = active.kept_bytes();
+        self.actives.put(active, bytes);
     }
 
     pub(super) fn borrow_exchange(&mut self, ticket: Ticket) -> Box<Exchange> {
-        match self.exchanges.pop() {
+        match self.exchanges.take() {
             Some(mut exchange) => {
                 exchange.reuse(ticket);
                 exchange
@@ -591,9 +593,12 @@ impl Worker {
     }
 
     pub(super) fn give_back_exchange(&mut self, mut exchange: Box<Exchange>) {
-        let is_own = Arc::get_mut(&mut exchange.request).is_some();
-        if is_own && self.exchanges.len() < limits::POOLED_EXCHANGES_MAX {
-            self.exchanges.push(exchange);
+        if let Some(request) = Arc::get_mut(&mut exchange.request) {
+            request.give_back();
+            exchange.response.clear();
+            let kept = request.kept_bytes() + exchange.response.kept_bytes();
+            let bytes = size_of::<Exchange>() + size_of::<Request>() + kept;
+            self.exchanges.put(exchange, bytes);
         }
     }
 

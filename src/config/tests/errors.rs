@@ -235,7 +235,6 @@ fn pending_keys_are_refused_or_noted() {
         "4:21",
         "key.a.tokens_per_minute",
     );
-    refused("[plugins]\nload = [\"limiter\"]\n", "2:8", "plugins.load");
 
     let notes = |text: &str| from_text(text).unwrap().notes;
     assert_eq!(notes(""), [""; 0]);
@@ -248,10 +247,6 @@ fn pending_keys_are_refused_or_noted() {
     );
     // The default says nothing, and neither does what is switched off.
     assert_eq!(notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"), [""; 0]);
-    assert_eq!(
-        notes("[plugin.limiter]\nrate = 5\n"),
-        ["config_text:1:9: `plugin.limiter` has no effect in this version"]
-    );
 }
 
 /// Wrong: hostile text takes the process down or runs away with its memory.
