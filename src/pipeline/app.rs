@@ -37,6 +37,21 @@ pub trait Status: Send + Sync {
     fn stats_json(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
+    /// What the old `/stats` tells.
+    fn counts(&self) -> StatusCounts;
+}
+
+/// The figures of the old `/stats`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatusCounts {
+    /// Requests so far.
+    pub requests: u64,
+    /// Answers so far.
+    pub responses: u64,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Connections now.
+    pub connections: u64,
 }
 
 /// The settings that stages look at, in the units they use.
@@ -60,6 +75,8 @@ pub struct Settings {
     pub idle_ms: u64,
     /// Time without a client taking anything, in milliseconds.
     pub write_ms: u64,
+    /// Started the old way: our own pages and errors keep the old shapes.
+    pub is_old: bool,
 }
 
 /// One snapshot of everything that requests meet.
@@ -120,6 +137,7 @@ impl App {
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
+                is_old: config.legacy,
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::call::{Asked, Call};
-use super::{App, Step, answer};
-use crate::ai::dialect::Dialect;
+use super::{App, Step, answer, old_pages};
+use crate::ai::dialect::{Dialect, old_chat};
 use crate::ai::router::{self, HashOn, Router, RouterBuilder, Strategy};
 use crate::ai::scan;
 use crate::base::error::Failure;
@@ -64,13 +64,21 @@ pub(super) fn begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Ste
 }
 
 fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Step, Failure> {
-    let scan = scan::scan(exchange.request.body())?;
+    let mut asked = Asked::Request(Arc::clone(&exchange.request));
+    if dialect == Dialect::OldChat {
+        old_pages::sign(exchange);
+        let body = old_chat::native_body(exchange.request.body())?.into();
+        asked = Asked::Bytes { body, id: exchange.request.id_text().into() };
+    }
+    let scan = scan::scan(match &asked {
+        Asked::Bytes { body, .. } => body,
+        Asked::Request(request) => request.body(),
+    })?;
     let plan = app.router.resolve(scan.model.as_deref())?;
     if !app.guard.allows_model(&exchange.request, &plan.model) {
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
-    let asked = Asked::Request(Arc::clone(&exchange.request));
     Ok(Step::Call(Box::new(Call::new(asked, dialect, scan, plan))))
 }
 
