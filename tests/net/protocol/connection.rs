@@ -180,3 +180,27 @@ fn half_closed_clients_get_their_answers() {
     suite.rows("cut", ["", "\r", "\r\n", "G", "GET / HTTP/1.1\r\nHost: h\r\n\r"]);
     suite.end(28);
 }
+
+#[test]
+fn old_clients_get_streams_without_chunks() {
+    let suite = Suite::gateway(&[]);
+    let body = r#"{"prompt":"one two three","stream":true}"#;
+    for (version, lines, is_chunked) in
+        [("1.0", "", false), ("1.0", "Connection: keep-alive\r\n", false), ("1.1", "", true)]
+    {
+        let mut connection = suite.server.connect();
+        connection.send(format!(
+            "POST /v1/chat HTTP/{version}\r\nHost: localhost\r\n{lines}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let answer = connection.answer();
+        assert_eq!(answer.status, 200);
+        assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+        assert_eq!(answer.header("transfer-encoding").is_some(), is_chunked);
+        assert_eq!(answer.header("content-length"), None);
+        // The end of the connection is the end of the body, whatever the client had asked for.
+        let closes = answer.header("connection").as_deref() == Some("close");
+        assert_eq!(closes, !is_chunked, "{}", answer.head);
+    }
+    suite.end(0);
+}
