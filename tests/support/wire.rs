@@ -287,8 +287,9 @@ impl Connection {
     /// Closes our sending side.
     pub fn finish(&mut self) -> &mut Connection {
         match &mut self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            // A peer that has reset it already is no error here.
+            Stream::Tcp(stream) => drop(stream.shutdown(Shutdown::Write)),
+            Stream::Unix(stream) => drop(stream.shutdown(Shutdown::Write)),
             Stream::Tls(stream) => {
                 stream.conn.send_close_notify();
                 stream.flush().unwrap();
