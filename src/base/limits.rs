@@ -91,6 +91,12 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Bytes of an answer that wait for a client before its upstream is left unread.
 pub const RELAY_HIGH_BYTES: usize = 256 * 1024;
 
+/// Log lines that wait to be written, in bytes; what does not fit is counted and dropped.
+pub const LOG_WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// How long the end of a server waits for its log to be written, in milliseconds.
+pub const LOG_FLUSH_MS: u64 = 1_000;
+
 /// Hosts' routes and middlewares.
 pub const ROUTES_MAX: usize = 100_000;
 /// Parameters of one route pattern.

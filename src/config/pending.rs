@@ -40,7 +40,6 @@ const PENDING: &[(&str, &str, Effect)] = &[
     ("firewall", "allow", Warn),
     ("firewall", "deny", Refuse),
     ("firewall", "trusted_proxies", Warn),
-    ("log", "access", Warn),
 ];
 
 /// Notes or refuses what is set and does not exist yet.

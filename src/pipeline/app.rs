@@ -35,6 +35,8 @@ pub trait Status: Send + Sync {
     fn is_ready(&self) -> bool;
     /// The body of `/stats`.
     fn stats_json(&self) -> String;
+    /// The body of `/metrics`, in Prometheus' text format.
+    fn metrics_text(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
     /// What the old `/stats` tells.
@@ -75,6 +77,8 @@ pub struct Settings {
     pub idle_ms: u64,
     /// Time without a client taking anything, in milliseconds.
     pub write_ms: u64,
+    /// Of so many requests one gets a line in the log; 0: none.
+    pub access_every: u64,
     /// Started the old way: our own pages and errors keep the old shapes.
     pub is_old: bool,
 }
@@ -137,6 +141,10 @@ impl App {
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
+                access_every: match config.log.access {
+                    true => u64::from(config.log.access_every),
+                    false => 0,
+                },
                 is_old: config.legacy,
             },
             guard: Arc::new(Guard::new(config)),

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::access::CallTold;
 use super::deadline::Deadline;
 use super::host::HostCall;
 use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
@@ -59,6 +60,10 @@ pub(super) struct CallState {
     deadline: Deadline,
     total_at_ms: u64,
     has_token: bool,
+    started_us: u64,
+    /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
+    last_token_us: u64,
+    told: CallTold,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
     /// Memory of the last head that went out.
@@ -83,6 +88,9 @@ impl Default for CallState {
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
             has_token: false,
+            started_us: 0,
+            last_token_us: 0,
+            told: CallTold::default(),
             is_paused: false,
             head: Vec::new(),
         }
@@ -125,6 +133,7 @@ impl Worker {
         let mut state = self.spare_calls.pop().unwrap_or_default();
         state.app = Some(Arc::clone(&self.app));
         state.sink = sink;
+        state.started_us = self.now_us;
         call.lend_head(std::mem::take(&mut state.head));
         state.call = Some(call);
         let key = self.calls.insert(state);
@@ -276,6 +285,14 @@ impl Worker {
         let result = inbound.on_data(data, &mut out);
         if inbound.is_stream() && inbound.is_token() {
             state.has_token = true;
+            let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
+            if before_us != 0 {
+                self.stats.token_gap.record(self.now_us.saturating_sub(before_us));
+            } else {
+                let elapsed_us = self.now_us.saturating_sub(state.started_us);
+                state.told.first_token_us = Some(elapsed_us);
+                self.stats.first_token_time.record(elapsed_us);
+            }
             let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
             let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
             state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
@@ -299,6 +316,7 @@ impl Worker {
         if let Some((prompt, completion)) = inbound.usage() {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
+            state.told.usage = Some((prompt, completion));
         }
         let phase = state.phase;
         match ended {
@@ -413,8 +431,12 @@ impl Worker {
 
     fn send_end(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
+        let told = state.told;
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_end(ticket),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_end(ticket);
+            }
             Sink::Host(host) => host.end(),
             Sink::Nobody => {}
         }
@@ -437,9 +459,13 @@ impl Worker {
     /// The response is complete.
     fn deliver(&mut self, key: Key) {
         let Some(mut state) = self.take_call(key) else { return };
+        let told = state.told;
         let response = std::mem::take(&mut state.response);
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_whole(ticket, response, None),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_whole(ticket, response, None);
+            }
             Sink::Host(host) => host.whole(&response),
             Sink::Nobody => {}
         }
@@ -447,9 +473,13 @@ impl Worker {
 
     fn deliver_failure(&mut self, key: Key, failure: &Failure) {
         let Some(mut state) = self.take_call(key) else { return };
+        let told = state.told;
         let response = std::mem::take(&mut state.response);
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_whole(ticket, response, Some(failure)),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_whole(ticket, response, Some(failure));
+            }
             Sink::Host(host) => host.fail(failure),
             Sink::Nobody => {}
         }
@@ -491,25 +521,29 @@ impl Worker {
     // ---- the end ----
 
     /// Nobody waits for the answer any more: the upstream is closed at once.
-    pub(super) fn cancel_call(&mut self, key: Key) {
-        if self.calls.get(key).is_some() {
-            self.stats.calls_cancelled.add(1);
-            self.drop_call(key);
+    pub(super) fn cancel_call(&mut self, key: Key) -> CallTold {
+        if self.calls.get(key).is_none() {
+            return CallTold::default();
         }
+        self.stats.calls_cancelled.add(1);
+        self.drop_call(key)
     }
 
-    fn drop_call(&mut self, key: Key) {
-        if let Some(state) = self.calls.get(key)
+    /// Returns what it has come to.
+    fn drop_call(&mut self, key: Key) -> CallTold {
+        if let Some(state) = self.calls.get_mut(key)
             && let Some(inbound) = &state.inbound
             && let Some((prompt, completion)) = inbound.usage()
         {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
+            state.told.usage = Some((prompt, completion));
         }
         self.detach(key);
-        if let Some(state) = self.take_call(key) {
-            drop(self.recycle_call(state));
-        }
+        let Some(state) = self.take_call(key) else { return CallTold::default() };
+        let told = state.told;
+        drop(self.recycle_call(state));
+        told
     }
 
     /// Puts a call's memory by for the next one; who gets the answer is left. The request is let go

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use super::access::Told;
 use super::deadline::Deadline;
 use super::transport::Tls;
 use crate::base::slab::Key;
@@ -118,8 +119,8 @@ pub(super) struct Active {
     pub(super) close_after: bool,
     /// The socket took less than it was given.
     pub(super) is_blocked: bool,
-    /// When the request's head was complete, monotonic microseconds.
-    pub(super) started_us: u64,
+    /// What the answer has come to so far.
+    pub(super) told: Told,
 }
 
 impl Default for Active {
@@ -151,7 +152,7 @@ impl Default for Active {
             hangs_on_client: false,
             close_after: false,
             is_blocked: false,
-            started_us: 0,
+            told: Told::default(),
         }
     }
 }

@@ -274,6 +274,11 @@ impl Core {
         true
     }
 
+    /// Bytes of AI bodies that workers have reserved.
+    pub(super) fn ai_bytes(&self) -> u64 {
+        self.ai_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn return_ai_bytes(&self, bytes: u64) {
         self.ai_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -320,6 +325,10 @@ impl Status for CoreStatus {
 
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
+    }
+
+    fn metrics_text(&self) -> String {
+        self.0.upgrade().map_or_else(String::new, |core| core.metrics_text())
     }
 }
 
@@ -392,7 +401,7 @@ impl Core {
                 "sent": sum(|s| s.bytes_sent.get()),
             },
             "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
-            "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
+            "ai_bodies_bytes": self.ai_bytes(),
             "memory_resident_bytes": proc::resident_bytes(),
             "kernels": {
                 "level": kernel::level().name(),

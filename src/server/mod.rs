@@ -3,6 +3,7 @@
 //! States go one way: new → running → draining → stopped. Nothing here is global: any number of
 //! servers live in one process.
 
+mod access;
 mod addresses;
 mod begun;
 mod call;
@@ -15,6 +16,7 @@ mod host;
 mod listener;
 mod log;
 mod mailbox;
+mod metrics;
 mod plugins;
 mod pool;
 mod reserve;
@@ -139,6 +141,16 @@ impl Server {
     /// The configuration it was built with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Opens the log file anew, after a rotation. Without a file it does nothing.
+    pub fn reopen_log(&self) {
+        log::reopen(&self.dispatch);
+    }
+
+    /// What `/metrics` says.
+    pub fn metrics_text(&self) -> String {
+        self.core.metrics_text()
     }
 
     /// Runs `body` with this server's log.

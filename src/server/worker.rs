@@ -102,6 +102,8 @@ pub(super) struct Worker {
     pub(super) tls_scratch: Vec<u8>,
     actives: Reserve<Box<Active>>,
     exchanges: Reserve<Box<Exchange>>,
+    /// Requests seen since the start, for telling one of several.
+    pub(super) access_count: u64,
     id_seed: u64,
     id_count: u64,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
@@ -160,6 +162,7 @@ impl Worker {
             tls_scratch: Vec::new(),
             actives: Reserve::new(limits::POOLED_BUFFERS_BYTES_MAX),
             exchanges: Reserve::new(limits::POOLED_EXCHANGES_BYTES_MAX),
+            access_count: 0,
             id_seed: random::number(),
             id_count: 0,
             ai_bytes_spare: 0,
@@ -305,7 +308,9 @@ impl Worker {
                 Message::Resolved(host, port, result) => self.on_resolved(host, port, result),
                 Message::HostStart(call, host) => self.starting.push_back((call, Sink::Host(host))),
                 Message::HostReady(key) => self.resume_call(key),
-                Message::HostCancel(key) => self.cancel_call(key),
+                Message::HostCancel(key) => {
+                    self.cancel_call(key);
+                }
             }
         }
         count

@@ -14,6 +14,7 @@ mod framing;
 mod keepalive;
 mod limits;
 mod listen;
+mod metrics;
 mod old_way;
 mod protocol;
 mod scale;

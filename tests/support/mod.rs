@@ -2,6 +2,7 @@
 //! them, servers as processes, and a raw HTTP client that sees every byte.
 //!
 //! Nothing sleeps: every wait is for an event and has a deadline.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test crate uses its part of this")]
 
 pub mod cc;
