@@ -32,7 +32,7 @@ PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
 .PHONY: help run test build rebuild debug plugins tests header check lint without-legacy levels avx512 \
-	kernel-bench bench valgrind asan install uninstall clean setup setup-tests
+	kernel-bench bench valgrind asan fuzz install uninstall clean setup setup-tests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -177,6 +177,27 @@ without-legacy: setup ## the library without the old names: it builds, and has n
 		echo "these names are exported although the feature legacy is off" >&2
 		exit 1
 	fi
+
+# libFuzzer with the coverage passes that every toolchain has: no nightly is needed. What it keeps
+# lies in target/fuzz/corpus; a finding is written to target/fuzz and ends the run.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+FUZZ_FLAGS := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 \
+	inline-8bit-counters pc-table trace-compares)
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz: setup-tests ## each target of tests/fuzz for FUZZ_SECONDS (600), or those of FUZZ_TARGETS="…"
+	@export RUSTFLAGS="$(FUZZ_FLAGS)"
+	$(CARGO) build --release --manifest-path tests/fuzz/Cargo.toml --target $(FUZZ_HOST) \
+		--target-dir $(TARGET)/fuzz
+	for target in $(FUZZ_TARGETS); do
+		mkdir -p $(TARGET)/fuzz/corpus/$$target
+		echo "$$target for $(FUZZ_SECONDS) s"
+		$(TARGET)/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+			-timeout=5 -rss_limit_mb=512 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=$(TARGET)/fuzz/$$target- \
+			$(TARGET)/fuzz/corpus/$$target tests/fuzz/corpus/$$target
+	done
 
 header: ## writes include/neurohttp.h anew from src/ffi
 	NEUROHTTP_WRITE_HEADER=1 $(CARGO) test --test header the_committed_header_is_fresh

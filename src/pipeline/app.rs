@@ -72,6 +72,8 @@ pub struct Settings {
     pub header_section_bytes_max: u32,
     /// All AI bodies in memory together, in bytes.
     pub ai_bodies_bytes_max: u64,
+    /// Open connections of one client address; 0: unlimited.
+    pub connections_per_address: u32,
     /// Time for a whole head, in milliseconds.
     pub header_ms: u64,
     /// Time between two reads of a body, in milliseconds.
@@ -171,6 +173,7 @@ impl App {
                 request_line_bytes_max: config.limits.request_line,
                 header_section_bytes_max: config.limits.header_section,
                 ai_bodies_bytes_max: config.limits.ai_bodies,
+                connections_per_address: config.limits.connections_per_address,
                 header_ms: u64::from(config.timeouts.header),
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),

@@ -64,6 +64,9 @@ pub struct BodyPlan {
     pub bytes_max: u64,
     /// The body counts against the budget of all AI bodies.
     pub is_ai: bool,
+    /// Somebody will look at the body. If nobody does it is not asked for with 100 (RFC 9110
+    /// section 10.1.1), and when it comes it is checked and dropped.
+    pub is_wanted: bool,
 }
 
 /// What is to be done with an exchange.
@@ -109,9 +112,12 @@ pub fn on_head(
             if request.head().body == Body::None {
                 return Err(Failure::new(411, "this request needs a body with a Content-Length"));
             }
-            BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: true }
+            BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: true, is_wanted: true }
         }
-        _ => BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: false },
+        _ => {
+            let is_wanted = matches!(matched, Matched::Host(_)) || !app.before.is_empty();
+            BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: false, is_wanted }
+        }
     };
     match request.head().body {
         Body::Length(bytes) if bytes > plan.bytes_max => Err(too_large(plan.bytes_max)),
@@ -238,7 +244,7 @@ fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
     }
     match (method, allowed == Allowed::default()) {
         (Method::Other, _) => Matched::NotImplemented,
-        (Method::Options, _) if app.builtins.is_some() || allowed != Allowed::default() => {
+        (Method::Options, true) if path == b"*" || app.builtins.is_some() => {
             Matched::NotAllowed(allowed)
         }
         (_, true) => Matched::Nothing,

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use super::access::Told;
 use super::coded::Coded;
 use super::deadline::Deadline;
+use super::transport::Tls;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
 use crate::http::encode;
@@ -18,6 +19,10 @@ use std::sync::Arc;
 pub(super) struct Conn {
     pub(super) fd: OwnedFd,
     pub(super) peer: Peer,
+    /// Of a connection that speaks TLS; what it borrows has it meanwhile.
+    pub(super) tls: Option<Box<Tls>>,
+    /// It counts among the connections of its address.
+    pub(super) is_counted: bool,
     pub(super) deadline: Deadline,
     pub(super) requests: u32,
     /// The kernel may hold unread bytes: the edge has been seen and not been read dry.
@@ -31,10 +36,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, peer: Peer) -> Conn {
+    pub(super) fn new(fd: OwnedFd, peer: Peer, tls: Option<Box<Tls>>) -> Conn {
         Conn {
             fd,
             peer,
+            tls,
+            is_counted: false,
             deadline: Deadline::default(),
             requests: 0,
             is_readable: false,
@@ -74,6 +81,8 @@ pub(super) enum Source {
 /// What a connection borrows from its worker.
 pub(super) struct Active {
     pub(super) phase: Phase,
+    /// What the connection speaks through.
+    pub(super) tls: Option<Box<Tls>>,
     /// Tells the exchanges of this connection apart.
     pub(super) serial: u64,
     /// The first bytes of a head are here, the deadline for the whole of it runs.
@@ -93,6 +102,8 @@ pub(super) struct Active {
     pub(super) matched: Matched,
     pub(super) decoder: BodyDecoder,
     pub(super) body_bytes_max: u64,
+    /// Nobody will look at the body: it is read so that what breaks its framing is refused.
+    pub(super) is_unwanted: bool,
     /// Charged to the budget of AI bodies.
     pub(super) charged_bytes: u64,
     pub(super) is_ai: bool,
@@ -122,6 +133,7 @@ impl Default for Active {
     fn default() -> Self {
         Active {
             phase: Phase::Head,
+            tls: None,
             serial: 0,
             head_began: false,
             awaits_write: false,
@@ -135,6 +147,7 @@ impl Default for Active {
             matched: Matched::Nothing,
             decoder: BodyDecoder::new(Body::None),
             body_bytes_max: 0,
+            is_unwanted: false,
             charged_bytes: 0,
             is_ai: false,
             drained_bytes: 0,
@@ -165,9 +178,11 @@ impl Drop for Active {
 }
 
 impl Active {
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent; those that are encrypted already count for one.
+    #[inline]
     pub(super) fn unsent(&self) -> usize {
-        self.output.len() - self.sent
+        let encrypted = self.tls.as_ref().is_some_and(|tls| tls.is_unsent());
+        self.output.len() - self.sent + usize::from(encrypted)
     }
 
     /// Appends body bytes of a streamed answer, framed as its head says.
@@ -207,11 +222,13 @@ impl Active {
             && self.input.is_empty()
             && self.output.is_empty()
             && !self.close_after
+            && self.unsent() == 0
     }
 
     /// Ready for another connection. Memory that has grown is given back.
     pub(super) fn reset(&mut self, bytes_max: usize) {
         self.phase = Phase::Head;
+        self.tls = None;
         self.head_began = false;
         self.awaits_write = false;
         self.head.reset();

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::addresses::Addresses;
+use super::certificates::Certificates;
 use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
@@ -49,6 +51,9 @@ pub(super) struct Core {
     pub(super) drain_ms: u64,
     /// How to speak TLS with the providers that want it, by their id.
     tls: OnceLock<HashMap<u64, Arc<rustls::ClientConfig>>>,
+    /// What listeners that speak TLS show.
+    certificates: Option<Arc<Certificates>>,
+    pub(super) addresses: Addresses,
     ai_bytes: AtomicU64,
     /// How many of the workers run: all, or one that the host drives.
     worker_count: AtomicUsize,
@@ -70,6 +75,7 @@ impl Core {
         config: &Config,
         workers: Vec<WorkerHandle>,
         dispatch: tracing::Dispatch,
+        certificates: Option<Certificates>,
     ) -> Core {
         let threads = match config.server.blocking_threads {
             0 => 4 * proc::processors(),
@@ -87,6 +93,8 @@ impl Core {
             connections_max: u64::from(config.server.max_connections),
             drain_ms: u64::from(config.timeouts.drain),
             tls: OnceLock::new(),
+            certificates: certificates.map(Arc::new),
+            addresses: Addresses::default(),
             ai_bytes: AtomicU64::new(0),
             worker_count: AtomicUsize::new(count),
             polling_thread: Mutex::new(None),
@@ -197,6 +205,11 @@ impl Core {
 
     pub(super) fn tls_of(&self, provider: u64) -> Option<&Arc<rustls::ClientConfig>> {
         self.tls.get()?.get(&provider)
+    }
+
+    /// What listeners that speak TLS show; there when one of them does.
+    pub(super) fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.clone()
     }
 
     pub(super) fn worker_count(&self) -> usize {
@@ -393,7 +406,11 @@ impl Core {
                 "prompt_tokens": sum(|s| s.prompt_tokens.get()),
                 "completion_tokens": sum(|s| s.completion_tokens.get()),
             },
-            "connections": { "active": self.connections(), "accepted": sum(|s| s.accepted.get()) },
+            "connections": {
+                "active": self.connections(),
+                "accepted": sum(|s| s.accepted.get()),
+                "refused": sum(|s| s.refused.get()),
+            },
             "bytes": {
                 "received": sum(|s| s.bytes_received.get()),
                 "sent": sum(|s| s.bytes_sent.get()),

@@ -21,7 +21,7 @@ use crate::sys::wake::Wake;
 /// What other threads tell a worker.
 pub(super) enum Message {
     /// A connection that another worker has accepted.
-    Accepted(OwnedFd, Peer),
+    Accepted(Accepted),
     /// The blocking pool has taken an exchange through its stages.
     Returned(Ticket, Box<Exchange>, Step),
     /// A deferred answer is complete.
@@ -45,6 +45,16 @@ pub(super) enum Message {
     /// The loop panics.
     #[cfg(test)]
     Panic,
+}
+
+/// A connection that nobody has adopted yet.
+pub(super) struct Accepted {
+    pub(super) fd: OwnedFd,
+    pub(super) peer: Peer,
+    /// It came through a listener that speaks TLS.
+    pub(super) is_tls: bool,
+    /// It counts among the connections of its address.
+    pub(super) is_counted: bool,
 }
 
 /// The sending side; shared.

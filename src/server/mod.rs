@@ -4,8 +4,10 @@
 //! servers live in one process.
 
 mod access;
+mod addresses;
 mod begun;
 mod call;
+mod certificates;
 pub mod client;
 mod coded;
 mod conn;
@@ -113,7 +115,9 @@ impl Server {
             handles.push(WorkerHandle { mailbox: Arc::clone(&mailbox), stats: Arc::default() });
             seats.push((mailbox, receiver));
         }
-        let core = Arc::new(Core::new(&config, handles, dispatch.clone()));
+        let certificates = certificates::Certificates::load(&config.tls)
+            .map_err(|message| Error::new(ErrorKind::Config, message))?;
+        let core = Arc::new(Core::new(&config, handles, dispatch.clone(), certificates));
         let status = Arc::new(CoreStatus(Arc::downgrade(&core))) as Arc<dyn Status>;
         let app = App::new(&config, !setup.no_builtins, status)
             .map_err(|message| Error::new(ErrorKind::Config, message))?;

@@ -16,7 +16,7 @@ use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{
-    Exchange, HeaderLines, Outcome, Pending, Request, Response, StreamQueue, Taken, Ticket,
+    Exchange, HeaderLines, Outcome, Peer, Pending, Request, Response, StreamQueue, Taken, Ticket,
 };
 use crate::http::encode;
 use crate::http::framing::BodyDecoder;
@@ -75,7 +75,11 @@ impl Worker {
         if taken.is_none() && !conn.is_readable {
             return;
         }
+        let tls = conn.tls.take();
         let mut active = taken.unwrap_or_else(|| self.borrow_active());
+        if tls.is_some() {
+            active.tls = tls;
+        }
         let drive = self.drive_active(key, fd, &mut active);
         self.settle(key, active, drive);
     }
@@ -133,6 +137,9 @@ impl Worker {
 
     /// One read and what it leads to.
     fn read(&mut self, key: Key, fd: RawFd, active: &mut Active) -> Drive {
+        if active.tls.is_some() {
+            return self.read_tls(key, fd, active);
+        }
         let got = if active.input.is_empty() {
             let mut scratch = std::mem::take(&mut self.scratch);
             let got = socket::receive(fd, &mut scratch);
@@ -183,6 +190,71 @@ impl Worker {
                 _ => Drive::Close,
             },
         }
+    }
+
+    /// The same through TLS, the handshake included.
+    fn read_tls(&mut self, key: Key, fd: RawFd, active: &mut Active) -> Drive {
+        let Some(tls) = &mut active.tls else { return Drive::Close };
+        let was_handshaking = tls.is_handshaking();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.tls_scratch.resize(limits::READ_BYTES, 0);
+        let got = tls.receive(fd, &mut scratch, &mut self.tls_scratch);
+        let is_dry = tls.is_dry();
+        if was_handshaking && !tls.is_handshaking() {
+            // The head has the whole time for itself.
+            self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return Drive::Close };
+        let drive = match got {
+            Ok(0) => {
+                conn.is_readable = false;
+                conn.peer_ended = true;
+                self.on_input_end(active)
+            }
+            Ok(count) => {
+                if is_dry && !conn.peer_ended {
+                    conn.is_readable = false;
+                }
+                self.stats.bytes_received.add(count as u64);
+                for observer in &self.app.observers {
+                    observer.moved(count, 0);
+                }
+                if active.input.is_empty() {
+                    let (used, drive) = self.consume(key, fd, active, &scratch[..count]);
+                    active.input.extend_from_slice(&scratch[used..count]);
+                    drive
+                } else {
+                    active.input.extend_from_slice(&scratch[..count]);
+                    Drive::More
+                }
+            }
+            Err(error) => match error.kind() {
+                Io::WouldBlock => {
+                    conn.is_readable = false;
+                    Drive::Stop
+                }
+                Io::Interrupted => Drive::More,
+                // Messages end by themselves: a cut shows, with or without close_notify.
+                Io::UnexpectedEof if !was_handshaking => {
+                    conn.is_readable = false;
+                    conn.peer_ended = true;
+                    self.on_input_end(active)
+                }
+                Io::Unsupported => {
+                    active.tls = None;
+                    self.stats.malformed.add(1);
+                    let failure = Failure::new(400, "this port speaks TLS: use https");
+                    self.write_failure(key, active, &failure);
+                    Drive::More
+                }
+                _ => Drive::Close,
+            },
+        };
+        self.scratch = scratch;
+        if drive == Drive::Close || !self.flush(key, fd, active) {
+            return Drive::Close;
+        }
+        drive
     }
 
     /// The peer's end while we wanted more of it.
@@ -345,7 +417,14 @@ impl Worker {
                 return;
             }
         };
-        active.body_bytes_max = plan.bytes_max;
+        let is_long = matches!(body, Body::Length(bytes) if bytes > limits::DRAIN_BYTES_MAX);
+        if !plan.is_wanted && (is_long || expect != Expect::None) {
+            self.answer_request(key, fd, active);
+            return;
+        }
+        active.is_unwanted = !plan.is_wanted;
+        active.body_bytes_max =
+            if plan.is_wanted { plan.bytes_max } else { limits::DRAIN_BYTES_MAX };
         active.is_ai = plan.is_ai;
         if let Body::Length(bytes) = body {
             if !self.charge(active, bytes) {
@@ -393,6 +472,12 @@ impl Worker {
             let len = body.len() as u64 + data.len() as u64;
             // A chunk size tells before its data does.
             if len.saturating_add(active.decoder.announced()) > active.body_bytes_max {
+                if active.is_unwanted {
+                    // The answer does not depend on it.
+                    active.close_after = true;
+                    self.answer_request(key, fd, active);
+                    return at;
+                }
                 let failure = pipeline::too_large(active.body_bytes_max);
                 self.refuse(key, fd, active, &failure);
                 return at;
@@ -622,6 +707,7 @@ impl Worker {
     /// A head that cannot be understood: there is no exchange.
     fn refuse_malformed(&mut self, key: Key, active: &mut Active, error: &HeadError) {
         self.stats.malformed.add(1);
+        active.is_bodiless = active.head.method == Method::Head;
         self.write_failure(key, active, &Failure::new(error.status(), error.message()));
     }
 
@@ -647,7 +733,9 @@ impl Worker {
         out.extend_from_slice(b"Content-Length: ");
         encode::decimal(out, body.len() as u64);
         out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
-        out.extend_from_slice(&body);
+        if !active.is_bodiless {
+            out.extend_from_slice(&body);
+        }
         self.count_answer(None, failure.status, body.len(), active.told.started_us);
         self.tell_refused(key, failure.status, body.len());
     }
@@ -751,7 +839,11 @@ impl Worker {
         }
         let waiting = &active.output[active.sent..];
         let waiting_len = waiting.len();
-        match socket::send_both(fd, waiting, body) {
+        let taken = match &mut active.tls {
+            None => socket::send_both(fd, waiting, body),
+            Some(tls) => tls.send(fd, waiting, body),
+        };
+        match taken {
             Ok(count) => {
                 self.count_sent(count);
                 if count >= waiting_len {
@@ -1016,7 +1108,12 @@ impl Worker {
             return true;
         }
         while active.unsent() > 0 {
-            match socket::send(fd, &active.output[active.sent..]) {
+            let waiting = &active.output[active.sent..];
+            let taken = match &mut active.tls {
+                None => socket::send(fd, waiting),
+                Some(tls) => tls.send(fd, waiting, &[]),
+            };
+            match taken {
                 Ok(count) => {
                     self.count_sent(count);
                     active.sent += count;
@@ -1188,6 +1285,9 @@ impl Worker {
     fn settle(&mut self, key: Key, mut active: Box<Active>, drive: Drive) {
         if drive == Drive::Close {
             self.abandon(&mut active);
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.tls = active.tls.take();
+            }
             self.give_back(active);
             self.close(key);
             return;
@@ -1200,13 +1300,19 @@ impl Worker {
         };
         if wants_close {
             if conn.peer_ended && !conn.is_readable {
+                conn.tls = active.tls.take();
                 self.give_back(active);
                 self.close(key);
                 return;
             }
             // RFC 9112 section 9.6: end our side, read on until the peer ends its own, so that no
             // reset takes the answer away.
-            socket::finish_sending(conn.fd.as_raw_fd());
+            let fd = conn.fd.as_raw_fd();
+            if let Some(mut tls) = active.tls.take() {
+                // What comes from now on is dropped as it is, encrypted.
+                tls.close(fd);
+            }
+            socket::finish_sending(fd);
             active.phase = Phase::Lingering;
             active.input.clear();
             conn.active = Some(active);
@@ -1217,6 +1323,7 @@ impl Worker {
             return;
         }
         if active.is_idle() {
+            conn.tls = active.tls.take();
             self.give_back(active);
             if self.is_draining {
                 self.close(key);
@@ -1262,9 +1369,17 @@ impl Worker {
             observer.disconnected(conn.peer);
         }
         conn.deadline.cancel(&mut self.wheel);
+        if let (true, Peer::Tcp(address)) = (conn.is_counted, conn.peer) {
+            self.core.addresses.leave(address.ip());
+        }
+        let mut tls = conn.tls.take();
         if let Some(mut active) = conn.active.take() {
             self.abandon(&mut active);
+            tls = active.tls.take().or(tls);
             self.give_back(active);
+        }
+        if let Some(mut tls) = tls {
+            tls.close(conn.fd.as_raw_fd());
         }
         self.stats.connections.set(self.conns.len() as u64);
         drop(conn);
@@ -1302,7 +1417,10 @@ impl Worker {
         let failure = Failure::new(408, "the request did not come in time").code("timeout");
         match active.phase {
             Phase::Body => self.refuse_broken(key, fd, &mut active, &failure),
-            _ => self.write_failure(key, &mut active, &failure),
+            _ => {
+                active.is_bodiless = active.head.method == Method::Head;
+                self.write_failure(key, &mut active, &failure);
+            }
         }
         active.close_after = true;
         active.phase = Phase::Head;

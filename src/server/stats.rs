@@ -8,6 +8,8 @@ use crate::base::metrics::{Counter, Histogram};
 pub(super) struct WorkerStats {
     pub(super) connections: Counter,
     pub(super) accepted: Counter,
+    /// Closed at accept: their address had all it may have.
+    pub(super) refused: Counter,
     pub(super) requests: Counter,
     pub(super) responses: Counter,
     pub(super) status: [Counter; 5],

@@ -12,7 +12,7 @@
 //! another worker holds or writes a cache line that another worker reads often.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -21,10 +21,11 @@ use super::call::{CallState, Sink};
 use super::conn::{Active, Conn};
 use super::core::{Core, DRAINING, RUNNING, STOPPED};
 use super::listener::Listener;
-use super::mailbox::{Mailbox, Message};
+use super::mailbox::{Accepted, Mailbox, Message};
 use super::reserve::Reserve;
 use super::resolve::Names;
 use super::stats::WorkerStats;
+use super::transport::Tls;
 use super::upstream::{Pool, Up};
 use crate::ai::chat::Delta;
 use crate::base::limits;
@@ -319,7 +320,7 @@ impl Worker {
         while let Ok(message) = self.messages.try_recv() {
             count += 1;
             match message {
-                Message::Accepted(fd, peer) => self.adopt(fd, peer),
+                Message::Accepted(accepted) => self.adopt(accepted),
                 Message::Returned(ticket, exchange, step) => {
                     self.on_returned(ticket, exchange, step);
                 }
@@ -490,13 +491,16 @@ impl Worker {
                         tracing::warn!("accepting goes on");
                     }
                     let peer = address.map_or(Peer::Unix, Peer::Tcp);
+                    let Some(is_counted) = self.admit(peer) else {
+                        self.stats.refused.add(1);
+                        continue;
+                    };
                     self.stats.accepted.add(1);
+                    let accepted = Accepted { fd, peer, is_tls: listener.is_tls, is_counted };
                     match self.core.less_loaded(self.index) {
-                        Some(other) => {
-                            // A worker that has ended closes it by dropping it.
-                            other.post(Message::Accepted(fd, peer));
-                        }
-                        None => self.adopt(fd, peer),
+                        // A worker that has ended closes it by dropping it.
+                        Some(other) => drop(other.post(Message::Accepted(accepted))),
+                        None => self.adopt(accepted),
                     }
                 }
                 Err(error) => match error.raw_os_error() {
@@ -512,10 +516,30 @@ impl Worker {
         }
     }
 
+    /// Whether one more connection of a peer is let in, and whether it counts for its address;
+    /// `None` when it has all it may have.
+    fn admit(&self, peer: Peer) -> Option<bool> {
+        let max = self.app.settings.connections_per_address;
+        match peer {
+            Peer::Tcp(address) if max > 0 => {
+                self.core.addresses.enter(address.ip(), max).then_some(true)
+            }
+            _ => Some(false),
+        }
+    }
+
     /// Takes a connection. What its peer has sent already is told by the first edge.
-    fn adopt(&mut self, fd: OwnedFd, peer: Peer) {
+    fn adopt(&mut self, accepted: Accepted) {
+        let Accepted { fd, peer, is_tls, is_counted } = accepted;
         let raw = fd.as_raw_fd();
-        let key = self.conns.insert(Conn::new(fd, peer));
+        let tls = match self.core.certificates().filter(|_| is_tls) {
+            // A listener that speaks TLS has a certificate: the configuration says so.
+            None if is_tls => return,
+            certificates => certificates.map(Tls::accept),
+        };
+        let mut conn = Conn::new(fd, peer, tls);
+        conn.is_counted = is_counted;
+        let key = self.conns.insert(conn);
         self.stats.connections.set(self.conns.len() as u64);
         self.conns_peak = self.conns_peak.max(self.conns.len());
         let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;

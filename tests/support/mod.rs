@@ -8,6 +8,7 @@
 pub mod cc;
 pub mod process;
 pub mod stage;
+pub mod tls;
 pub mod wire;
 
 use std::time::Duration;
