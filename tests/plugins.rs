@@ -262,3 +262,22 @@ fn logstats_writes_csv_with_its_names_on_top() {
     assert!(rows[1].ends_with(",\"\"\"quoted\"\", x\""), "{}", rows[1]);
     assert_eq!(rows.len(), 2);
 }
+
+/// What would break: a first plugin, copied from the manual, that does not compile or does nothing.
+#[test]
+fn the_plugin_in_the_manual_works() {
+    let manual = fs::read_to_string(root().join("docs/plugins.md")).unwrap();
+    let section = manual.split("## The new contract").nth(1).unwrap();
+    let code = section.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = folder("manual");
+    let (source, object) = (folder.join("hello.c"), folder.join("hello.so"));
+    fs::write(&source, code).unwrap();
+    plugin(source.to_str().unwrap(), &object, &[]);
+    let mut command = program();
+    let load = format!("plugins.load={}", object.display());
+    let server = Server::start(command.args(["--listen", "127.0.0.1:0", "--set", &load]));
+    let answer = server.connect().get("/health").answer();
+    assert_eq!(answer.header("x-hello").as_deref(), Some("plugin"));
+    let output = server.stop();
+    assert!(output.contains("plugin hello: ready"), "{output}");
+}
