@@ -8,6 +8,8 @@
 //! - [`usage`]: token counts out of an answer that passes by unread.
 //! - [`tokenizer`]: token counts with the published encodings.
 //! - [`router`]: from the model name a client sends to the targets that can answer.
+//! - [`balance`], [`health`], [`retry`], [`latency`]: which of them, whether it may be asked, what
+//!   follows a failure, how long answers take.
 //! - [`tree`] and [`write`]: JSON in and out, with the text of every value kept.
 //!
 //! Invariants: no sockets and no clock (ids and times are arguments); what a peer sent is bounded
@@ -15,9 +17,13 @@
 //! enters a [`Failure`](crate::base::error::Failure).
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod chat;
 pub mod dialect;
+pub mod health;
+pub mod latency;
 pub mod provider;
+pub mod retry;
 pub mod router;
 pub mod scan;
 pub mod tokenizer;

@@ -85,6 +85,32 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Bytes of an answer that wait for a client before its upstream is left unread.
 pub const RELAY_HIGH_BYTES: usize = 256 * 1024;
 
+/// Targets of one model.
+pub const TARGETS_MAX: usize = 64;
+
+/// How long a request that probes a broken target keeps others from it at most, in milliseconds.
+pub const PROBE_MS_MAX: u64 = 60_000;
+
+/// A `Retry-After` up to this is waited for before the same target is tried again, in
+/// milliseconds; a longer one is the client's to wait for.
+pub const RETRY_AFTER_WAIT_MS_MAX: u64 = 2_000;
+
+/// Longest pause before a further try, in milliseconds.
+pub const BACKOFF_MS_MAX: u64 = 10_000;
+
+/// Further tries that one worker may spend at once beyond what its requests have earned.
+pub const RETRY_RESERVE: u64 = 100;
+
+/// How many tries of that reserve come back each second.
+pub const RETRIES_PER_SECOND: u64 = 10;
+
+/// Length of the cycle in which targets take turns.
+pub const TURNS_MAX: usize = 1024;
+
+/// Time that counts at least between two measured latencies of a target, in milliseconds: under
+/// load each answer still moves its mean by a hundredth.
+pub const LATENCY_STEP_MS: u64 = 100;
+
 /// Hosts' routes and middlewares.
 pub const ROUTES_MAX: usize = 100_000;
 /// Parameters of one route pattern.

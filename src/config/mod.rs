@@ -42,8 +42,8 @@ pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use secret::Secret;
 pub use settings::{
-    Admin, Auth, Cache, Firewall, Key, Limits, Log, Model, ModelTarget, Optimizer, Plugins,
-    Provider, Retry, Server, Timeouts, TlsCertificate,
+    Admin, Auth, Breaker, Cache, Firewall, Key, Limits, Log, Model, ModelTarget, Optimizer,
+    Plugins, Provider, Retry, Server, Timeouts, TlsCertificate,
 };
 
 /// A whole, checked configuration. Immutable by custom: a reload makes a new one. The default is
@@ -70,6 +70,8 @@ pub struct Config {
     pub model: Vec<Model>,
     /// `[retry]`
     pub retry: Retry,
+    /// `[breaker]`
+    pub breaker: Breaker,
     /// `[cache]`
     pub cache: Cache,
     /// `[firewall]`
@@ -115,6 +117,7 @@ impl Config {
             provider: Vec::new(),
             model: Vec::new(),
             retry: Retry::default(),
+            breaker: Breaker::default(),
             cache: Cache::default(),
             firewall: Firewall::default(),
             optimizer: Optimizer::default(),

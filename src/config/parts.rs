@@ -132,6 +132,7 @@ parts! {
     provider Named,
     model Named,
     retry Single,
+    breaker Single,
     cache Single,
     firewall Single,
     optimizer Single,

@@ -27,8 +27,6 @@ const PENDING: &[(&str, &str, Effect)] = &[
     ("limits", "connections_per_address", Refuse),
     ("key", "requests_per_minute", Refuse),
     ("key", "tokens_per_minute", Refuse),
-    ("retry", "attempts", Warn),
-    ("retry", "backoff", Warn),
     ("cache", "when", Warn),
     ("cache", "max_entries", Warn),
     ("cache", "max_bytes", Warn),

@@ -165,8 +165,20 @@ section! {
     Retry {
         /// Further tries over the targets.
         attempts: u32 = 2, Range(0, 100);
-        /// Milliseconds before the first of them; doubles.
+        /// Milliseconds before the first of them on the same target; doubles.
         backoff: u32 = 100, Range(0, 60_000);
+        /// Further tries for each hundred requests, beyond a small reserve.
+        budget: u32 = 20, Range(0, 100_000);
+    }
+
+    /// `[breaker]`: when a target is left alone for a while.
+    Breaker {
+        /// Failed answers beyond the good ones at which it is; 0: never.
+        failures: u32 = 5, Range(0, 1_000_000);
+        /// Milliseconds until one request tries it again; doubles each time that fails.
+        pause: u32 = 1000, Range(1, WAIT_MAX_MS);
+        /// The longest such pause, in milliseconds.
+        pause_max: u32 = 30_000, Range(1, WAIT_MAX_MS);
     }
 
     /// `[cache]`: answers of models.

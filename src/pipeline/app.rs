@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::ai::health::Breaker;
+use crate::ai::retry::Retry;
 use crate::ai::router::Router;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware, Observer};
@@ -49,6 +51,10 @@ pub struct Settings {
     pub idle_ms: u64,
     /// Time without a client taking anything, in milliseconds.
     pub write_ms: u64,
+    /// What follows a failed attempt.
+    pub retry: Retry,
+    /// When a target is left alone.
+    pub breaker: Breaker,
 }
 
 /// One snapshot of everything that requests meet.
@@ -102,6 +108,16 @@ impl App {
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
+                retry: Retry {
+                    attempts: config.retry.attempts,
+                    backoff_ms: u64::from(config.retry.backoff),
+                    budget_percent: config.retry.budget,
+                },
+                breaker: Breaker {
+                    failures: config.breaker.failures,
+                    pause_ms: u64::from(config.breaker.pause),
+                    pause_max_ms: u64::from(config.breaker.pause_max),
+                },
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),

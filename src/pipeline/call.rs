@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use super::provider::Provider;
 use super::{App, Pull};
-use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
+use crate::ai::health::Trouble;
 use crate::ai::provider::{
     Codec, EncodedRequest, StreamDecoder, Wire, codec, decode_failure, echo,
 };
-use crate::ai::router::Plan;
+use crate::ai::retry::{self, Budget, Where};
+use crate::ai::router::{HashOn, Picked, Plan, RouteTarget};
 use crate::ai::scan::{self, Scan};
 use crate::ai::tokenizer::{self, Encoding};
 use crate::ai::usage::Watch;
+use crate::ai::{balance, chat};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::exchange::{Request, Response};
@@ -49,7 +51,54 @@ pub struct Call {
     scan: Scan,
     plan: Plan,
     meta: Meta,
-    next: usize,
+    /// What the strategy goes by, when it goes by the request.
+    hashed: Option<u64>,
+    /// The target that is asked now.
+    current: Option<Picked>,
+    /// The one to ask next.
+    next: Option<Picked>,
+    /// Targets that were asked, a bit for each.
+    tried: u64,
+    /// How many times one was asked, and how many times one that had been asked before.
+    tries: u32,
+    repeats: u32,
+}
+
+/// What the moment adds to a decision: pure layers have neither clock nor chance.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Monotonic, in milliseconds.
+    pub now_ms: u64,
+    /// Any number.
+    pub random: u64,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The target answers.
+    Good,
+    /// It does not.
+    Bad(Trouble),
+    /// It asks for a rest, in milliseconds; 0: as long as a broken one gets.
+    Rest(u64),
+    /// Nothing was learnt about it.
+    Unknown,
+}
+
+impl Verdict {
+    /// What an answer that failed says of its target.
+    pub fn of(failure: &Failure) -> Verdict {
+        let wait_ms = failure.retry_after_s.map(|seconds| u64::from(seconds) * 1_000);
+        match (failure.upstream_status, wait_ms) {
+            (Some(429), wait_ms) => Verdict::Rest(wait_ms.unwrap_or(0)),
+            (Some(500..), Some(wait_ms)) if wait_ms > 0 => Verdict::Rest(wait_ms),
+            // The request's own fault: who finds one answers.
+            (Some(400 | 404 | 413 | 422), _) => Verdict::Good,
+            _ if failure.status == 503 && failure.upstream_status.is_none() => Verdict::Unknown,
+            _ => Verdict::Bad(Trouble::Answer),
+        }
+    }
 }
 
 /// One attempt.
@@ -83,7 +132,30 @@ impl Outgoing {
 impl Call {
     /// A call for `asked`, whose targets stand in `plan`.
     pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan, meta: Meta) -> Call {
-        Call { asked, dialect, scan, plan, meta, next: 0 }
+        let hashed = match plan.hash_on() {
+            None => None,
+            Some(HashOn::User) => scan.user.as_ref().map(|user| balance::hash(user.as_bytes())),
+            Some(HashOn::Header(name)) => match &asked {
+                Asked::Request(request) => {
+                    let mut value = Vec::new();
+                    request.header(name.as_bytes(), &mut value).then(|| balance::hash(&value))
+                }
+                Asked::Bytes(_) => None,
+            },
+        };
+        Call {
+            asked,
+            dialect,
+            scan,
+            plan,
+            meta,
+            hashed,
+            current: None,
+            next: None,
+            tried: 0,
+            tries: 0,
+            repeats: 0,
+        }
     }
 
     /// Whether the client asked for a stream.
@@ -91,40 +163,184 @@ impl Call {
         self.scan.stream
     }
 
+    /// The model's name as the client is told it.
+    pub fn model(&self) -> &str {
+        &self.plan.model
+    }
+
     /// The dialect of the client.
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// Whether there is a target that was not tried.
-    pub fn has_next(&self) -> bool {
-        self.next < self.plan.targets.len()
+    /// Whether another target could be asked now.
+    pub fn has_other(&self, now_ms: u64) -> bool {
+        self.plan.has_open(self.tried, now_ms)
     }
 
     /// The next attempt. `response` is filled with what the answer's head will say whoever sends
     /// it, and with the answer itself when echo gives it.
     ///
     /// # Errors
-    /// What to tell the client: the request cannot be put for this target.
-    pub fn attempt(&mut self, app: &App, response: &mut Response) -> Result<Attempt, Failure> {
-        let Some(target) = self.plan.targets.get(self.next) else {
-            return Err(Failure::new(503, "no target of the model is left").code("no_target"));
+    /// What to tell the client: no target can be asked, or the request cannot be put for it.
+    pub fn attempt(
+        &mut self,
+        app: &App,
+        moment: Moment,
+        response: &mut Response,
+    ) -> Result<Attempt, Failure> {
+        self.conclude(app, Verdict::Unknown, moment);
+        let Moment { now_ms, random } = moment;
+        let picked = match self.next.take() {
+            Some(picked) => picked,
+            None => self
+                .plan
+                .pick(self.tried, self.tries == 0, now_ms, random, self.hashed)
+                .ok_or_else(|| self.plan.nobody(now_ms))?,
         };
-        self.next += 1;
+        self.current = Some(picked);
+        self.tried |= 1 << picked.index;
+        self.tries += 1;
+        let plan = &self.plan;
+        let Some(target) = plan.route.targets.get(picked.index) else {
+            return Err(plan.nobody(now_ms));
+        };
+        if plan.reads_load() {
+            target.state.load.begin();
+        }
         let Some(provider) = app.providers.get(target.provider) else {
             return Err(Failure::new(503, "the model's provider has gone").code("no_target"));
         };
         let provider = Arc::clone(provider);
         response.clear();
-        mark(response, &provider.name, &self.plan.model);
+        mark(response, &provider.name, &plan.model);
         let Some(codec) = codec(provider.wire) else {
             return self.local(&provider, response);
         };
-        let info = provider.target(&target.model);
+        let model = plan.upstream_model(target);
+        let info = provider.target(model);
         match codec.native_path(self.dialect, &info) {
-            Some(path) => Ok(self.pass_through(Arc::clone(&provider), codec, &path, &target.model)),
+            Some(path) => Ok(self.pass_through(Arc::clone(&provider), codec, &path, model)),
             None if self.dialect == Dialect::AnthropicCountTokens => self.count(response),
-            None => self.translate(Arc::clone(&provider), codec, &target.model, response),
+            None => self.translate(Arc::clone(&provider), codec, model, response),
+        }
+    }
+
+    /// The target that is asked now.
+    fn target(&self) -> Option<&RouteTarget> {
+        self.current.and_then(|picked| self.plan.route.targets.get(picked.index))
+    }
+
+    /// The first token of the current attempt came after so long.
+    pub fn measured(&self, took_us: u64, now_ms: u64) {
+        if let Some(target) = self.target()
+            && self.plan.reads_load()
+        {
+            target.state.load.measured(took_us, now_ms);
+        }
+    }
+
+    /// The target answers, though its answer is not complete.
+    pub fn is_good(&mut self) {
+        if let Some(target) = self.target() {
+            target.state.health.good();
+            target.link.good();
+        }
+        if let Some(picked) = &mut self.current {
+            picked.is_probe = false;
+        }
+    }
+
+    /// The current attempt is over. Whether its target's circuit has opened by it.
+    pub fn conclude(&mut self, app: &App, verdict: Verdict, moment: Moment) -> bool {
+        let Moment { now_ms, random } = moment;
+        let breaker = &app.settings.breaker;
+        if verdict == Verdict::Good {
+            self.is_good();
+        }
+        let Some(target) = self.target() else { return false };
+        let opened = match verdict {
+            Verdict::Good | Verdict::Unknown => false,
+            Verdict::Bad(Trouble::Answer) => {
+                target.state.health.bad(Trouble::Answer, breaker, now_ms, random)
+            }
+            Verdict::Bad(trouble) => target.link.bad(trouble, breaker, now_ms, random),
+            Verdict::Rest(rest_ms) => {
+                let rest_ms = if rest_ms == 0 { breaker.pause_ms } else { rest_ms };
+                target.state.health.rest(rest_ms, now_ms);
+                true
+            }
+        };
+        self.leave();
+        opened
+    }
+
+    /// The current attempt is over, its verdict is spoken.
+    fn leave(&mut self) {
+        let Some(picked) = self.current.take() else { return };
+        let Some(target) = self.plan.route.targets.get(picked.index) else { return };
+        if self.plan.reads_load() {
+            target.state.load.end();
+        }
+        if picked.is_probe {
+            target.state.health.unproven();
+            target.link.unproven();
+        }
+    }
+
+    /// An attempt has failed and nothing of its answer has gone out: after how many milliseconds
+    /// another one is due. None: the failure is the answer.
+    pub fn try_again(
+        &mut self,
+        app: &App,
+        failure: &Failure,
+        was_opened: bool,
+        budget: &mut Budget,
+        moment: Moment,
+    ) -> Option<u64> {
+        let Moment { now_ms, random } = moment;
+        let rule = &app.settings.retry;
+        let place = retry::place(failure);
+        if place == Where::Nowhere || self.tries > rule.attempts {
+            return None;
+        }
+        if let Some(other) = self.plan.pick(self.tried, false, now_ms, random, self.hashed) {
+            // Leaving a target that is taken out makes no storm: nobody goes there any more.
+            if was_opened || budget.spend(now_ms) {
+                self.next = Some(other);
+                return Some(0);
+            }
+            self.release(other);
+            return None;
+        }
+        if place != Where::Anywhere {
+            return None;
+        }
+        let wait_ms = failure.retry_after_s.map(|seconds| u64::from(seconds) * 1_000);
+        let pause_ms = rule.pause_ms(self.repeats, wait_ms, random)?;
+        let again = self.plan.pick(!self.tried, false, now_ms, random, self.hashed);
+        // Where there is only one, it may be on its way back.
+        let again = again.or_else(|| {
+            let is_only = self.plan.route.targets.len() == 1;
+            (is_only || wait_ms.is_some())
+                .then_some(Picked { index: self.tried.trailing_zeros() as usize, is_probe: false })
+        })?;
+        if !budget.spend(now_ms) {
+            self.release(again);
+            return None;
+        }
+        self.repeats += 1;
+        self.next = Some(again);
+        Some(pause_ms)
+    }
+
+    /// A target that was picked is not asked after all.
+    fn release(&self, picked: Picked) {
+        if let Some(target) = self.plan.route.targets.get(picked.index)
+            && picked.is_probe
+        {
+            target.state.health.unproven();
+            target.link.unproven();
         }
     }
 
@@ -266,6 +482,15 @@ impl Call {
         }
         if let Asked::Request(request) = &self.asked {
             encode::field(head, b"x-request-id", request.id());
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.leave();
+        if let Some(next) = self.next.take() {
+            self.release(next);
         }
     }
 }

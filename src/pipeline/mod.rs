@@ -27,7 +27,7 @@ use crate::route::{Allowed, Found, Params};
 pub use app::{App, HostRoute, Settings, Status};
 pub use auth::Guard;
 pub use builtin::Builtin;
-pub use call::{AfterHead, Attempt, Call, Inbound, Outgoing, cut_off};
+pub use call::{AfterHead, Attempt, Call, Inbound, Moment, Outgoing, Verdict, cut_off};
 pub use complete::host_call;
 pub use failure::{answer, answer_failed_call, dialect_of};
 pub use provider::{BaseUrl, Provider, Proxy};

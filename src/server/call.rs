@@ -10,12 +10,16 @@ use std::sync::Arc;
 use super::deadline::Deadline;
 use super::host::HostCall;
 use super::worker::{MARK_CALL, MARK_SHIFT, Worker};
+use crate::ai::balance;
+use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, App, Attempt, Call, Inbound, Outgoing, Provider, Pull};
+use crate::pipeline::{
+    AfterHead, App, Attempt, Call, Inbound, Moment, Outgoing, Provider, Pull, Verdict,
+};
 
 /// Who gets the answer.
 pub(super) enum Sink {
@@ -26,14 +30,30 @@ pub(super) enum Sink {
 /// How far the answer has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
+    /// Waiting for the next attempt.
+    Pausing,
     /// Looking for a connection.
     Connecting,
     /// The request is on its way, or out.
     Waiting,
     /// The body is collected, nothing has gone out.
     Collecting,
+    /// The head has come and waits for the first bytes of the body, whose length this is if it is
+    /// known: until then another target may still answer.
+    Headed(Option<u64>),
     /// The head has gone out.
     Forwarding,
+}
+
+/// What an attempt failed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fault {
+    /// There was no connection to send it on.
+    Connection(Trouble),
+    /// The answer, or what stands in its place: the failure says what may follow.
+    Answer,
+    /// We have given up: nothing may follow.
+    Ours,
 }
 
 /// A call under way.
@@ -53,6 +73,8 @@ pub(super) struct CallState {
     pub(super) next_address: usize,
     deadline: Deadline,
     total_at_ms: u64,
+    /// When the current attempt began, monotonic microseconds.
+    attempt_us: u64,
     has_token: bool,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
@@ -85,6 +107,7 @@ impl Worker {
             next_address: 0,
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
+            attempt_us: self.now_us,
             has_token: false,
             is_paused: false,
         };
@@ -99,6 +122,7 @@ impl Worker {
         };
         if is_there {
             self.stats.calls.add(1);
+            self.budget.earn(&self.app.settings.retry);
             self.attempt(key);
         } else {
             self.drop_call(key);
@@ -107,9 +131,12 @@ impl Worker {
 
     /// Begins the next attempt.
     fn attempt(&mut self, key: Key) {
+        let moment = self.moment();
         let Some(state) = self.calls.get_mut(key) else { return };
         let app = Arc::clone(&state.app);
-        let attempt = state.call.attempt(&app, &mut state.response);
+        state.attempt_us = self.now_us;
+        state.has_token = false;
+        let attempt = state.call.attempt(&app, moment, &mut state.response);
         match attempt {
             Ok(Attempt::Remote(outgoing, inbound)) => {
                 let provider = Arc::clone(&outgoing.provider);
@@ -124,8 +151,14 @@ impl Worker {
             }
             Ok(Attempt::LocalWhole) => self.deliver(key),
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
-            Err(failure) => self.attempt_failed(key, failure, false),
+            Err(failure) => self.attempt_failed(key, failure, Fault::Ours),
         }
+    }
+
+    /// Now, and a number nobody can foresee.
+    fn moment(&mut self) -> Moment {
+        self.chance = balance::mix(self.chance);
+        Moment { now_ms: self.now_ms, random: self.chance }
     }
 
     fn set_call_deadline(&mut self, key: Key, at_ms: u64) {
@@ -143,6 +176,10 @@ impl Worker {
             return;
         }
         let is_over = now_ms >= state.total_at_ms;
+        if state.phase == Phase::Pausing && !is_over {
+            self.attempt(key);
+            return;
+        }
         if state.is_paused && !is_over {
             // The client is slow, not the provider.
             let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
@@ -159,8 +196,53 @@ impl Worker {
                 .code("upstream_timeout"),
             _ => Failure::new(504, "the provider did not answer in time").code("upstream_timeout"),
         };
+        let fault = match state.phase {
+            _ if is_over => Fault::Ours,
+            Phase::Connecting if !is_in_line => Fault::Connection(Trouble::Silent),
+            _ => Fault::Answer,
+        };
+        let provider = state.outgoing.as_ref().map(|outgoing| Arc::clone(&outgoing.provider));
         self.detach(key);
-        self.attempt_failed(key, failure, !is_over);
+        if is_over {
+            self.conclude_late(key);
+        }
+        self.attempt_failed(key, failure, fault);
+        if fault == Fault::Connection(Trouble::Silent)
+            && let Some(provider) = provider
+        {
+            self.leave_silent(&provider);
+        }
+    }
+
+    /// The time for the whole answer is over: that too is the target's doing.
+    fn conclude_late(&mut self, key: Key) {
+        let moment = self.moment();
+        if let Some(state) = self.calls.get_mut(key)
+            && !matches!(state.phase, Phase::Pausing)
+        {
+            let app = Arc::clone(&state.app);
+            state.call.conclude(&app, Verdict::Bad(Trouble::Answer), moment);
+        }
+    }
+
+    /// A provider does not answer at all: calls that wait for it and could go elsewhere do so now.
+    fn leave_silent(&mut self, provider: &Arc<Provider>) {
+        for key in self.calls.keys() {
+            let now_ms = self.now_ms;
+            let waits = self.calls.get(key).is_some_and(|state| {
+                let is_same = state
+                    .outgoing
+                    .as_ref()
+                    .is_some_and(|outgoing| Arc::ptr_eq(&outgoing.provider, provider));
+                is_same && state.phase == Phase::Connecting && state.call.has_other(now_ms)
+            });
+            if waits && !self.is_waiting_for_place(key) {
+                self.detach(key);
+                let failure = Failure::new(504, "the provider could not be reached in time");
+                let fault = Fault::Connection(Trouble::Silent);
+                self.attempt_failed(key, failure.code("upstream_timeout"), fault);
+            }
+        }
     }
 
     /// Gives up the connection, or the search for one.
@@ -215,8 +297,7 @@ impl Worker {
                 Ok(())
             }
             AfterHead::Forward(length) => {
-                state.phase = Phase::Forwarding;
-                self.send_head(key, length);
+                state.phase = Phase::Headed(length);
                 Ok(())
             }
         }
@@ -228,18 +309,36 @@ impl Worker {
         let mut out = std::mem::take(&mut self.relay_scratch);
         out.clear();
         let result = inbound.on_data(data, &mut out);
-        if inbound.is_stream() && inbound.is_token() {
+        if !state.has_token && inbound.is_token() {
             state.has_token = true;
+            state.call.measured(self.now_us.saturating_sub(state.attempt_us), self.now_ms);
+            state.call.is_good();
+        }
+        if inbound.is_stream() && inbound.is_token() {
             let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
             let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
             state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
         }
-        let is_forwarding = state.phase == Phase::Forwarding;
-        if is_forwarding && !out.is_empty() {
+        if !out.is_empty() && self.begin_forwarding(key) {
             self.send_bytes(key, &out);
         }
         self.relay_scratch = out;
         result
+    }
+
+    /// The answer's head goes out if it has not: from now on no other target can answer. False
+    /// when the answer is collected.
+    fn begin_forwarding(&mut self, key: Key) -> bool {
+        let Some(state) = self.calls.get_mut(key) else { return false };
+        match state.phase {
+            Phase::Forwarding => true,
+            Phase::Headed(length) => {
+                state.phase = Phase::Forwarding;
+                self.send_head(key, length);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The upstream's answer is complete.
@@ -252,36 +351,64 @@ impl Worker {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
         }
-        let phase = state.phase;
+        let is_collected = state.phase == Phase::Collecting;
         match ended {
-            Ok(()) if phase == Phase::Forwarding => {
+            Ok(()) => {
+                let moment = self.moment();
+                if let Some(state) = self.calls.get_mut(key) {
+                    let app = Arc::clone(&state.app);
+                    state.call.conclude(&app, Verdict::Good, moment);
+                }
+                if is_collected {
+                    self.deliver(key);
+                    return;
+                }
+                self.begin_forwarding(key);
                 if !out.is_empty() {
                     self.send_bytes(key, &out);
                 }
                 self.send_end(key);
             }
-            Ok(()) => self.deliver(key),
             Err(failure) => {
-                // What it says so far has gone out too.
-                if phase == Phase::Forwarding && !out.is_empty() {
+                // What it says so far goes out too, if anything has.
+                if state.phase == Phase::Forwarding && !out.is_empty() {
                     self.send_bytes(key, &out);
                 }
                 state_put_back(&mut self.calls, key, inbound);
-                let is_retryable = failure.status >= 500 || failure.status == 429;
-                self.attempt_failed(key, failure, is_retryable);
+                self.attempt_failed(key, failure, Fault::Answer);
             }
         }
     }
 
-    /// An attempt has failed: the next target, or the truth.
-    pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, is_retryable: bool) {
+    /// An attempt has failed: the next target, the same one after a pause, or the truth.
+    pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, fault: Fault) {
+        let moment = self.moment();
         let Some(state) = self.calls.get_mut(key) else { return };
+        let app = Arc::clone(&state.app);
+        let verdict = match fault {
+            Fault::Connection(trouble) => Verdict::Bad(trouble),
+            Fault::Answer => Verdict::of(&failure),
+            Fault::Ours => Verdict::Unknown,
+        };
+        let opened = state.call.conclude(&app, verdict, moment);
+        if opened && matches!(verdict, Verdict::Bad(_)) {
+            tracing::warn!("a target of {} is left alone for a while", state.call.model());
+        }
         if state.phase != Phase::Forwarding {
-            if is_retryable && state.call.has_next() {
+            let again = match fault {
+                Fault::Ours => None,
+                _ => state.call.try_again(&app, &failure, opened, &mut self.budget, moment),
+            };
+            if let Some(pause_ms) = again {
+                self.stats.call_retries.add(1);
                 state.outgoing = None;
                 state.inbound = None;
-                state.has_token = false;
-                self.attempt(key);
+                if pause_ms == 0 {
+                    self.attempt(key);
+                } else {
+                    state.phase = Phase::Pausing;
+                    self.set_call_deadline(key, self.now_ms + pause_ms);
+                }
                 return;
             }
             self.stats.call_failures.add(1);

@@ -330,6 +330,7 @@ impl Core {
                 "started": sum(|s| s.calls.get()),
                 "failed": sum(|s| s.call_failures.get()),
                 "cancelled": sum(|s| s.calls_cancelled.get()),
+                "retries": sum(|s| s.call_retries.get()),
                 "prompt_tokens": sum(|s| s.prompt_tokens.get()),
                 "completion_tokens": sum(|s| s.completion_tokens.get()),
             },

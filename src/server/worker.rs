@@ -25,6 +25,7 @@ use super::mailbox::{Mailbox, Message};
 use super::resolve::Names;
 use super::stats::WorkerStats;
 use super::upstream::{Pool, Up};
+use crate::ai::retry::Budget;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
@@ -98,6 +99,10 @@ pub(super) struct Worker {
     id_count: u64,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
     pub(super) ai_bytes_spare: u64,
+    /// Bounds the further tries of failed calls.
+    pub(super) budget: Budget,
+    /// The last number drawn.
+    pub(super) chance: u64,
 }
 
 impl Worker {
@@ -154,6 +159,8 @@ impl Worker {
             id_seed: random::number(),
             id_count: 0,
             ai_bytes_spare: 0,
+            budget: Budget::default(),
+            chance: random::number(),
         };
         worker.read_clock();
         worker.listen(true);

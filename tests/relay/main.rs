@@ -7,5 +7,6 @@ mod support;
 mod client;
 mod failures;
 mod passing;
+mod routing;
 mod upstream;
 mod ways;

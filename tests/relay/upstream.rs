@@ -79,6 +79,12 @@ impl Drop for Upstream {
 }
 
 impl Peer {
+    /// A connection that a test has accepted itself.
+    pub fn over(stream: TcpStream) -> Peer {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Peer { stream, number: 0 }
+    }
+
     /// Reads a request with its body; `None` when the gateway has closed instead.
     pub fn request(&mut self) -> Option<(String, Vec<u8>)> {
         let mut head = Vec::new();
