@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::deadline::Deadline;
 use super::host::HostCall;
-use super::worker::{MARK_CALL, MARK_SHIFT, Worker};
+use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
 use crate::ai::balance;
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
@@ -18,7 +18,7 @@ use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
 use crate::pipeline::{
-    AfterHead, App, Attempt, Call, Inbound, Moment, Outgoing, Provider, Pull, Verdict,
+    AfterHead, Attempt, Call, Inbound, Moment, Outgoing, Provider, Pull, Verdict,
 };
 
 /// Who gets the answer.
@@ -59,7 +59,7 @@ pub(super) enum Fault {
 /// A call under way.
 pub(super) struct CallState {
     call: Box<Call>,
-    app: Arc<Arc<App>>,
+    app: OwnApp,
     sink: Sink,
     phase: Phase,
     pub(super) outgoing: Option<Box<Outgoing>>,

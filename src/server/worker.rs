@@ -48,6 +48,10 @@ pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
 
+/// A snapshot as a worker keeps it. The outer count is the worker's own, so that keeping a copy
+/// writes nothing that other workers read.
+pub(super) type OwnApp = Arc<Arc<App>>;
+
 /// One worker.
 pub(super) struct Worker {
     pub(super) core: Arc<Core>,
@@ -68,9 +72,8 @@ pub(super) struct Worker {
     pub(super) ready_ups: Vec<Key>,
     pub(super) wheel: Wheel,
     due: Vec<u64>,
-    /// The snapshot requests are answered with. The outer count is this worker's own, so that
-    /// keeping a copy writes nothing that other workers read.
-    pub(super) app: Arc<Arc<App>>,
+    /// The snapshot requests are answered with.
+    pub(super) app: OwnApp,
     version: u64,
     /// Connections that have more to do.
     ready: Vec<Key>,
@@ -93,7 +96,9 @@ pub(super) struct Worker {
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
     pub(super) tls_scratch: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
     actives: Vec<Box<Active>>,
+    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
     exchanges: Vec<Box<Exchange>>,
     id_seed: u64,
     id_count: u64,
