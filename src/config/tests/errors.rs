@@ -23,7 +23,7 @@ fn errors_name_line_and_column() {
     check("[server]\nworker = 1\n", "2:1: unknown key `worker` in [server], expected `workers`");
     check(
         "[retry]\nx.y = 1\n",
-        "2:1: unknown key `x` in [retry], expected one of attempts, backoff",
+        "2:1: unknown key `x` in [retry], expected one of attempts, backoff, budget",
     );
     check(
         "[[provider]]\nname = \"a\"\nkind = \"openai\"\nurl = \"\"\n",
