@@ -8,6 +8,7 @@
 //! - [`usage`]: token counts out of an answer that passes by unread.
 //! - [`tokenizer`]: token counts with the published encodings.
 //! - [`router`]: from the model name a client sends to the targets that can answer.
+//! - [`canonical`]: what requests must have in common to share an answer.
 //! - [`balance`], [`health`], [`retry`], [`latency`]: which of them, whether it may be asked, what
 //!   follows a failure, how long answers take.
 //! - [`tree`] and [`write`]: JSON in and out, with the text of every value kept.
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod canonical;
 pub mod chat;
 pub mod dialect;
 pub mod health;

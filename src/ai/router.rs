@@ -145,6 +145,11 @@ impl Plan {
         }
     }
 
+    /// Whether the name the client asked for is what goes to the provider.
+    pub fn passes_name(&self) -> bool {
+        self.through.is_some()
+    }
+
     /// What the strategy hashes, if it does.
     pub fn hash_on(&self) -> Option<&HashOn> {
         let route = &self.route;

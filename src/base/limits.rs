@@ -85,6 +85,15 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Bytes of an answer that wait for a client before its upstream is left unread.
 pub const RELAY_HIGH_BYTES: usize = 256 * 1024;
 
+/// What a kept answer takes beside its bytes, in bytes.
+pub const KEPT_OVERHEAD_BYTES: usize = 256;
+
+/// Bytes of an answer that several requests share: what all have read goes when it is longer.
+pub const FLIGHT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A call of the host program up to this size is remembered byte for byte, in bytes.
+pub const ALIAS_BYTES_MAX: usize = 64 * 1024;
+
 /// Targets of one model.
 pub const TARGETS_MAX: usize = 64;
 

@@ -63,6 +63,8 @@ pub struct Exchange {
     pub pending: Pending,
     /// Middlewares before the handler that it has passed: each sees it once, on whatever thread.
     pub passed: usize,
+    /// Under which key its answer may be kept; see the pipeline.
+    pub keep: Option<[u8; 32]>,
     owner: Arc<dyn Owner>,
     ticket: Ticket,
 }
@@ -75,6 +77,7 @@ impl Exchange {
             response: Response::default(),
             pending: Pending::Nothing,
             passed: 0,
+            keep: None,
             owner,
             ticket,
         }
@@ -95,6 +98,7 @@ impl Exchange {
         self.ticket = ticket;
         self.pending = Pending::Nothing;
         self.passed = 0;
+        self.keep = None;
         self.response.clear();
     }
 
@@ -137,6 +141,7 @@ impl Exchange {
             response: std::mem::take(&mut self.response),
             pending: Pending::Nothing,
             passed: self.passed,
+            keep: self.keep.take(),
             owner: Arc::clone(&self.owner),
             ticket: self.ticket,
         }

@@ -14,6 +14,7 @@
 )]
 
 mod attach;
+mod cache;
 mod client;
 mod deferred;
 mod kernel;
@@ -32,6 +33,7 @@ mod stream;
 mod version;
 
 pub use attach::*;
+pub use cache::*;
 pub use client::*;
 pub use deferred::*;
 pub use kernel::*;

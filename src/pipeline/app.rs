@@ -7,6 +7,7 @@ use crate::ai::retry::Retry;
 use crate::ai::router::Router;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware, Observer};
+use crate::pipeline::answers::Cache;
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
@@ -20,6 +21,8 @@ pub struct HostRoute {
     pub handler: Arc<dyn Handler>,
     /// The handler may block: it runs on the blocking pool.
     pub blocking: bool,
+    /// Its answers may be kept.
+    pub is_cached: bool,
 }
 
 /// What the running server tells of itself.
@@ -80,6 +83,10 @@ pub struct App {
     pub router: Arc<Router>,
     /// What stands behind the router's targets, in the same order.
     pub providers: Arc<[Arc<Provider>]>,
+    /// Answers that are kept.
+    pub cache: Arc<Cache>,
+    /// Changes with every change of the snapshot.
+    pub epoch: u64,
     /// When the configuration was taken up, Unix seconds: the age of its models.
     pub created: i64,
     /// The running server.
@@ -122,6 +129,8 @@ impl App {
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
             providers: provider::providers(config)?,
+            cache: Arc::new(Cache::new(config)),
+            epoch: 0,
             created: status.unix_seconds(),
             status,
         })

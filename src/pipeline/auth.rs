@@ -1,5 +1,8 @@
 //! Who may use `/v1/*`: keys, or the loopback rule when there are none.
 
+use sha2::{Digest, Sha256};
+
+use super::answers::Tenant;
 use crate::base::error::Failure;
 use crate::config::Config;
 use crate::exchange::Request;
@@ -11,6 +14,7 @@ struct Key {
     secret: Vec<u8>,
     /// Empty: every model.
     models: Vec<String>,
+    digest: Tenant,
 }
 
 /// The keys of a configuration.
@@ -26,7 +30,15 @@ impl Guard {
         let named = config.key.iter().map(|key| (&key.key, key.models.clone()));
         let keys = plain
             .chain(named)
-            .map(|(secret, models)| Key { secret: secret.expose().as_bytes().to_vec(), models })
+            .map(|(secret, models)| Key {
+                secret: secret.expose().as_bytes().to_vec(),
+                models,
+                digest: Sha256::new()
+                    .chain_update(b"key\0")
+                    .chain_update(secret.expose())
+                    .finalize()
+                    .into(),
+            })
             .collect();
         Guard { keys, open: config.auth.open }
     }
@@ -42,6 +54,17 @@ impl Guard {
     /// Whether a request may use what keys guard: it shows one of them, or there are none.
     pub fn admits(&self, request: &Request) -> bool {
         self.keys.is_empty() || self.key_of(request).is_some()
+    }
+
+    /// A digest of whoever asks, for what must not be shared: of the key, or zeros where there are
+    /// no keys.
+    pub fn tenant(&self, request: &Request) -> Tenant {
+        self.key_of(request).map_or([0; 32], |key| key.digest)
+    }
+
+    /// The host program's own.
+    pub fn host_tenant(&self) -> Tenant {
+        if self.keys.is_empty() { [0; 32] } else { Sha256::digest(b"host").into() }
     }
 
     fn key_of(&self, request: &Request) -> Option<&Key> {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::answers::Want;
 use super::inbound::{Inbound, Kind, stream_head};
 use super::provider::Provider;
 use super::{App, Pull};
@@ -47,6 +48,8 @@ pub struct Call {
     scan: Scan,
     plan: Plan,
     meta: Meta,
+    /// What it wants of the cache.
+    pub want: Option<Want>,
     /// What the strategy goes by, when it goes by the request.
     hashed: Option<u64>,
     /// The target that is asked now.
@@ -145,6 +148,7 @@ impl Call {
             scan,
             plan,
             meta,
+            want: None,
             hashed,
             current: None,
             next: None,
@@ -157,6 +161,11 @@ impl Call {
     /// Whether the client asked for a stream.
     pub fn is_stream(&self) -> bool {
         self.scan.stream
+    }
+
+    /// What an answer of ours says of itself.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
     }
 
     /// The model's name as the client is told it.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::answers::{Answer, Replay, Use, Want};
 use super::call::{Asked, Call};
 use super::{App, Step, answer};
+use crate::ai::canonical;
 use crate::ai::dialect::{Dialect, Meta};
-use crate::ai::router::{self, HashOn, Router, RouterBuilder, Strategy};
-use crate::ai::scan;
+use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
+use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
 use crate::config::{Config, kinds};
 use crate::exchange::Exchange;
@@ -75,8 +77,91 @@ fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Ste
         model: plan.model.clone(),
         created: app.status.unix_seconds(),
     };
+    let want = want(app, exchange, dialect, &scan, &plan);
+    if let Some(want) = &want
+        && let Some(answer) = app.cache.find(want, || meta.clone(), seconds(app))
+    {
+        answer.fill(&mut exchange.response, b"hit");
+        return Ok(match answer.is_stream() {
+            true => Step::Pull(Box::new(Replay::new(answer))),
+            false => Step::Respond,
+        });
+    }
     let asked = Asked::Request(Arc::clone(&exchange.request));
-    Ok(Step::Call(Box::new(Call::new(asked, dialect, scan, plan, meta))))
+    let mut call = Call::new(asked, dialect, scan, plan, meta);
+    call.want = want;
+    Ok(Step::Call(Box::new(call)))
+}
+
+/// The clock that kept answers are dated by.
+fn seconds(app: &App) -> u64 {
+    u64::try_from(app.status.unix_seconds()).unwrap_or(0)
+}
+
+/// What a request wants of the cache, if anything.
+fn want(
+    app: &App,
+    exchange: &Exchange,
+    dialect: Dialect,
+    scan: &Scan,
+    plan: &Plan,
+) -> Option<Want> {
+    if !app.cache.is_for(dialect, scan.temperature, scan.seeded) {
+        return None;
+    }
+    let request = &exchange.request;
+    let mut control = Vec::new();
+    request.header(b"cache-control", &mut control);
+    control.make_ascii_lowercase();
+    let says = |directive: &[u8]| {
+        control.split(|&b| b == b',').any(|found| found.trim_ascii() == directive)
+    };
+    if says(b"no-store") {
+        return None;
+    }
+    let usage = match says(b"no-cache") || says(b"max-age=0") {
+        true => Use::Refresh,
+        false => Use::Full,
+    };
+    let mut text = canonical::canonical(dialect, &plan.route.name, request.body())?;
+    if plan.passes_name() {
+        text.extend_from_slice(plan.model.as_bytes());
+    }
+    // Switches of a provider's API that a client sets in its head are part of what it asks.
+    for index in 0..request.header_count() {
+        let Some((name, value)) = request.header_at(index) else { continue };
+        let is_switch = [&b"openai-"[..], b"anthropic-"]
+            .iter()
+            .any(|prefix| name.get(..prefix.len()).is_some_and(|n| n.eq_ignore_ascii_case(prefix)));
+        let is_usual = name.eq_ignore_ascii_case(b"anthropic-version") && value == b"2023-06-01";
+        if is_switch && !is_usual {
+            text.push(0);
+            text.extend_from_slice(&name.to_ascii_lowercase());
+            text.push(0);
+            text.extend_from_slice(value);
+        }
+    }
+    let form = (dialect, scan.stream, scan.include_usage);
+    Some(app.cache.want(&app.guard.tenant(request), &text, form, usage))
+}
+
+/// What a call of the host program wants of the cache.
+fn host_want(app: &App, body: &[u8], scan: &Scan, plan: &Plan) -> Option<Want> {
+    let dialect = Dialect::OpenAiChat;
+    if !app.cache.is_for(dialect, scan.temperature, scan.seeded) {
+        return None;
+    }
+    let mut text = canonical::canonical(dialect, &plan.route.name, body)?;
+    if plan.passes_name() {
+        text.extend_from_slice(plan.model.as_bytes());
+    }
+    let form = (dialect, scan.stream, scan.include_usage);
+    Some(app.cache.want(&app.guard.host_tenant(), &text, form, Use::Full))
+}
+
+/// A kept answer to a call of the host program.
+pub fn host_hit(app: &App, call: &Call) -> Option<Arc<Answer>> {
+    app.cache.find(call.want.as_ref()?, || call.meta().clone(), seconds(app))
 }
 
 /// A call of the host program: an OpenAI chat request. `stream` counts, whatever the JSON says.
@@ -99,7 +184,10 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
         model: plan.model.clone(),
         created: app.status.unix_seconds(),
     };
-    Ok(Call::new(Asked::Bytes(body.into()), Dialect::OpenAiChat, scan, plan, meta))
+    let want = host_want(app, &body, &scan, &plan);
+    let mut call = Call::new(Asked::Bytes(body.into()), Dialect::OpenAiChat, scan, plan, meta);
+    call.want = want;
+    Ok(call)
 }
 
 /// The answer's id: letters and digits of the request's.

@@ -9,6 +9,7 @@
 //! call and reads no clock.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod app;
 mod auth;
 mod builtin;
@@ -17,6 +18,7 @@ mod complete;
 mod failure;
 mod inbound;
 pub mod old_pages;
+mod pages;
 mod provider;
 
 use crate::base::error::Failure;
@@ -25,13 +27,17 @@ use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
 use crate::route::{Allowed, Found, Params};
 
+pub use answers::{
+    Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
+};
 pub use app::{App, HostRoute, Settings, Status};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Moment, Outgoing, Verdict};
-pub use complete::host_call;
+pub use complete::{host_call, host_hit};
 pub use failure::{answer, answer_failed_call, dialect_of};
 pub use inbound::{AfterHead, Inbound, cut_off};
+pub use pages::keep;
 pub use provider::{BaseUrl, Provider, Proxy};
 
 /// What a request's method and target lead to.
@@ -69,6 +75,8 @@ pub enum Step {
     Block,
     /// A model is asked.
     Call(Box<Call>),
+    /// The response is the head of a stream that is made as the client takes it.
+    Pull(Box<dyn Pull>),
 }
 
 /// A body that is made piece by piece as the client takes it.
@@ -133,6 +141,12 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
     }
     match matched {
         Matched::Host(route) => {
+            if route.is_cached
+                && !may_block
+                && let Some(step) = pages::find(app, exchange)
+            {
+                return step;
+            }
             if route.blocking && !may_block {
                 return Step::Block;
             }

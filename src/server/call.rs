@@ -9,22 +9,27 @@ use std::sync::Arc;
 
 use super::deadline::Deadline;
 use super::host::HostCall;
+use super::share::{self, CallLeader};
 use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
 use crate::ai::balance;
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
+use crate::cache::flight::End;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
 use crate::pipeline::{
-    AfterHead, Attempt, Call, Inbound, Moment, Outgoing, Provider, Pull, Verdict,
+    AfterHead, AnswerFlight, Attempt, Begin, Call, Inbound, Moment, Outgoing, Provider, Pull,
+    Refusal, Verdict,
 };
 
 /// Who gets the answer.
 pub(super) enum Sink {
     Conn(Ticket),
     Host(Arc<HostCall>),
+    /// Whoever listens.
+    Shared(Arc<AnswerFlight>),
 }
 
 /// How far the answer has come.
@@ -78,6 +83,8 @@ pub(super) struct CallState {
     has_token: bool,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
+    /// It ends with an error: it is not to be kept.
+    is_spoilt: bool,
 }
 
 impl Worker {
@@ -86,12 +93,15 @@ impl Worker {
         let mut count = 0;
         while let Some((call, sink)) = self.starting.pop_front() {
             count += 1;
-            self.start_call(call, sink);
+            match sink {
+                Sink::Conn(ticket) if call.want.is_some() => self.start_shared(call, ticket),
+                sink => self.start_call(call, sink),
+            }
         }
         count
     }
 
-    fn start_call(&mut self, call: Box<Call>, sink: Sink) {
+    pub(super) fn start_call(&mut self, call: Box<Call>, sink: Sink) {
         let state = CallState {
             call,
             app: Arc::clone(&self.app),
@@ -110,6 +120,7 @@ impl Worker {
             attempt_us: self.now_us,
             has_token: false,
             is_paused: false,
+            is_spoilt: false,
         };
         let key = self.calls.insert(state);
         let is_there = match self.calls.get(key).map(|state| &state.sink) {
@@ -118,6 +129,10 @@ impl Worker {
                 self.bind_call(ticket, key)
             }
             Some(Sink::Host(host)) => host.bind(key),
+            Some(Sink::Shared(flight)) => {
+                let mailbox = Arc::clone(&self.mailbox);
+                flight.lead(Arc::new(CallLeader { mailbox, key }))
+            }
             None => false,
         };
         if is_there {
@@ -426,6 +441,7 @@ impl Worker {
             None => false,
         };
         if told {
+            state.is_spoilt = true;
             self.send_bytes(key, &out);
             self.send_end(key);
         } else {
@@ -444,6 +460,9 @@ impl Worker {
                 self.relay_head(ticket, response, length);
             }
             Sink::Host(host) => host.head(&response),
+            Sink::Shared(flight) => {
+                flight.head(Arc::new(Begin { response, length, is_whole: false }));
+            }
         }
     }
 
@@ -456,6 +475,11 @@ impl Worker {
             }
             Sink::Host(host) => {
                 if host.bytes(bytes) > limits::RELAY_HIGH_BYTES {
+                    state.is_paused = true;
+                }
+            }
+            Sink::Shared(flight) => {
+                if flight.append(bytes) {
                     state.is_paused = true;
                 }
             }
@@ -493,6 +517,7 @@ impl Worker {
         match state.sink {
             Sink::Conn(ticket) => self.relay_end(ticket),
             Sink::Host(host) => host.end(),
+            Sink::Shared(_) => self.land(&state, End::Complete),
         }
     }
 
@@ -506,31 +531,54 @@ impl Worker {
                 self.close(Key(ticket.place));
             }
             Sink::Host(host) => host.fail(&crate::pipeline::cut_off()),
+            Sink::Shared(_) => self.land(&state, End::Cut),
         }
     }
 
     /// The response is complete.
     fn deliver(&mut self, key: Key) {
-        let Some(state) = self.take_call(key) else { return };
+        let Some(mut state) = self.take_call(key) else { return };
         match state.sink {
             Sink::Conn(ticket) => self.relay_whole(ticket, state.response, None),
             Sink::Host(host) => host.whole(&state.response),
+            Sink::Shared(ref flight) => {
+                let mut response = std::mem::take(&mut state.response);
+                let body = std::mem::take(&mut response.body);
+                let length = Some(body.len() as u64);
+                flight.head(Arc::new(Begin { response, length, is_whole: true }));
+                flight.append(&body);
+                self.land(&state, End::Complete);
+            }
         }
     }
 
     fn deliver_failure(&mut self, key: Key, failure: &Failure) {
-        let Some(state) = self.take_call(key) else { return };
+        let Some(mut state) = self.take_call(key) else { return };
         match state.sink {
             Sink::Conn(ticket) => self.relay_whole(ticket, state.response, Some(failure)),
             Sink::Host(host) => host.fail(failure),
+            Sink::Shared(_) => {
+                let response = std::mem::take(&mut state.response);
+                let refusal = Refusal { failure: failure.clone(), response };
+                self.land(&state, End::Failed(Arc::new(refusal)));
+            }
         }
+    }
+
+    /// A shared answer has ended: what is fit is kept before the next one who asks can look.
+    fn land(&self, state: &CallState, end: End<Arc<Refusal>>) {
+        let (Sink::Shared(flight), Some(want)) = (&state.sink, &state.call.want) else { return };
+        let whole = flight.end(end).filter(|_| !state.is_spoilt);
+        let whole = whole.as_ref().map(|(begin, body)| (&**begin, &body[..]));
+        let now_s = u64::try_from(self.unix_seconds()).unwrap_or(0);
+        self.app.cache.land(want, flight, whole, now_s);
     }
 
     fn deliver_local(&mut self, key: Key, pull: Box<dyn Pull>) {
         let Some(state) = self.calls.get_mut(key) else { return };
         if let Sink::Conn(ticket) = state.sink {
             let Some(state) = self.take_call(key) else { return };
-            self.relay_pull(ticket, state.response, pull);
+            self.relay_pull(ticket, state.response, pull, None);
             return;
         }
         state.phase = Phase::Forwarding;
@@ -576,7 +624,9 @@ impl Worker {
             self.stats.completion_tokens.add(completion);
         }
         self.detach(key);
-        drop(self.take_call(key));
+        if let Some(state) = self.take_call(key) {
+            self.land(&state, End::Cut);
+        }
     }
 
     fn take_call(&mut self, key: Key) -> Option<CallState> {
@@ -603,11 +653,16 @@ impl Worker {
             {
                 host.fail(&gone);
             }
+            if let Some(Sink::Shared(flight)) = self.calls.get(key).map(|state| &state.sink) {
+                share::stopped(flight);
+            }
             self.drop_call(key);
         }
         while let Some((_, sink)) = self.starting.pop_front() {
-            if let Sink::Host(host) = sink {
-                host.fail(&gone);
+            match sink {
+                Sink::Host(host) => host.fail(&gone),
+                Sink::Shared(flight) => share::stopped(&flight),
+                Sink::Conn(_) => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::deadline::Deadline;
+use super::share::Joined;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
 use crate::http::framing::BodyDecoder;
@@ -97,6 +98,8 @@ pub(super) struct Active {
     pub(super) source: Source,
     /// The call that answers the exchange.
     pub(super) call: Option<Key>,
+    /// Its seat at an answer that several share, until that begins.
+    pub(super) joined: Option<Box<Joined>>,
     /// The streamed body is in chunks; else the connection's end ends it.
     pub(super) is_chunked: bool,
     /// The answer goes out without its body (HEAD).
@@ -133,6 +136,7 @@ impl Default for Active {
             drained_bytes: 0,
             source: Source::None,
             call: None,
+            joined: None,
             is_chunked: false,
             is_bodiless: false,
             hangs_on_client: false,
@@ -177,6 +181,7 @@ impl Active {
         self.drained_bytes = 0;
         self.source = Source::None;
         self.call = None;
+        self.joined = None;
         self.is_chunked = false;
         self.is_bodiless = false;
         self.hangs_on_client = false;

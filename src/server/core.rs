@@ -130,14 +130,16 @@ impl Core {
     /// Changes the snapshot; workers take it up at their next turn. It is copied only when a
     /// worker holds it.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut App) -> R) -> R {
-        let mut app = self.app.lock();
-        let Some(shared) = app.as_mut() else {
+        let mut held = self.app.lock();
+        let Some(shared) = held.as_mut() else {
             unreachable!("a server is built with its first snapshot")
         };
-        let result = change(Arc::make_mut(shared));
+        let app = Arc::make_mut(shared);
+        app.epoch += 1;
+        let result = change(app);
         // Release pairs with the acquire of the workers.
         self.version.fetch_add(1, Ordering::Release);
-        drop(app);
+        drop(held);
         if self.state() != NEW {
             // An idle worker would keep the old snapshot, and what was removed from it, alive.
             self.wake_all();
@@ -334,6 +336,7 @@ impl Core {
                 "prompt_tokens": sum(|s| s.prompt_tokens.get()),
                 "completion_tokens": sum(|s| s.completion_tokens.get()),
             },
+            "cache": self.app().cache.stats(),
             "connections": { "active": self.connections(), "accepted": sum(|s| s.accepted.get()) },
             "bytes": {
                 "received": sum(|s| s.bytes_received.get()),

@@ -23,6 +23,7 @@ use super::core::{Core, DRAINING, RUNNING, STOPPED};
 use super::listener::Listener;
 use super::mailbox::{Mailbox, Message};
 use super::resolve::Names;
+use super::share;
 use super::stats::WorkerStats;
 use super::upstream::{Pool, Up};
 use crate::ai::retry::Budget;
@@ -307,6 +308,10 @@ impl Worker {
                 Message::StreamReady(ticket) => self.on_stream_ready(ticket),
                 Message::Resolved(host, port, result) => self.on_resolved(host, port, result),
                 Message::HostStart(call, host) => self.starting.push_back((call, Sink::Host(host))),
+                Message::SharedStart(call, flight) => {
+                    self.starting.push_back((call, Sink::Shared(flight)));
+                }
+                Message::SharedMoved(ticket) => self.on_shared(ticket),
                 Message::HostReady(key) => self.resume_call(key),
                 Message::HostCancel(key) => self.cancel_call(key),
             }
@@ -536,6 +541,7 @@ impl Worker {
                     exchange.request.set_gone();
                     queue.close();
                 }
+                Message::SharedStart(_, flight) => share::stopped(&flight),
                 Message::HostStart(_, host) => {
                     host.fail(&Failure::new(503, "the server has stopped").code("stopped"));
                 }

@@ -188,7 +188,12 @@ impl Gateway {
 
     /// With this configuration, one worker and a port of its own.
     pub fn with(text: &str) -> Gateway {
-        let sets = vec![("server.workers".to_owned(), "1".to_owned())];
+        Gateway::with_workers(text, 1)
+    }
+
+    /// The same with so many workers.
+    pub fn with_workers(text: &str, workers: usize) -> Gateway {
+        let sets = vec![("server.workers".to_owned(), workers.to_string())];
         let listen = Some("127.0.0.1:0".to_owned());
         let sources = Sources { text: Some(text), sets, listen, ..Sources::default() };
         let config = config::load(&sources).unwrap_or_else(|error| panic!("{error}"));
@@ -206,6 +211,12 @@ impl Gateway {
         let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
         let calls = find(&stats, "calls").unwrap_or_else(|| panic!("no calls in {stats}"));
         calls[name].as_u64().unwrap()
+    }
+
+    /// A number of /stats below `cache`.
+    pub fn cache(&self, name: &str) -> u64 {
+        let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
+        stats["cache"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {stats}"))
     }
 
     /// Waits until so many calls were cancelled.
