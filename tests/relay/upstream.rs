@@ -208,6 +208,12 @@ impl Gateway {
         calls[name].as_u64().unwrap()
     }
 
+    /// A number of /stats itself.
+    pub fn number(&self, name: &str) -> u64 {
+        let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
+        stats[name].as_u64().unwrap_or_else(|| panic!("no {name} in {stats}"))
+    }
+
     /// Waits until so many calls were cancelled.
     pub fn wait_cancelled(&self, count: u64) {
         wait_until("the call counts as cancelled", || self.calls("cancelled") == count);
