@@ -195,22 +195,21 @@ fn a_dead_target_costs_one_connect_timeout_once() {
             });
         }
     });
-    let took = began.elapsed();
-    assert!(took >= Duration::from_millis(300) && took < Duration::from_millis(900), "{took:?}");
-    let began = Instant::now();
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    // Who waited when that was known went on at once, who came later did not wait at all.
+    let timeouts = gateway.number("timeouts");
     for _ in 0..20 {
         assert_eq!(provider_of(&ask(&gateway, ASK)), "p1");
     }
-    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+    assert_eq!(gateway.number("timeouts"), timeouts);
 
     // Alone it is told at once that nobody answers, once that is known.
-    let gateway = Gateway::with(&model(&[dead.port], ""));
+    let gateway = Gateway::with(&model(&[dead.port], "[breaker]\npause = 60000\n"));
     assert_eq!(ask(&gateway, ASK).status, 504);
-    let began = Instant::now();
     let answer = ask(&gateway, ASK);
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("no_target")));
     assert!(answer.header("retry-after").is_some());
-    assert!(began.elapsed() < Duration::from_millis(250));
+    assert_eq!(gateway.number("timeouts"), 1);
 }
 
 #[test]
