@@ -6,7 +6,7 @@ use super::answers::{Answer, Replay, Use, Want};
 use super::call::{Asked, Call};
 use super::{App, Step, answer};
 use crate::ai::canonical;
-use crate::ai::dialect::{Dialect, Meta};
+use crate::ai::dialect::Dialect;
 use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
@@ -72,24 +72,17 @@ fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Ste
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
-    let meta = Meta {
-        id: answer_id(dialect, exchange.request.id_text()),
-        model: plan.model.clone(),
-        created: app.status.unix_seconds(),
-    };
     let want = want(app, exchange, dialect, &scan, &plan);
-    if let Some(want) = &want
-        && let Some(answer) = app.cache.find(want, || meta.clone(), seconds(app))
-    {
+    let asked = Asked::Request(Arc::clone(&exchange.request));
+    let mut call = Call::new(asked, dialect, scan, plan);
+    call.want = want;
+    if let Some(answer) = hit(app, &mut call) {
         answer.fill(&mut exchange.response, b"hit");
         return Ok(match answer.is_stream() {
             true => Step::Pull(Box::new(Replay::new(answer))),
             false => Step::Respond,
         });
     }
-    let asked = Asked::Request(Arc::clone(&exchange.request));
-    let mut call = Call::new(asked, dialect, scan, plan, meta);
-    call.want = want;
     Ok(Step::Call(Box::new(call)))
 }
 
@@ -159,9 +152,11 @@ fn host_want(app: &App, body: &[u8], scan: &Scan, plan: &Plan) -> Option<Want> {
     Some(app.cache.want(&app.guard.host_tenant(), &text, form, Use::Full))
 }
 
-/// A kept answer to a call of the host program.
-pub fn host_hit(app: &App, call: &Call) -> Option<Arc<Answer>> {
-    app.cache.find(call.want.as_ref()?, || call.meta().clone(), seconds(app))
+/// A kept answer to a call.
+pub fn hit(app: &App, call: &mut Call) -> Option<Arc<Answer>> {
+    let want = call.want.clone()?;
+    call.date(app.status.unix_seconds());
+    app.cache.find(&want, || call.meta(), seconds(app))
 }
 
 /// A call of the host program: an OpenAI chat request. `stream` counts, whatever the JSON says.
@@ -179,20 +174,11 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
         scan = scan::scan(&body)?;
     }
     let plan = app.router.resolve(scan.model.as_deref())?;
-    let meta = Meta {
-        id: answer_id(Dialect::OpenAiChat, id),
-        model: plan.model.clone(),
-        created: app.status.unix_seconds(),
-    };
     let want = host_want(app, &body, &scan, &plan);
-    let mut call = Call::new(Asked::Bytes(body.into()), Dialect::OpenAiChat, scan, plan, meta);
+    let asked = Asked::Bytes { body: body.into(), id: id.into() };
+    let mut call = Call::new(asked, Dialect::OpenAiChat, scan, plan);
     call.want = want;
     Ok(call)
-}
-
-/// The answer's id: letters and digits of the request's.
-fn answer_id(dialect: Dialect, id: &str) -> String {
-    dialect.id_prefix().chars().chain(id.chars().filter(char::is_ascii_alphanumeric)).collect()
 }
 
 /// `GET /v1/models`

@@ -34,9 +34,9 @@ pub use app::{App, HostRoute, Settings, Status};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Moment, Outgoing, Verdict};
-pub use complete::{host_call, host_hit};
+pub use complete::{hit, host_call};
 pub use failure::{answer, answer_failed_call, dialect_of};
-pub use inbound::{AfterHead, Inbound, cut_off};
+pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use pages::keep;
 pub use provider::{BaseUrl, Provider, Proxy};
 

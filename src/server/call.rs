@@ -20,16 +20,20 @@ use crate::cache::flight::End;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
 use crate::pipeline::{
-    AfterHead, AnswerFlight, Attempt, Begin, Call, Inbound, Moment, Outgoing, Provider, Pull,
-    Refusal, Verdict,
+    AfterHead, AnswerFlight, Attempt, Begin, Call, Inbound, Moment, Outgoing, Passing, Provider,
+    Pull, Refusal, Verdict, Want,
 };
 
 /// Who gets the answer.
+#[derive(Default)]
 pub(super) enum Sink {
     Conn(Ticket),
     Host(Arc<HostCall>),
-    /// Whoever listens.
-    Shared(Arc<AnswerFlight>),
+    /// Whoever listens, and what the answer is kept for.
+    Shared(Arc<AnswerFlight>, Box<Want>),
+    /// Nobody: the call is over.
+    #[default]
+    Nobody,
 }
 
 /// How far the answer has come.
@@ -63,18 +67,19 @@ pub(super) enum Fault {
 
 /// A call under way.
 pub(super) struct CallState {
-    call: Box<Call>,
-    app: OwnApp,
+    call: Option<Box<Call>>,
+    /// The snapshot that it began with.
+    app: Option<OwnApp>,
     sink: Sink,
     phase: Phase,
-    pub(super) outgoing: Option<Box<Outgoing>>,
-    inbound: Option<Box<Inbound>>,
+    pub(super) outgoing: Option<Outgoing>,
+    inbound: Option<Inbound>,
     /// Echo's answer, when the host program reads it.
     pull: Option<Box<dyn Pull>>,
     response: Response,
     pub(super) up: Option<Key>,
     pub(super) dials: Vec<Key>,
-    pub(super) addresses: Arc<[SocketAddr]>,
+    pub(super) addresses: Option<Arc<[SocketAddr]>>,
     pub(super) next_address: usize,
     deadline: Deadline,
     total_at_ms: u64,
@@ -85,6 +90,55 @@ pub(super) struct CallState {
     pub(super) is_paused: bool,
     /// It ends with an error: it is not to be kept.
     is_spoilt: bool,
+    /// Memory of the last head that went out.
+    head: Vec<u8>,
+}
+
+impl Default for CallState {
+    fn default() -> Self {
+        CallState {
+            call: None,
+            app: None,
+            sink: Sink::Nobody,
+            phase: Phase::Connecting,
+            outgoing: None,
+            inbound: None,
+            pull: None,
+            response: Response::default(),
+            up: None,
+            dials: Vec::new(),
+            addresses: None,
+            next_address: 0,
+            deadline: Deadline::default(),
+            total_at_ms: u64::MAX,
+            attempt_us: 0,
+            has_token: false,
+            is_paused: false,
+            is_spoilt: false,
+            head: Vec::new(),
+        }
+    }
+}
+
+impl CallState {
+    /// The provider of the current attempt.
+    pub(super) fn provider(&self) -> Option<&Arc<Provider>> {
+        self.app.as_ref()?.providers.get(self.outgoing.as_ref()?.provider)
+    }
+
+    /// Forgets its call and what belongs to it, keeps the memory for heads.
+    fn reset(&mut self) {
+        let mut head = match self.outgoing.take() {
+            Some(outgoing) => outgoing.head,
+            None => std::mem::take(&mut self.head),
+        };
+        if head.capacity() > limits::POOLED_HEAD_BYTES_MAX {
+            head = Vec::new();
+        }
+        let dials = std::mem::take(&mut self.dials);
+        debug_assert!(dials.is_empty());
+        *self = CallState { head, dials, ..CallState::default() };
+    }
 }
 
 impl Worker {
@@ -101,39 +155,33 @@ impl Worker {
         count
     }
 
-    pub(super) fn start_call(&mut self, call: Box<Call>, sink: Sink) {
-        let state = CallState {
-            call,
-            app: Arc::clone(&self.app),
-            sink,
-            phase: Phase::Connecting,
-            outgoing: None,
-            inbound: None,
-            pull: None,
-            response: Response::default(),
-            up: None,
-            dials: Vec::new(),
-            addresses: [].into(),
-            next_address: 0,
-            deadline: Deadline::default(),
-            total_at_ms: u64::MAX,
-            attempt_us: self.now_us,
-            has_token: false,
-            is_paused: false,
-            is_spoilt: false,
+    pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) {
+        let mut state = match self.spare_calls.pop() {
+            Some(state) => state,
+            None => Box::default(),
         };
+        state.app = Some(Arc::clone(&self.app));
+        state.sink = sink;
+        call.lend_head(std::mem::take(&mut state.head));
+        state.call = Some(call);
         let key = self.calls.insert(state);
         let is_there = match self.calls.get(key).map(|state| &state.sink) {
             Some(Sink::Conn(ticket)) => {
                 let ticket = *ticket;
-                self.bind_call(ticket, key)
+                match (self.bind_call(ticket, key), self.calls.get_mut(key)) {
+                    (Some(response), Some(state)) => {
+                        state.response = response;
+                        true
+                    }
+                    _ => false,
+                }
             }
             Some(Sink::Host(host)) => host.bind(key),
-            Some(Sink::Shared(flight)) => {
+            Some(Sink::Shared(flight, _)) => {
                 let mailbox = Arc::clone(&self.mailbox);
                 flight.lead(Arc::new(CallLeader { mailbox, key }))
             }
-            None => false,
+            Some(Sink::Nobody) | None => false,
         };
         if is_there {
             self.stats.calls.add(1);
@@ -148,13 +196,14 @@ impl Worker {
     fn attempt(&mut self, key: Key) {
         let moment = self.moment();
         let Some(state) = self.calls.get_mut(key) else { return };
-        let app = Arc::clone(&state.app);
+        let (Some(app), Some(call)) = (state.app.clone(), &mut state.call) else { return };
         state.attempt_us = self.now_us;
         state.has_token = false;
-        let attempt = state.call.attempt(&app, moment, &mut state.response);
+        // The outer count of the snapshot is this worker's own; that of a provider is not.
+        let attempt = call.attempt(&app, moment, &mut state.response);
         match attempt {
             Ok(Attempt::Remote(outgoing, inbound)) => {
-                let provider = Arc::clone(&outgoing.provider);
+                let Some(provider) = app.providers.get(outgoing.provider) else { return };
                 state.outgoing = Some(outgoing);
                 state.inbound = Some(inbound);
                 state.phase = Phase::Connecting;
@@ -162,7 +211,7 @@ impl Worker {
                     state.total_at_ms = self.now_ms + provider.total_ms;
                 }
                 self.set_call_deadline(key, self.now_ms + provider.connect_ms);
-                self.acquire(key, &provider, false);
+                self.acquire(key, provider, false);
             }
             Ok(Attempt::LocalWhole) => self.deliver(key),
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
@@ -173,7 +222,15 @@ impl Worker {
     /// Now, and a number nobody can foresee.
     fn moment(&mut self) -> Moment {
         self.chance = balance::mix(self.chance);
-        Moment { now_ms: self.now_ms, random: self.chance }
+        Moment { now_ms: self.now_ms, second: self.second, random: self.chance }
+    }
+
+    /// Tells a call what came of its current attempt; whether its target is left alone for it.
+    fn conclude(&mut self, key: Key, verdict: Verdict) -> bool {
+        let moment = self.moment();
+        let Some(state) = self.calls.get_mut(key) else { return false };
+        let (Some(app), Some(call)) = (&state.app, &mut state.call) else { return false };
+        call.conclude(app, verdict, moment)
     }
 
     fn set_call_deadline(&mut self, key: Key, at_ms: u64) {
@@ -197,7 +254,7 @@ impl Worker {
         }
         if state.is_paused && !is_over {
             // The client is slow, not the provider.
-            let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
+            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
             self.set_call_deadline(key, now_ms.saturating_add(idle_ms));
             return;
         }
@@ -216,40 +273,29 @@ impl Worker {
             Phase::Connecting if !is_in_line => Fault::Connection(Trouble::Silent),
             _ => Fault::Answer,
         };
-        let provider = state.outgoing.as_ref().map(|outgoing| Arc::clone(&outgoing.provider));
+        let is_late = is_over && state.phase != Phase::Pausing;
+        let provider = state.provider().map(|provider| provider.id);
         self.detach(key);
-        if is_over {
-            self.conclude_late(key);
+        if is_late {
+            // The time for the whole answer is over: that too is the target's doing.
+            self.conclude(key, Verdict::Bad(Trouble::Answer));
         }
         self.attempt_failed(key, failure, fault);
         if fault == Fault::Connection(Trouble::Silent)
             && let Some(provider) = provider
         {
-            self.leave_silent(&provider);
-        }
-    }
-
-    /// The time for the whole answer is over: that too is the target's doing.
-    fn conclude_late(&mut self, key: Key) {
-        let moment = self.moment();
-        if let Some(state) = self.calls.get_mut(key)
-            && !matches!(state.phase, Phase::Pausing)
-        {
-            let app = Arc::clone(&state.app);
-            state.call.conclude(&app, Verdict::Bad(Trouble::Answer), moment);
+            self.leave_silent(provider);
         }
     }
 
     /// A provider does not answer at all: calls that wait for it and could go elsewhere do so now.
-    fn leave_silent(&mut self, provider: &Arc<Provider>) {
+    fn leave_silent(&mut self, provider: u64) {
+        let now_ms = self.now_ms;
         for key in self.calls.keys() {
-            let now_ms = self.now_ms;
             let waits = self.calls.get(key).is_some_and(|state| {
-                let is_same = state
-                    .outgoing
-                    .as_ref()
-                    .is_some_and(|outgoing| Arc::ptr_eq(&outgoing.provider, provider));
-                is_same && state.phase == Phase::Connecting && state.call.has_other(now_ms)
+                let is_same = state.provider().is_some_and(|other| other.id == provider);
+                let has_other = state.call.as_ref().is_some_and(|call| call.has_other(now_ms));
+                is_same && state.phase == Phase::Connecting && has_other
             });
             if waits && !self.is_waiting_for_place(key) {
                 self.detach(key);
@@ -288,8 +334,8 @@ impl Worker {
         let Some(state) = self.calls.get_mut(key) else { return };
         state.phase = Phase::Waiting;
         let is_stream = state.inbound.as_ref().is_some_and(|inbound| inbound.is_stream());
-        let at_ms = match &state.outgoing {
-            Some(outgoing) if is_stream => self.now_ms + outgoing.provider.first_token_ms,
+        let at_ms = match state.provider() {
+            Some(provider) if is_stream => self.now_ms + provider.first_token_ms,
             _ => u64::MAX,
         };
         self.set_call_deadline(key, at_ms);
@@ -324,21 +370,26 @@ impl Worker {
         let mut out = std::mem::take(&mut self.relay_scratch);
         out.clear();
         let result = inbound.on_data(data, &mut out);
-        if !state.has_token && inbound.is_token() {
+        if !state.has_token
+            && inbound.is_token()
+            && let Some(call) = &mut state.call
+        {
             state.has_token = true;
-            state.call.measured(self.now_us.saturating_sub(state.attempt_us), self.now_ms);
-            state.call.is_good();
+            call.measured(self.now_us.saturating_sub(state.attempt_us), self.now_ms);
+            call.is_good();
         }
+        let Some(inbound) = &state.inbound else { return Ok(()) };
         if inbound.is_stream() && inbound.is_token() {
-            let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
+            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
             let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
             state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
         }
-        if !out.is_empty() && self.begin_forwarding(key) {
-            self.send_bytes(key, &out);
+        let bytes = if result == Ok(Passing::AsItIs) { data } else { &out[..] };
+        if !bytes.is_empty() && self.begin_forwarding(key) {
+            self.send_bytes(key, bytes);
         }
         self.relay_scratch = out;
-        result
+        result.map(drop)
     }
 
     /// The answer's head goes out if it has not: from now on no other target can answer. False
@@ -366,15 +417,11 @@ impl Worker {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
         }
-        let is_collected = state.phase == Phase::Collecting;
+        let phase = state.phase;
         match ended {
             Ok(()) => {
-                let moment = self.moment();
-                if let Some(state) = self.calls.get_mut(key) {
-                    let app = Arc::clone(&state.app);
-                    state.call.conclude(&app, Verdict::Good, moment);
-                }
-                if is_collected {
+                self.conclude(key, Verdict::Good);
+                if phase == Phase::Collecting {
                     self.deliver(key);
                     return;
                 }
@@ -386,7 +433,7 @@ impl Worker {
             }
             Err(failure) => {
                 // What it says so far goes out too, if anything has.
-                if state.phase == Phase::Forwarding && !out.is_empty() {
+                if phase == Phase::Forwarding && !out.is_empty() {
                     self.send_bytes(key, &out);
                 }
                 state_put_back(&mut self.calls, key, inbound);
@@ -397,22 +444,27 @@ impl Worker {
 
     /// An attempt has failed: the next target, the same one after a pause, or the truth.
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, fault: Fault) {
-        let moment = self.moment();
-        let Some(state) = self.calls.get_mut(key) else { return };
-        let app = Arc::clone(&state.app);
         let verdict = match fault {
             Fault::Connection(trouble) => Verdict::Bad(trouble),
             Fault::Answer => Verdict::of(&failure),
             Fault::Ours => Verdict::Unknown,
         };
-        let opened = state.call.conclude(&app, verdict, moment);
-        if opened && matches!(verdict, Verdict::Bad(_)) {
-            tracing::warn!("a target of {} is left alone for a while", state.call.model());
+        let opened = self.conclude(key, verdict);
+        let moment = self.moment();
+        let Some(state) = self.calls.get_mut(key) else { return };
+        if opened
+            && matches!(verdict, Verdict::Bad(_))
+            && let Some(call) = &state.call
+        {
+            tracing::warn!("a target of {} is left alone for a while", call.model());
         }
         if state.phase != Phase::Forwarding {
-            let again = match fault {
-                Fault::Ours => None,
-                _ => state.call.try_again(&app, &failure, opened, &mut self.budget, moment),
+            let again = match (fault, &state.app, &mut state.call) {
+                (Fault::Ours, ..) => None,
+                (_, Some(app), Some(call)) => {
+                    call.try_again(app, &failure, opened, &mut self.budget, moment)
+                }
+                _ => None,
             };
             if let Some(pause_ms) = again {
                 self.stats.call_retries.add(1);
@@ -436,9 +488,9 @@ impl Worker {
             return;
         }
         let mut out = Vec::new();
-        let told = match &mut state.inbound {
-            Some(inbound) => inbound.fail_stream(&failure, &mut out),
-            None => false,
+        let told = match (&mut state.inbound, &state.call) {
+            (Some(inbound), Some(call)) => inbound.fail_stream(call, &failure, &mut out),
+            _ => false,
         };
         if told {
             state.is_spoilt = true;
@@ -460,9 +512,10 @@ impl Worker {
                 self.relay_head(ticket, response, length);
             }
             Sink::Host(host) => host.head(&response),
-            Sink::Shared(flight) => {
+            Sink::Shared(flight, _) => {
                 flight.head(Arc::new(Begin { response, length, is_whole: false }));
             }
+            Sink::Nobody => {}
         }
     }
 
@@ -478,11 +531,12 @@ impl Worker {
                     state.is_paused = true;
                 }
             }
-            Sink::Shared(flight) => {
+            Sink::Shared(flight, _) => {
                 if flight.append(bytes) {
                     state.is_paused = true;
                 }
             }
+            Sink::Nobody => {}
         }
     }
 
@@ -514,16 +568,18 @@ impl Worker {
 
     fn send_end(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
-        match state.sink {
+        let is_spoilt = state.is_spoilt;
+        match self.recycle_call(state) {
             Sink::Conn(ticket) => self.relay_end(ticket),
             Sink::Host(host) => host.end(),
-            Sink::Shared(_) => self.land(&state, End::Complete),
+            Sink::Shared(flight, want) => self.land(&flight, &want, End::Complete, is_spoilt),
+            Sink::Nobody => {}
         }
     }
 
     fn cut(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
-        match state.sink {
+        match self.recycle_call(state) {
             Sink::Conn(ticket) => {
                 // What came in this turn is the client's: without it the cut would look as if
                 // nobody had answered.
@@ -531,44 +587,53 @@ impl Worker {
                 self.close(Key(ticket.place));
             }
             Sink::Host(host) => host.fail(&crate::pipeline::cut_off()),
-            Sink::Shared(_) => self.land(&state, End::Cut),
+            Sink::Shared(flight, want) => self.land(&flight, &want, End::Cut, true),
+            Sink::Nobody => {}
         }
     }
 
     /// The response is complete.
     fn deliver(&mut self, key: Key) {
         let Some(mut state) = self.take_call(key) else { return };
-        match state.sink {
-            Sink::Conn(ticket) => self.relay_whole(ticket, state.response, None),
-            Sink::Host(host) => host.whole(&state.response),
-            Sink::Shared(ref flight) => {
-                let mut response = std::mem::take(&mut state.response);
+        let response = std::mem::take(&mut state.response);
+        match self.recycle_call(state) {
+            Sink::Conn(ticket) => self.relay_whole(ticket, response, None),
+            Sink::Host(host) => host.whole(&response),
+            Sink::Shared(flight, want) => {
+                let mut response = response;
                 let body = std::mem::take(&mut response.body);
                 let length = Some(body.len() as u64);
                 flight.head(Arc::new(Begin { response, length, is_whole: true }));
                 flight.append(&body);
-                self.land(&state, End::Complete);
+                self.land(&flight, &want, End::Complete, false);
             }
+            Sink::Nobody => {}
         }
     }
 
     fn deliver_failure(&mut self, key: Key, failure: &Failure) {
         let Some(mut state) = self.take_call(key) else { return };
-        match state.sink {
-            Sink::Conn(ticket) => self.relay_whole(ticket, state.response, Some(failure)),
+        let response = std::mem::take(&mut state.response);
+        match self.recycle_call(state) {
+            Sink::Conn(ticket) => self.relay_whole(ticket, response, Some(failure)),
             Sink::Host(host) => host.fail(failure),
-            Sink::Shared(_) => {
-                let response = std::mem::take(&mut state.response);
+            Sink::Shared(flight, want) => {
                 let refusal = Refusal { failure: failure.clone(), response };
-                self.land(&state, End::Failed(Arc::new(refusal)));
+                self.land(&flight, &want, End::Failed(Arc::new(refusal)), true);
             }
+            Sink::Nobody => {}
         }
     }
 
     /// A shared answer has ended: what is fit is kept before the next one who asks can look.
-    fn land(&self, state: &CallState, end: End<Arc<Refusal>>) {
-        let (Sink::Shared(flight), Some(want)) = (&state.sink, &state.call.want) else { return };
-        let whole = flight.end(end).filter(|_| !state.is_spoilt);
+    fn land(
+        &self,
+        flight: &Arc<AnswerFlight>,
+        want: &Want,
+        end: End<Arc<Refusal>>,
+        is_spoilt: bool,
+    ) {
+        let whole = flight.end(end).filter(|_| !is_spoilt);
         let whole = whole.as_ref().map(|(begin, body)| (&**begin, &body[..]));
         let now_s = u64::try_from(self.unix_seconds()).unwrap_or(0);
         self.app.cache.land(want, flight, whole, now_s);
@@ -577,8 +642,10 @@ impl Worker {
     fn deliver_local(&mut self, key: Key, pull: Box<dyn Pull>) {
         let Some(state) = self.calls.get_mut(key) else { return };
         if let Sink::Conn(ticket) = state.sink {
-            let Some(state) = self.take_call(key) else { return };
-            self.relay_pull(ticket, state.response, pull, None);
+            let Some(mut state) = self.take_call(key) else { return };
+            let response = std::mem::take(&mut state.response);
+            drop(self.recycle_call(state));
+            self.relay_pull(ticket, response, pull, None);
             return;
         }
         state.phase = Phase::Forwarding;
@@ -624,12 +691,25 @@ impl Worker {
             self.stats.completion_tokens.add(completion);
         }
         self.detach(key);
-        if let Some(state) = self.take_call(key) {
-            self.land(&state, End::Cut);
+        if let Some(state) = self.take_call(key)
+            && let Sink::Shared(flight, want) = self.recycle_call(state)
+        {
+            self.land(&flight, &want, End::Cut, true);
         }
     }
 
-    fn take_call(&mut self, key: Key) -> Option<CallState> {
+    /// Puts a call's memory by for the next one; who gets the answer is left. The request is let go
+    /// of: its memory serves again only when nobody else holds it.
+    fn recycle_call(&mut self, mut state: Box<CallState>) -> Sink {
+        let sink = std::mem::take(&mut state.sink);
+        state.reset();
+        if self.spare_calls.len() < limits::POOLED_CALLS_MAX {
+            self.spare_calls.push(state);
+        }
+        sink
+    }
+
+    fn take_call(&mut self, key: Key) -> Option<Box<CallState>> {
         let mut state = self.calls.remove(key)?;
         state.deadline.cancel(&mut self.wheel);
         if state.up.is_some() || !state.dials.is_empty() {
@@ -648,27 +728,24 @@ impl Worker {
     pub(super) fn end_calls(&mut self) {
         let gone = Failure::new(503, "the server has stopped").code("stopped");
         for key in self.calls.keys() {
-            if let Some(state) = self.calls.get(key)
-                && let Sink::Host(host) = &state.sink
-            {
-                host.fail(&gone);
-            }
-            if let Some(Sink::Shared(flight)) = self.calls.get(key).map(|state| &state.sink) {
-                share::stopped(flight);
+            match self.calls.get(key).map(|state| &state.sink) {
+                Some(Sink::Host(host)) => host.fail(&gone),
+                Some(Sink::Shared(flight, _)) => share::stopped(flight),
+                _ => {}
             }
             self.drop_call(key);
         }
         while let Some((_, sink)) = self.starting.pop_front() {
             match sink {
                 Sink::Host(host) => host.fail(&gone),
-                Sink::Shared(flight) => share::stopped(&flight),
-                Sink::Conn(_) => {}
+                Sink::Shared(flight, _) => share::stopped(&flight),
+                _ => {}
             }
         }
     }
 }
 
-fn state_put_back(calls: &mut crate::base::slab::Slab<CallState>, key: Key, inbound: Box<Inbound>) {
+fn state_put_back(calls: &mut crate::base::slab::Slab<Box<CallState>>, key: Key, inbound: Inbound) {
     if let Some(state) = calls.get_mut(key) {
         state.inbound = Some(inbound);
     }

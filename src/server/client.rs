@@ -262,10 +262,10 @@ impl Client {
             return Ok(Begun::Kept(answer));
         }
         let id = format!("{:016x}{:016x}", random::number(), random::number());
-        let call = pipeline::host_call(&app, request, stream, &id).map_err(|f| error_of(&f))?;
-        if let Some(want) = &call.want {
-            if let Some(answer) = pipeline::host_hit(&app, &call) {
-                app.cache.remember(app.epoch, stream, request, want, now_s);
+        let mut call = pipeline::host_call(&app, request, stream, &id).map_err(|f| error_of(&f))?;
+        if let Some(want) = call.want.clone() {
+            if let Some(answer) = pipeline::hit(&app, &mut call) {
+                app.cache.remember(app.epoch, stream, request, &want, now_s);
                 return Ok(Begun::Kept(answer));
             }
             return self.begin_shared(&app, call, now_s);

@@ -98,7 +98,8 @@ impl Worker {
             Sought::Lead(flight, place) => {
                 let mark: &[u8] = if want.reads() { b"miss" } else { b"bypass" };
                 self.seat(ticket, place, mark);
-                self.start_call(call, Sink::Shared(flight));
+                let want = Box::new(want.clone());
+                self.start_call(call, Sink::Shared(flight, want));
             }
         }
     }

@@ -217,6 +217,8 @@ impl Gateway {
     pub fn cache(&self, name: &str) -> u64 {
         let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
         stats["cache"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {stats}"))
+    }
+
     /// A number of /stats itself.
     pub fn number(&self, name: &str) -> u64 {
         let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
