@@ -152,8 +152,12 @@
 #define NH_ROUTE_BLOCKING 1u
 
 /**
- * A flag of nh_server_route: answers may be cached. Refused with NH_ERR_UNSUPPORTED by this
- * version, which has no cache for them.
+ * A flag of nh_server_route: answers to GET may be kept and given again, to HEAD too, without the
+ * handler. What an answer says decides: Cache-Control (no-store, no-cache and private are not
+ * kept; s-maxage and max-age say how long), Expires, Vary; without a word of it, [cache] ttl.
+ * An answer with Set-Cookie is not kept, one to a request with Authorization only when it says
+ * public, s-maxage or must-revalidate. If-None-Match is answered from a kept ETag. Streams are
+ * not kept.
  */
 #define NH_ROUTE_CACHE 2u
 

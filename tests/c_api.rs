@@ -39,7 +39,7 @@ macro_rules! programs {
 }
 
 programs! {
-    attached client deferred header kernels life middleware null options request response routes
+    attached cache client deferred header kernels life middleware null options request response routes
     signals stream threads two_servers
 }
 
