@@ -36,10 +36,6 @@ const PENDING: &[(&str, &str, Effect)] = &[
     ("firewall", "allow", Warn),
     ("firewall", "deny", Refuse),
     ("firewall", "trusted_proxies", Warn),
-    // A plugin may be what limits or checks requests.
-    ("plugins", "dir", Refuse),
-    ("plugins", "load", Refuse),
-    ("plugin", "*", Warn),
     ("log", "access", Warn),
 ];
 

@@ -65,6 +65,8 @@ pub struct Exchange {
     pub passed: usize,
     /// Under which key its answer may be kept; see the pipeline.
     pub keep: Option<[u8; 32]>,
+    /// Headers that go out whatever the answer is, in addition to its own.
+    pub added: HeaderLines,
     owner: Arc<dyn Owner>,
     ticket: Ticket,
 }
@@ -78,6 +80,7 @@ impl Exchange {
             pending: Pending::Nothing,
             passed: 0,
             keep: None,
+            added: HeaderLines::default(),
             owner,
             ticket,
         }
@@ -99,6 +102,7 @@ impl Exchange {
         self.pending = Pending::Nothing;
         self.passed = 0;
         self.keep = None;
+        self.added.clear();
         self.response.clear();
     }
 
@@ -142,6 +146,7 @@ impl Exchange {
             pending: Pending::Nothing,
             passed: self.passed,
             keep: self.keep.take(),
+            added: std::mem::take(&mut self.added),
             owner: Arc::clone(&self.owner),
             ticket: self.ticket,
         }
@@ -166,9 +171,14 @@ pub struct Outcome {
     pub elapsed_us: u64,
 }
 
-/// Is told what happens on connections. Called on the loop, so it must not block; it changes
-/// nothing.
+/// Is told what happens on connections. Called on the loop unless a method says otherwise, so it
+/// must not block; it changes nothing.
 pub trait Observer: Send + Sync {
+    /// The server takes connections. Called on the thread that has started it.
+    fn started(&self) {}
+    /// The drain begins, or the server ends without one. Called once, on a loop or on the thread
+    /// that ends the server.
+    fn stopping(&self) {}
     /// A connection was accepted.
     fn connected(&self, peer: Peer) {
         let _ = peer;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! head parsed ─ on_head:  route → key → may a body come, and how large
-//! body read   ─ run:      middleware before → handler | AI answer | built-in | 404, 405, 501
-//! answer made ─ finish:   middleware after → defaults
+//! body read   ─ run:      middleware before → plugins → handler | AI answer | built-in | 404, 405, 501
+//! answer made ─ finish:   plugins → middleware after → defaults
 //! ```
 //! This layer decides; `server` reads, writes, waits and calls these functions. It makes no system
 //! call and reads no clock.
@@ -30,7 +30,7 @@ use crate::route::{Allowed, Found, Params};
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };
-pub use app::{App, HostRoute, Settings, Status};
+pub use app::{App, HostRoute, PluginStage, Settings, Status};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Moment, Outgoing, Verdict};
@@ -139,6 +139,17 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
             Flow::Fail(reason) => return failed(exchange, "middleware", &reason),
         }
     }
+    while let Some(plugin) = app.plugins.get(exchange.passed.saturating_sub(app.before.len())) {
+        if plugin.blocks && !may_block {
+            return Step::Block;
+        }
+        exchange.passed += 1;
+        match plugin.stage.pass(exchange) {
+            Flow::Next => {}
+            Flow::Answered => return answered(exchange),
+            Flow::Fail(reason) => return failed(exchange, "plugin", &reason),
+        }
+    }
     match matched {
         Matched::Host(route) => {
             if route.is_cached
@@ -175,7 +186,11 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
 /// a parsed request, on the loop.
 pub fn finish(app: &App, exchange: &mut Exchange) {
     exchange.pending = Pending::Finishing;
-    for middleware in app.after.iter().rev() {
+    for (name, value) in std::mem::take(&mut exchange.added).iter() {
+        // It was checked when it was added; one that the server sets itself is left out.
+        let _ = exchange.response.add_header(name, value);
+    }
+    for middleware in app.plugins_after.iter().rev().chain(app.after.iter().rev()) {
         match middleware.pass(exchange) {
             Flow::Next => {}
             Flow::Answered => tracing::warn!(

@@ -118,19 +118,28 @@ fn a_long_retry_after_is_kept_while_others_answer() {
 
 #[test]
 fn failing_answers_open_the_circuit_and_a_probe_closes_it() {
-    let (first, asked) = failing_first(3, status(500, ""));
     let second = Upstream::start(|peer| peer.answer_all(GOOD));
-    let keys = "[breaker]\nfailures = 3\npause = 200\n";
-    let gateway = Gateway::with(&model(&[first.port, second.port], keys));
-    for _ in 0..10 {
-        let answer = ask(&gateway, ASK);
-        assert_eq!((answer.status, provider_of(&answer).as_str()), (200, "p1"));
+    for (pause, times) in [(60_000, 3), (1, 0)] {
+        let (first, asked) = failing_first(3, status(500, ""));
+        let keys = format!("[breaker]\nfailures = 3\npause = {pause}\n");
+        let gateway = Gateway::with(&model(&[first.port, second.port], &keys));
+        for _ in 0..10 * times {
+            let answer = ask(&gateway, ASK);
+            assert_eq!((answer.status, provider_of(&answer).as_str()), (200, "p1"));
+        }
+        if times > 0 {
+            assert_eq!(asked.load(Ordering::SeqCst), 3, "three failures, then it is left alone");
+            continue;
+        }
+        probe_closes(&gateway);
     }
-    assert_eq!(asked.load(Ordering::SeqCst), 3, "three failures, then it is left alone");
+}
+
+fn probe_closes(gateway: &Gateway) {
     crate::support::wait_until("the first is asked again and answers", || {
-        provider_of(&ask(&gateway, ASK)) == "p0"
+        provider_of(&ask(gateway, ASK)) == "p0"
     });
-    assert_eq!(provider_of(&ask(&gateway, ASK)), "p0");
+    assert_eq!(provider_of(&ask(gateway, ASK)), "p0");
 }
 
 #[test]

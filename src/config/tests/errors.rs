@@ -232,12 +232,6 @@ fn pending_keys_are_refused_or_noted() {
     refused("[firewall]\ndeny = [\"10.0.0.0/8\"]\n", "2:8", "firewall.deny");
     refused("[firewall]\nrequests_per_minute = 60\n", "2:23", "firewall.requests_per_minute");
     refused("[limits]\nconnections_per_address = 4\n", "2:27", "limits.connections_per_address");
-    refused(
-        "[[key]]\nname = \"a\"\nkey = \"k\"\ntokens_per_minute = 9\n",
-        "4:21",
-        "key.a.tokens_per_minute",
-    );
-    refused("[plugins]\nload = [\"limiter\"]\n", "2:8", "plugins.load");
     assert_eq!(
         error(from_text("[server]\nlisten = [\"127.0.0.1:0\", \"tls://127.0.0.1:0\"]\n")),
         "config_text:2:26: listeners with tls:// are not available in this version, expected \
@@ -247,18 +241,14 @@ fn pending_keys_are_refused_or_noted() {
     let notes = |text: &str| from_text(text).unwrap().notes;
     assert_eq!(notes(""), [""; 0]);
     assert_eq!(
-        notes("[log]\naccess = true\n[cache]\nwhen = \"always\"\n"),
+        notes("[log]\naccess = true\n[firewall]\nburst = 9\n"),
         [
-            "config_text:4:8: `cache.when` has no effect in this version",
+            "config_text:4:9: `firewall.burst` has no effect in this version",
             "config_text:2:10: `log.access` has no effect in this version",
         ]
     );
     // The default says nothing, and neither does what is switched off.
     assert_eq!(notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"), [""; 0]);
-    assert_eq!(
-        notes("[plugin.limiter]\nrate = 5\n"),
-        ["config_text:1:9: `plugin.limiter` has no effect in this version"]
-    );
 }
 
 /// Wrong: hostile text takes the process down or runs away with its memory.
