@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 /// Buckets: the first holds up to 1 ms, the last what takes longer than about half an hour.
-const BUCKETS: usize = 128;
+pub const BUCKETS: usize = 128;
 /// Upper end of the first bucket, in microseconds.
 const FIRST_US: f64 = 1_000.0;
 /// How much larger each is than the one before: 8 for each factor of e.
@@ -65,12 +65,14 @@ impl Times {
     }
 }
 
-fn bucket_of(took_us: u64) -> usize {
+/// The bucket of a time.
+pub fn bucket_of(took_us: u64) -> usize {
     let steps = ((took_us as f64) / FIRST_US).ln() * STEPS_PER_E;
     if steps <= 0.0 { 0 } else { (steps.ceil() as usize).min(BUCKETS - 1) }
 }
 
-fn bucket_end_us(index: usize) -> u64 {
+/// The longest time of a bucket, in microseconds.
+pub fn bucket_end_us(index: usize) -> u64 {
     (FIRST_US * (index as f64 / STEPS_PER_E).exp()).ceil() as u64
 }
 

@@ -8,6 +8,7 @@
 //! - [`usage`]: token counts out of an answer that passes by unread.
 //! - [`tokenizer`]: token counts with the published encodings.
 //! - [`router`]: from the model name a client sends to the targets that can answer.
+//! - [`quota`]: what a key may use in a minute.
 //! - [`canonical`]: what requests must have in common to share an answer.
 //! - [`balance`], [`health`], [`retry`], [`latency`]: which of them, whether it may be asked, what
 //!   follows a failure, how long answers take.
@@ -25,6 +26,7 @@ pub mod dialect;
 pub mod health;
 pub mod latency;
 pub mod provider;
+pub mod quota;
 pub mod retry;
 pub mod router;
 pub mod scan;

@@ -43,7 +43,7 @@ pub enum HashOn {
 }
 
 /// One place a model can be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Target {
     /// Index into the providers.
     pub provider: usize,
@@ -51,6 +51,10 @@ pub struct Target {
     pub model: Option<String>,
     /// Its share under a weighing strategy; 0 only when nothing else is left.
     pub weight: u32,
+    /// What it can do, a bit for each; none: anything.
+    pub abilities: Option<u8>,
+    /// Tokens of a request and its answer together, at most; 0: not known.
+    pub context_tokens: u64,
 }
 
 /// A model clients can ask for.
@@ -88,6 +92,10 @@ pub struct RouteTarget {
     /// The provider's name of the model; none: see [`Plan::upstream_model`].
     model: Option<String>,
     weight: u32,
+    /// What it can do, a bit for each; none: anything.
+    pub abilities: Option<u8>,
+    /// Tokens of a request and its answer together, at most; 0: not known.
+    pub context_tokens: u64,
     /// Its own state.
     pub state: Arc<TargetState>,
     /// The state of connections to its provider, which its other models share.
@@ -297,7 +305,7 @@ impl RouterBuilder {
         {
             self.models.push(Model {
                 name: ECHO_MODEL.to_owned(),
-                targets: vec![Target { provider, model: None, weight: 1 }],
+                targets: vec![Target { provider, ..Target::default() }],
                 ..Model::default()
             });
         }
@@ -308,6 +316,8 @@ impl RouterBuilder {
                 provider: router.providers.len(),
                 model: None,
                 weight: 1,
+                abilities: None,
+                context_tokens: 0,
                 state: state(&provider.name, None),
                 link: Arc::clone(&link),
             };
@@ -487,6 +497,8 @@ impl Router {
                 provider: target.provider,
                 model: target.model.clone(),
                 weight: target.weight,
+                abilities: target.abilities,
+                context_tokens: target.context_tokens,
                 state: self.state_of(target),
                 link: self.links.get(target.provider).cloned().unwrap_or_default(),
             });
@@ -549,11 +561,17 @@ impl Router {
         true
     }
 
-    /// Appends the answer of `GET /v1/models`. `created` in unix seconds.
-    pub fn encode_models(&self, created: i64, out: &mut Vec<u8>) {
+    /// Appends the answer of `GET /v1/models` with those that `is_allowed` names. `created` in unix seconds.
+    pub fn encode_models(
+        &self,
+        created: i64,
+        is_allowed: impl Fn(&str) -> bool,
+        out: &mut Vec<u8>,
+    ) {
+        let is_shown = |entry: &&Entry| entry.is_listed() && is_allowed(&entry.model.name);
         write::object(out, |o| {
             o.string("object", "list").array("data", |data| {
-                for entry in self.entries.iter().filter(|entry| entry.is_listed()) {
+                for entry in self.entries.iter().filter(is_shown) {
                     self.encode_entry(entry, &entry.model.name, created, data);
                 }
             });
@@ -610,7 +628,8 @@ fn state(provider: &str, model: Option<&str>) -> Arc<TargetState> {
     Arc::new(TargetState { identity, ..TargetState::default() })
 }
 
-fn not_found(name: &str) -> Failure {
+/// The failure for a name that leads nowhere.
+pub fn not_found(name: &str) -> Failure {
     let shown: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
     let mut failure = Failure::new(404, format!("The model '{shown}' does not exist."))
         .param("model")
@@ -632,6 +651,7 @@ mod tests {
                     provider: *provider,
                     model: model.map(str::to_owned),
                     weight: 1,
+                    ..Target::default()
                 })
                 .collect(),
             ..Model::default()
@@ -730,7 +750,7 @@ mod tests {
     #[test]
     fn lists_are_openais() {
         let mut out = Vec::new();
-        router().encode_models(5, &mut out);
+        router().encode_models(5, |_| true, &mut out);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["object"], "list");
         assert_eq!(

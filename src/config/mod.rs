@@ -36,7 +36,7 @@ mod tests;
 mod validate;
 mod values;
 
-pub use choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
+pub use choice::{CacheWhen, Capability, HashOn, LogFormat, LogLevel, Strategy};
 pub use cidr::Cidr;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};

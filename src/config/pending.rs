@@ -25,8 +25,6 @@ use Effect::{Refuse, Warn};
 const PENDING: &[(&str, &str, Effect)] = &[
     ("tls", "*", Refuse),
     ("limits", "connections_per_address", Refuse),
-    ("key", "requests_per_minute", Refuse),
-    ("key", "tokens_per_minute", Refuse),
     ("firewall", "requests_per_minute", Refuse),
     ("firewall", "burst", Warn),
     ("firewall", "block_minutes", Warn),

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::check;
-use super::choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
+use super::choice::{CacheWhen, Capability, HashOn, LogFormat, LogLevel, Strategy};
 use super::cidr::Cidr;
 use super::listen::Listen;
 use super::schema::Rule::{Any, MaskedUrl, OneOrMany, Range, Text};
@@ -143,6 +143,10 @@ section! {
         model: Option<String> = None, Text(check::model_name);
         /// Its share, for the strategies that weigh.
         weight: u32 = 1, Range(1, 1_000_000);
+        /// What it can do; empty: what the model says.
+        capabilities: Vec<Capability> = Vec::new(), Any;
+        /// Tokens of a request and its answer together, at most; 0: what the model says.
+        context_length: u32 = 0, Range(0, 1_000_000_000);
     }
 
     /// One `[[model]]`: a name that clients may ask for.
@@ -157,6 +161,10 @@ section! {
         strategy: Strategy = Strategy::Priority, Any;
         /// What the strategy `hash` looks at.
         hash_on: HashOn = HashOn::User, Any;
+        /// What its targets can do, unless they say so themselves; empty: anything.
+        capabilities: Vec<Capability> = Vec::new(), Any;
+        /// Tokens of a request and its answer together, at most; 0: not known.
+        context_length: u32 = 0, Range(0, 1_000_000_000);
         /// It answers requests that name no model.
         default: bool = false, Any;
     }

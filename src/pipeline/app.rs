@@ -40,6 +40,8 @@ pub trait Status: Send + Sync {
     fn is_ready(&self) -> bool;
     /// The body of `/stats`.
     fn stats_json(&self) -> String;
+    /// Microseconds of a clock that does not run backwards.
+    fn monotonic_us(&self) -> u64;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
 }

@@ -31,7 +31,7 @@ impl Builtin {
         matches!(self, Builtin::Ai(_))
     }
 
-    pub(super) fn answer(self, app: &App, exchange: &mut Exchange) -> Step {
+    pub(super) fn answer(self, app: &App, exchange: &mut Exchange, may_block: bool) -> Step {
         const JSON: &str = "application/json";
         match self {
             Builtin::Card => exchange.response.send(200, JSON, card().as_bytes()),
@@ -48,7 +48,7 @@ impl Builtin {
             }
             Builtin::Models => complete::models(app, exchange),
             Builtin::Model => complete::model(app, exchange),
-            Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect),
+            Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect, may_block),
         }
         Step::Respond
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::answers::Want;
+use super::auth::Charge;
 use super::inbound::{Inbound, Kind, stream_head};
 use super::provider::Provider;
 use super::{App, Pull};
@@ -65,6 +66,10 @@ pub struct Call {
     head: Vec<u8>,
     /// What it wants of the cache.
     pub want: Option<Want>,
+    /// The tokens it has taken of its key's limit.
+    pub charge: Option<Charge>,
+    /// Targets that cannot serve it, a bit for each.
+    unfit: u64,
     /// What the strategy goes by, when it goes by the request.
     hashed: Option<u64>,
     /// The target that is asked now.
@@ -174,6 +179,8 @@ impl Call {
             created: 0,
             head: Vec::new(),
             want: None,
+            charge: None,
+            unfit: 0,
             hashed,
             current: None,
             next: None,
@@ -198,6 +205,24 @@ impl Call {
         Meta { id: text, model: self.plan.model.clone(), created: self.created }
     }
 
+    /// Names the targets that cannot serve it, a bit for each.
+    pub(super) fn leave_out(&mut self, unfit: u64) {
+        self.unfit = unfit;
+    }
+
+    /// What the answer took, as far as the provider told: counted once.
+    pub fn settle(&mut self, usage: Option<(u64, u64)>, now_us: u64) {
+        if let Some(charge) = &mut self.charge {
+            let tokens = usage.map(|(prompt, completion)| prompt.saturating_add(completion));
+            charge.settle(tokens, now_us);
+        }
+    }
+
+    /// Which model is asked, among all that is counted.
+    pub fn number(&self) -> usize {
+        self.plan.route.number
+    }
+
     /// Its answer is made at this second, as far as we make it.
     pub(super) fn date(&mut self, second: i64) {
         self.created = second;
@@ -220,7 +245,7 @@ impl Call {
 
     /// Whether another target could be asked now.
     pub fn has_other(&self, now_ms: u64) -> bool {
-        self.plan.has_open(self.tried, now_ms)
+        self.plan.has_open(self.tried | self.unfit, now_ms)
     }
 
     /// The next attempt. `response` is filled with what the answer's head will say whoever sends
@@ -243,7 +268,7 @@ impl Call {
             Some(picked) => picked,
             None => self
                 .plan
-                .pick(self.tried, self.tries == 0, now_ms, random, self.hashed)
+                .pick(self.tried | self.unfit, self.tries == 0, now_ms, random, self.hashed)
                 .ok_or_else(|| self.plan.nobody(now_ms))?,
         };
         self.current = Some(picked);
@@ -354,7 +379,9 @@ impl Call {
         if place == Where::Nowhere || self.tries > rule.attempts {
             return None;
         }
-        if let Some(other) = self.plan.pick(self.tried, false, now_ms, random, self.hashed) {
+        if let Some(other) =
+            self.plan.pick(self.tried | self.unfit, false, now_ms, random, self.hashed)
+        {
             // Leaving a target that is taken out makes no storm: nobody goes there any more.
             if was_opened || budget.spend(now_ms) {
                 self.next = Some(other);
@@ -368,7 +395,7 @@ impl Call {
         }
         let wait_ms = failure.retry_after_s.map(|seconds| u64::from(seconds) * 1_000);
         let pause_ms = rule.pause_ms(self.repeats, wait_ms, random)?;
-        let again = self.plan.pick(!self.tried, false, now_ms, random, self.hashed);
+        let again = self.plan.pick(!self.tried | self.unfit, false, now_ms, random, self.hashed);
         // Where there is only one, it may be on its way back.
         let again = again.or_else(|| {
             let is_only = self.plan.route.targets.len() == 1;
@@ -439,8 +466,14 @@ impl Call {
         let Towards { index, provider, mut head } = towards;
         self.make_room(&mut head, provider);
         let body = self.asked.body();
-        let patched = (self.scan.model.as_deref() != Some(model))
-            .then(|| scan::patch_model(body, &self.scan, model));
+        // A limit of tokens needs the usage, which a stream tells only when it is asked for.
+        let include_usage = self.charge.is_some()
+            && self.scan.stream
+            && !self.scan.include_usage
+            && codec.asks_for_usage(self.dialect, &provider.target(model));
+        let patch = scan::Patch { model: Some(model), include_usage };
+        let patched = (include_usage || self.scan.model.as_deref() != Some(model))
+            .then(|| scan::patch(body, &self.scan, &patch));
         let body_len = patched.as_ref().map_or(body.len(), Vec::len);
         self.begin_head(&mut head, provider, path);
         head.extend_from_slice(&provider.credential);
@@ -460,7 +493,11 @@ impl Call {
         end_head(&mut head, body_len);
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
         let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
-        Attempt::Remote(outgoing, self.inbound(kind))
+        let mut inbound = self.inbound(kind);
+        if include_usage {
+            inbound.hide_usage();
+        }
+        Attempt::Remote(outgoing, inbound)
     }
 
     fn translate(

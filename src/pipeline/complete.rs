@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::answers::{Answer, Replay, Use, Want};
+use super::auth::{Charge, Limits};
 use super::call::{Asked, Call};
-use super::{App, Step, answer};
+use super::{App, Step, answer, fit};
 use crate::ai::canonical;
 use crate::ai::dialect::Dialect;
 use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
@@ -37,6 +38,11 @@ pub(super) fn router(config: &Config) -> Result<Router, String> {
                 provider,
                 model: target.model.clone(),
                 weight: target.weight,
+                abilities: abilities(model, target),
+                context_tokens: match target.context_length {
+                    0 => u64::from(model.context_length),
+                    tokens => u64::from(tokens),
+                },
             });
         }
         builder.model(router::Model {
@@ -54,9 +60,19 @@ pub(super) fn router(config: &Config) -> Result<Router, String> {
     builder.build()
 }
 
+/// What a target can do: as it says itself, else as its model says, else anything.
+fn abilities(model: &crate::config::Model, target: &crate::config::ModelTarget) -> Option<u8> {
+    let named = match target.capabilities.is_empty() {
+        true => &model.capabilities,
+        false => &target.capabilities,
+    };
+    let bits = named.iter().map(|name| 1 << *name as u8);
+    (!named.is_empty()).then(|| bits.fold(0, |all, bit: u8| all | bit))
+}
+
 /// Begins to answer a request to a model.
-pub(super) fn begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Step {
-    match try_begin(app, exchange, dialect) {
+pub(super) fn begin(app: &App, exchange: &mut Exchange, dialect: Dialect, may_block: bool) -> Step {
+    match try_begin(app, exchange, dialect, may_block) {
         Ok(step) => step,
         Err(failure) => {
             answer(exchange, &failure);
@@ -65,16 +81,27 @@ pub(super) fn begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Ste
     }
 }
 
-fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Step, Failure> {
+fn try_begin(
+    app: &App,
+    exchange: &mut Exchange,
+    dialect: Dialect,
+    may_block: bool,
+) -> Result<Step, Failure> {
     let scan = scan::scan(exchange.request.body())?;
     let plan = app.router.resolve(scan.model.as_deref())?;
-    if !app.guard.allows_model(&exchange.request, &plan.model) {
+    let names = [plan.model.as_str(), plan.route.name.as_str()];
+    if !app.guard.allows_model(&exchange.request, &names) {
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
     let want = want(app, exchange, dialect, &scan, &plan);
     let asked = Asked::Request(Arc::clone(&exchange.request));
+    let unfit = match fit::unfit(&plan, dialect, exchange.request.body(), &scan, may_block)? {
+        Some(unfit) => unfit,
+        None => return Ok(Step::Block),
+    };
     let mut call = Call::new(asked, dialect, scan, plan);
+    call.leave_out(unfit);
     call.want = want;
     if let Some(answer) = hit(app, &mut call) {
         answer.fill(&mut exchange.response, b"hit");
@@ -83,7 +110,38 @@ fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Ste
             false => Step::Respond,
         });
     }
+    if let Some(limits) = app.guard.limits(&exchange.request)
+        && limits.counts_tokens()
+    {
+        match charge(app, limits, dialect, exchange.request.body(), may_block)? {
+            Some(charge) => call.charge = Some(charge),
+            None => return Ok(Step::Block),
+        }
+    }
     Ok(Step::Call(Box::new(call)))
+}
+
+/// Takes the tokens of a request of its key's limit. A token has at least one byte, so the bytes
+/// are enough where there is room for as many; else they are counted, which may block: none asks
+/// for that.
+fn charge(
+    app: &App,
+    limits: &Arc<Limits>,
+    dialect: Dialect,
+    body: &[u8],
+    may_block: bool,
+) -> Result<Option<Charge>, Failure> {
+    let now_us = app.status.monotonic_us();
+    let bytes = body.len() as u64;
+    if limits.take_tokens(bytes, now_us).is_ok() {
+        return Ok(Some(Charge::new(Arc::clone(limits), bytes)));
+    }
+    if !may_block {
+        return Ok(None);
+    }
+    let tokens = fit::count(dialect, body);
+    limits.take_tokens(tokens, now_us)?;
+    Ok(Some(Charge::new(Arc::clone(limits), tokens)))
 }
 
 /// The clock that kept answers are dated by.
@@ -181,10 +239,12 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
     Ok(call)
 }
 
-/// `GET /v1/models`
+/// `GET /v1/models`: those that the key may use.
 pub(super) fn models(app: &App, exchange: &mut Exchange) {
     let mut body = Vec::new();
-    app.router.encode_models(app.created, &mut body);
+    let request = &exchange.request;
+    let is_allowed = |name: &str| app.guard.allows_model(request, &[name]);
+    app.router.encode_models(app.created, is_allowed, &mut body);
     exchange.response.send(200, "application/json", &body);
 }
 
@@ -193,6 +253,13 @@ pub(super) fn model(app: &App, exchange: &mut Exchange) {
     let name = exchange.request.param(b"id").unwrap_or_default();
     let name = String::from_utf8_lossy(name).into_owned();
     let mut body = Vec::new();
+    let own = app.router.resolve(Some(&name)).ok().map(|plan| Arc::clone(&plan.route));
+    let names = [name.as_str(), own.as_ref().map_or(name.as_str(), |route| &route.name)];
+    if !app.guard.allows_model(&exchange.request, &names) {
+        // What a key may not use does not exist for it.
+        answer(exchange, &router::not_found(&name));
+        return;
+    }
     match app.router.encode_model(&name, app.created, &mut body) {
         Ok(()) => exchange.response.send(200, "application/json", &body),
         Err(failure) => answer(exchange, &failure),

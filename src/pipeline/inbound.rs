@@ -7,7 +7,7 @@ use super::call::{Call, is_listed};
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
 use crate::ai::provider::{Codec, StreamDecoder, decode_failure};
-use crate::ai::usage::Watch;
+use crate::ai::usage::{Filter, Watch};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::exchange::Response;
@@ -45,6 +45,8 @@ pub struct Inbound {
     /// The beginning of an event whose end has not come.
     held: Vec<u8>,
     error: Option<ErrorAnswer>,
+    /// Takes the usage out that the client has not asked for.
+    filter: Option<Filter>,
 }
 
 /// How the answer goes on after its head.
@@ -76,7 +78,13 @@ impl Inbound {
             told: None,
             held: Vec::new(),
             error: None,
+            filter: None,
         }
+    }
+
+    /// We have asked for the usage, the client has not: it is not shown.
+    pub(super) fn hide_usage(&mut self) {
+        self.filter = Some(Filter::new());
     }
 
     /// The upstream's head has come. On `Forward` the response holds the client's head.
@@ -168,6 +176,10 @@ impl Inbound {
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                if let Some(filter) = &mut self.filter {
+                    filter.feed(data, out);
+                    return Ok(Passing::Written);
+                }
                 // Whole events nearly always: nothing has to be held back.
                 if self.held.is_empty() && data.ends_with(b"\n\n") {
                     return Ok(Passing::AsItIs);
@@ -201,6 +213,9 @@ impl Inbound {
             Kind::PassStream => {
                 // A last event without its blank line is still the client's.
                 out.append(&mut self.held);
+                if let Some(filter) = &mut self.filter {
+                    filter.finish(out);
+                }
                 Ok(())
             }
             Kind::TranslateWhole { codec, meta, body } => {

@@ -16,6 +16,7 @@ mod builtin;
 mod call;
 mod complete;
 mod failure;
+mod fit;
 mod inbound;
 pub mod old_pages;
 mod pages;
@@ -107,6 +108,9 @@ pub fn on_head(
     }
     let plan = match matched {
         Matched::Builtin(builtin) if builtin.is_ai() => {
+            if let Some(limits) = app.guard.limits(request) {
+                limits.take_request(app.status.monotonic_us())?;
+            }
             if request.head().body == Body::None {
                 return Err(Failure::new(411, "this request needs a body with a Content-Length"));
             }
@@ -166,7 +170,7 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
                 Err(reason) => failed(exchange, "handler", &reason),
             }
         }
-        Matched::Builtin(builtin) => builtin.answer(app, exchange),
+        Matched::Builtin(builtin) => builtin.answer(app, exchange, may_block),
         Matched::NotAllowed(allowed) => {
             not_allowed(exchange, allowed);
             Step::Respond

@@ -83,7 +83,8 @@ pub(super) struct CallState {
     pub(super) next_address: usize,
     deadline: Deadline,
     total_at_ms: u64,
-    /// When the current attempt began, monotonic microseconds.
+    /// When it began and when its current attempt did, monotonic microseconds.
+    began_us: u64,
     attempt_us: u64,
     has_token: bool,
     /// The sink is full: the upstream is left unread.
@@ -111,6 +112,7 @@ impl Default for CallState {
             next_address: 0,
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
+            began_us: 0,
             attempt_us: 0,
             has_token: false,
             is_paused: false,
@@ -161,6 +163,7 @@ impl Worker {
             None => Box::default(),
         };
         state.app = Some(Arc::clone(&self.app));
+        state.began_us = self.now_us;
         state.sink = sink;
         call.lend_head(std::mem::take(&mut state.head));
         state.call = Some(call);
@@ -185,6 +188,9 @@ impl Worker {
         };
         if is_there {
             self.stats.calls.add(1);
+            if let Some(number) = self.number_of(key) {
+                self.count_call(number);
+            }
             self.budget.earn(&self.app.settings.retry);
             self.attempt(key);
         } else {
@@ -216,6 +222,23 @@ impl Worker {
             Ok(Attempt::LocalWhole) => self.deliver(key),
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
             Err(failure) => self.attempt_failed(key, failure, Fault::Ours),
+        }
+    }
+
+    /// Which model a call asks, among all that is counted.
+    fn number_of(&self, key: Key) -> Option<usize> {
+        Some(self.calls.get(key)?.call.as_ref()?.number())
+    }
+
+    fn count_failed(&mut self, key: Key) {
+        if let Some(number) = self.number_of(key) {
+            self.count_failure(number);
+        }
+    }
+
+    fn count_tokens(&mut self, key: Key, usage: Option<(u64, u64)>) {
+        if let (Some(number), Some(usage)) = (self.number_of(key), usage) {
+            self.count_usage(number, usage);
         }
     }
 
@@ -377,7 +400,10 @@ impl Worker {
             state.has_token = true;
             call.measured(self.now_us.saturating_sub(state.attempt_us), self.now_ms);
             call.is_good();
+            let (number, began_us) = (call.number(), state.began_us);
+            self.count_first_token(number, self.now_us.saturating_sub(began_us));
         }
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
         let Some(inbound) = &state.inbound else { return Ok(()) };
         if inbound.is_stream() && inbound.is_token() {
             let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
@@ -413,14 +439,22 @@ impl Worker {
         let Some(mut inbound) = state.inbound.take() else { return };
         let mut out = Vec::new();
         let ended = inbound.on_end(&mut state.response, &mut out);
-        if let Some((prompt, completion)) = inbound.usage() {
-            self.stats.prompt_tokens.add(prompt);
-            self.stats.completion_tokens.add(completion);
+        let usage = inbound.usage();
+        if let Some(call) = &mut state.call
+            && (ended.is_ok() || usage.is_some())
+        {
+            call.settle(usage, self.now_us);
         }
+        self.count_tokens(key, usage);
+        let Some(state) = self.calls.get_mut(key) else { return };
         let phase = state.phase;
         match ended {
             Ok(()) => {
                 self.conclude(key, Verdict::Good);
+                let began_us = self.calls.get(key).map(|state| state.began_us);
+                if let (Some(number), Some(began_us)) = (self.number_of(key), began_us) {
+                    self.count_good(number, self.now_us.saturating_sub(began_us));
+                }
                 if phase == Phase::Collecting {
                     self.deliver(key);
                     return;
@@ -478,11 +512,12 @@ impl Worker {
                 }
                 return;
             }
-            self.stats.call_failures.add(1);
+            self.count_failed(key);
             self.deliver_failure(key, &failure);
             return;
         }
-        self.stats.call_failures.add(1);
+        self.count_failed(key);
+        let Some(state) = self.calls.get_mut(key) else { return };
         if matches!(state.sink, Sink::Host(_)) {
             self.deliver_failure(key, &failure);
             return;
@@ -676,19 +711,22 @@ impl Worker {
 
     /// Nobody waits for the answer any more: the upstream is closed at once.
     pub(super) fn cancel_call(&mut self, key: Key) {
-        if self.calls.get(key).is_some() {
-            self.stats.calls_cancelled.add(1);
+        if let Some(number) = self.number_of(key) {
+            self.count_cancelled(number);
             self.drop_call(key);
         }
     }
 
     fn drop_call(&mut self, key: Key) {
-        if let Some(state) = self.calls.get(key)
+        if let Some(state) = self.calls.get_mut(key)
             && let Some(inbound) = &state.inbound
-            && let Some((prompt, completion)) = inbound.usage()
+            && let Some(call) = &mut state.call
         {
-            self.stats.prompt_tokens.add(prompt);
-            self.stats.completion_tokens.add(completion);
+            let usage = inbound.usage();
+            if usage.is_some() || state.has_token {
+                call.settle(usage, self.now_us);
+            }
+            self.count_tokens(key, usage);
         }
         self.detach(key);
         if let Some(state) = self.take_call(key)

@@ -202,7 +202,7 @@ impl Client {
         self.check_open()?;
         let app = self.core.app();
         let mut out = Vec::new();
-        app.router.encode_models(app.created, &mut out);
+        app.router.encode_models(app.created, |_| true, &mut out);
         Ok(String::from_utf8(out).unwrap_or_default())
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::counts::Counts;
 use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
@@ -30,6 +31,7 @@ pub(super) const STOPPED: u8 = 3;
 pub(super) struct WorkerHandle {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) stats: Arc<WorkerStats>,
+    pub(super) counts: Counts,
 }
 
 /// What the workers of one server share.
@@ -302,6 +304,10 @@ impl Status for CoreStatus {
         clock::unix_seconds()
     }
 
+    fn monotonic_us(&self) -> u64 {
+        clock::monotonic_us()
+    }
+
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
     }
@@ -355,6 +361,7 @@ impl Core {
                 "prompt_tokens": sum(|s| s.prompt_tokens.get()),
                 "completion_tokens": sum(|s| s.completion_tokens.get()),
             },
+            "models": self.model_stats(),
             "cache": self.app().cache.stats(),
             "connections": { "active": self.connections(), "accepted": sum(|s| s.accepted.get()) },
             "bytes": {

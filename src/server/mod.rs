@@ -8,6 +8,7 @@ mod call;
 pub mod client;
 mod conn;
 mod core;
+mod counts;
 mod deadline;
 mod host;
 mod listener;
@@ -45,6 +46,7 @@ use crate::sys::proc;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::timerfd::TimerFd;
 use begun::{Begun, Tell};
+use counts::Counts;
 use listener::Listener;
 use mailbox::{Mailbox, Message};
 use worker::Worker;
@@ -101,7 +103,11 @@ impl Server {
         let mut handles = Vec::new();
         for _ in 0..count {
             let (mailbox, receiver) = Mailbox::new().map_err(io_error)?;
-            handles.push(WorkerHandle { mailbox: Arc::clone(&mailbox), stats: Arc::default() });
+            handles.push(WorkerHandle {
+                mailbox: Arc::clone(&mailbox),
+                stats: Arc::default(),
+                counts: Counts::default(),
+            });
             seats.push((mailbox, receiver));
         }
         let core = Arc::new(Core::new(&config, handles, dispatch.clone()));

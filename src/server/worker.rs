@@ -20,6 +20,7 @@ use std::sync::mpsc::Receiver;
 use super::call::{CallState, Sink};
 use super::conn::{Active, Conn};
 use super::core::{Core, DRAINING, RUNNING, STOPPED};
+use super::counts::ModelCounts;
 use super::listener::Listener;
 use super::mailbox::{Mailbox, Message};
 use super::reserve::Reserve;
@@ -61,6 +62,8 @@ pub(super) struct Worker {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) owner: Arc<dyn Owner>,
     pub(super) stats: Arc<WorkerStats>,
+    /// Our own copy of the counts of models.
+    pub(super) model_counts: Vec<Arc<ModelCounts>>,
     messages: Receiver<Message>,
     pub(super) epoll: Epoll,
     pub(super) conns: Slab<Conn>,
@@ -132,6 +135,7 @@ impl Worker {
             index,
             mailbox,
             stats,
+            model_counts: Vec::new(),
             messages,
             epoll,
             conns: Slab::default(),

@@ -8,6 +8,7 @@ mod support;
 mod cache;
 mod client;
 mod failures;
+mod keys;
 mod passing;
 mod routing;
 mod upstream;
