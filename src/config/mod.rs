@@ -42,7 +42,7 @@ pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use secret::Secret;
 pub use settings::{
-    Admin, Auth, Breaker, Cache, Firewall, Key, Limits, Log, Model, ModelTarget, Optimizer,
+    Admin, Auth, Breaker, Cache, Firewall, Hedge, Key, Limits, Log, Model, ModelTarget, Optimizer,
     Plugins, Provider, Retry, Server, Timeouts, TlsCertificate,
 };
 
@@ -72,6 +72,8 @@ pub struct Config {
     pub retry: Retry,
     /// `[breaker]`
     pub breaker: Breaker,
+    /// `[hedge]`
+    pub hedge: Hedge,
     /// `[cache]`
     pub cache: Cache,
     /// `[firewall]`
@@ -118,6 +120,7 @@ impl Config {
             model: Vec::new(),
             retry: Retry::default(),
             breaker: Breaker::default(),
+            hedge: Hedge::default(),
             cache: Cache::default(),
             firewall: Firewall::default(),
             optimizer: Optimizer::default(),

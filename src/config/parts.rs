@@ -133,6 +133,7 @@ parts! {
     model Named,
     retry Single,
     breaker Single,
+    hedge Single,
     cache Single,
     firewall Single,
     optimizer Single,

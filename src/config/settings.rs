@@ -131,6 +131,10 @@ section! {
         /// `http://…` proxy; empty: the usual `http_proxy` variables. May hold a password: print
         /// it through the section only.
         proxy: String = String::new(), MaskedUrl(check::proxy_url);
+        /// Path below `base_url` that is asked whether the provider is well; empty: none.
+        health_path: String = String::new(), Text(check::health_path);
+        /// Milliseconds between two such questions.
+        health_interval: u32 = 10_000, Range(100, WAIT_MAX_MS);
         /// Path of the PEM of a private authority, beside the system's; empty: none.
         ca_file: String = String::new(), Any;
     }
@@ -187,6 +191,14 @@ section! {
         pause: u32 = 1000, Range(1, WAIT_MAX_MS);
         /// The longest such pause, in milliseconds.
         pause_max: u32 = 30_000, Range(1, WAIT_MAX_MS);
+    }
+
+    /// `[hedge]`: a second attempt beside one that is late.
+    Hedge {
+        /// Second attempts for each hundred requests; 0: none.
+        share: u32 = 0, Range(0, 100);
+        /// Milliseconds before which none is started.
+        after_min: u32 = 10, Range(1, WAIT_MAX_MS);
     }
 
     /// `[cache]`: answers of models.

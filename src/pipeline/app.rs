@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::ai::health::Breaker;
+use crate::ai::latency::HedgePolicy;
 use crate::ai::retry::Retry;
 use crate::ai::router::Router;
 use crate::config::Config;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub retry: Retry,
     /// When a target is left alone.
     pub breaker: Breaker,
+    /// When a second attempt is started.
+    pub hedge: HedgePolicy,
 }
 
 /// One snapshot of everything that requests meet.
@@ -136,6 +139,10 @@ impl App {
                     attempts: config.retry.attempts,
                     backoff_ms: u64::from(config.retry.backoff),
                     budget_percent: config.retry.budget,
+                },
+                hedge: HedgePolicy {
+                    share_percent: config.hedge.share,
+                    after_min_ms: u64::from(config.hedge.after_min),
                 },
                 breaker: Breaker {
                     failures: config.breaker.failures,

@@ -218,6 +218,37 @@ impl Call {
         }
     }
 
+    /// The same request as a second attempt beside the current one: on another target if one may be
+    /// asked, else on the same one.
+    pub fn twin(&self, moment: Moment) -> Option<Call> {
+        let Moment { now_ms, random, .. } = moment;
+        let current = self.current?;
+        let taken = self.tried | self.unfit;
+        let other = self.plan.pick(taken, false, now_ms, random, self.hashed);
+        let next = other.or_else(|| {
+            let target = self.plan.route.targets.get(current.index)?;
+            let is_well = !target.link.is_broken() && !target.state.health.is_broken();
+            is_well.then_some(Picked { index: current.index, is_probe: false })
+        })?;
+        Some(Call {
+            asked: self.asked.clone(),
+            dialect: self.dialect,
+            scan: self.scan.clone(),
+            plan: self.plan.clone(),
+            created: self.created,
+            head: Vec::new(),
+            want: self.want.clone(),
+            charge: None,
+            unfit: self.unfit,
+            hashed: self.hashed,
+            current: None,
+            next: Some(next),
+            tried: self.tried,
+            tries: self.tries,
+            repeats: self.repeats,
+        })
+    }
+
     /// Which model is asked, among all that is counted.
     pub fn number(&self) -> usize {
         self.plan.route.number

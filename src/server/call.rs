@@ -29,6 +29,8 @@ use crate::pipeline::{
 pub(super) enum Sink {
     Conn(Ticket),
     Host(Arc<HostCall>),
+    /// The call whose second attempt this is.
+    Twin(Key),
     /// Whoever listens, and what the answer is kept for.
     Shared(Arc<AnswerFlight>, Box<Want>),
     /// Nobody: the call is over.
@@ -67,10 +69,10 @@ pub(super) enum Fault {
 
 /// A call under way.
 pub(super) struct CallState {
-    call: Option<Box<Call>>,
+    pub(super) call: Option<Box<Call>>,
     /// The snapshot that it began with.
-    app: Option<OwnApp>,
-    sink: Sink,
+    pub(super) app: Option<OwnApp>,
+    pub(super) sink: Sink,
     phase: Phase,
     pub(super) outgoing: Option<Outgoing>,
     inbound: Option<Inbound>,
@@ -82,11 +84,17 @@ pub(super) struct CallState {
     pub(super) addresses: Option<Arc<[SocketAddr]>>,
     pub(super) next_address: usize,
     deadline: Deadline,
-    total_at_ms: u64,
+    pub(super) total_at_ms: u64,
+    /// When its attempt fails.
+    due_ms: u64,
+    /// When a second attempt is started beside it.
+    pub(super) hedge_ms: u64,
+    /// The second attempt.
+    pub(super) twin: Option<Key>,
     /// When it began and when its current attempt did, monotonic microseconds.
-    began_us: u64,
-    attempt_us: u64,
-    has_token: bool,
+    pub(super) began_us: u64,
+    pub(super) attempt_us: u64,
+    pub(super) has_token: bool,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
     /// It ends with an error: it is not to be kept.
@@ -112,6 +120,9 @@ impl Default for CallState {
             next_address: 0,
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
+            due_ms: u64::MAX,
+            hedge_ms: u64::MAX,
+            twin: None,
             began_us: 0,
             attempt_us: 0,
             has_token: false,
@@ -151,13 +162,13 @@ impl Worker {
             count += 1;
             match sink {
                 Sink::Conn(ticket) if call.want.is_some() => self.start_shared(call, ticket),
-                sink => self.start_call(call, sink),
+                sink => drop(self.start_call(call, sink)),
             }
         }
         count
     }
 
-    pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) {
+    pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) -> Option<Key> {
         let mut state = match self.spare_calls.pop() {
             Some(state) => state,
             None => Box::default(),
@@ -184,17 +195,26 @@ impl Worker {
                 let mailbox = Arc::clone(&self.mailbox);
                 flight.lead(Arc::new(CallLeader { mailbox, key }))
             }
+            Some(Sink::Twin(main)) => self.calls.get(*main).is_some(),
             Some(Sink::Nobody) | None => false,
         };
         if is_there {
+            let is_twin = self.calls.get(key).is_some_and(|s| matches!(s.sink, Sink::Twin(_)));
+            if is_twin {
+                self.attempt(key);
+                return Some(key);
+            }
             self.stats.calls.add(1);
+            self.plan_twin(key);
             if let Some(number) = self.number_of(key) {
                 self.count_call(number);
             }
             self.budget.earn(&self.app.settings.retry);
             self.attempt(key);
+            Some(key)
         } else {
             self.drop_call(key);
+            None
         }
     }
 
@@ -219,14 +239,18 @@ impl Worker {
                 self.set_call_deadline(key, self.now_ms + provider.connect_ms);
                 self.acquire(key, provider, false);
             }
-            Ok(Attempt::LocalWhole) => self.deliver(key),
+            Ok(Attempt::LocalWhole) => {
+                if self.is_first(key) {
+                    self.deliver(key);
+                }
+            }
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
             Err(failure) => self.attempt_failed(key, failure, Fault::Ours),
         }
     }
 
     /// Which model a call asks, among all that is counted.
-    fn number_of(&self, key: Key) -> Option<usize> {
+    pub(super) fn number_of(&self, key: Key) -> Option<usize> {
         Some(self.calls.get(key)?.call.as_ref()?.number())
     }
 
@@ -243,7 +267,7 @@ impl Worker {
     }
 
     /// Now, and a number nobody can foresee.
-    fn moment(&mut self) -> Moment {
+    pub(super) fn moment(&mut self) -> Moment {
         self.chance = balance::mix(self.chance);
         Moment { now_ms: self.now_ms, second: self.second, random: self.chance }
     }
@@ -258,7 +282,8 @@ impl Worker {
 
     fn set_call_deadline(&mut self, key: Key, at_ms: u64) {
         if let Some(state) = self.calls.get_mut(key) {
-            let at_ms = at_ms.min(state.total_at_ms);
+            state.due_ms = at_ms.min(state.total_at_ms);
+            let at_ms = state.due_ms.min(state.hedge_ms);
             state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
         }
     }
@@ -268,6 +293,16 @@ impl Worker {
         let is_in_line = self.is_waiting_for_place(key);
         let Some(state) = self.calls.get_mut(key) else { return };
         if !state.deadline.fired(&mut self.wheel, now_ms, MARK_CALL << MARK_SHIFT | key.0) {
+            return;
+        }
+        if now_ms < state.due_ms {
+            state.hedge_ms = u64::MAX;
+            let due_ms = state.due_ms;
+            let is_late = !state.has_token && state.phase != Phase::Pausing;
+            self.set_call_deadline(key, due_ms);
+            if is_late {
+                self.start_twin(key);
+            }
             return;
         }
         let is_over = now_ms >= state.total_at_ms;
@@ -401,6 +436,7 @@ impl Worker {
             call.measured(self.now_us.saturating_sub(state.attempt_us), self.now_ms);
             call.is_good();
             let (number, began_us) = (call.number(), state.began_us);
+            self.learn_first_token(key);
             self.count_first_token(number, self.now_us.saturating_sub(began_us));
         }
         let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
@@ -408,6 +444,7 @@ impl Worker {
         if inbound.is_stream() && inbound.is_token() {
             let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
             let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
+            state.due_ms = at_ms;
             state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
         }
         let bytes = if result == Ok(Passing::AsItIs) { data } else { &out[..] };
@@ -425,7 +462,12 @@ impl Worker {
         match state.phase {
             Phase::Forwarding => true,
             Phase::Headed(length) => {
-                state.phase = Phase::Forwarding;
+                if !self.is_first(key) {
+                    return false;
+                }
+                if let Some(state) = self.calls.get_mut(key) {
+                    state.phase = Phase::Forwarding;
+                }
                 self.send_head(key, length);
                 true
             }
@@ -456,7 +498,9 @@ impl Worker {
                     self.count_good(number, self.now_us.saturating_sub(began_us));
                 }
                 if phase == Phase::Collecting {
-                    self.deliver(key);
+                    if self.is_first(key) {
+                        self.deliver(key);
+                    }
                     return;
                 }
                 self.begin_forwarding(key);
@@ -492,6 +536,10 @@ impl Worker {
         {
             tracing::warn!("a target of {} is left alone for a while", call.model());
         }
+        if state.phase != Phase::Forwarding && self.leave_to_twin(key) {
+            return;
+        }
+        let Some(state) = self.calls.get_mut(key) else { return };
         if state.phase != Phase::Forwarding {
             let again = match (fault, &state.app, &mut state.call) {
                 (Fault::Ours, ..) => None,
@@ -550,7 +598,7 @@ impl Worker {
             Sink::Shared(flight, _) => {
                 flight.head(Arc::new(Begin { response, length, is_whole: false }));
             }
-            Sink::Nobody => {}
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -571,7 +619,7 @@ impl Worker {
                     state.is_paused = true;
                 }
             }
-            Sink::Nobody => {}
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -608,7 +656,7 @@ impl Worker {
             Sink::Conn(ticket) => self.relay_end(ticket),
             Sink::Host(host) => host.end(),
             Sink::Shared(flight, want) => self.land(&flight, &want, End::Complete, is_spoilt),
-            Sink::Nobody => {}
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -623,7 +671,7 @@ impl Worker {
             }
             Sink::Host(host) => host.fail(&crate::pipeline::cut_off()),
             Sink::Shared(flight, want) => self.land(&flight, &want, End::Cut, true),
-            Sink::Nobody => {}
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -642,7 +690,7 @@ impl Worker {
                 flight.append(&body);
                 self.land(&flight, &want, End::Complete, false);
             }
-            Sink::Nobody => {}
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -656,7 +704,7 @@ impl Worker {
                 let refusal = Refusal { failure: failure.clone(), response };
                 self.land(&flight, &want, End::Failed(Arc::new(refusal)), true);
             }
-            Sink::Nobody => {}
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -675,6 +723,9 @@ impl Worker {
     }
 
     fn deliver_local(&mut self, key: Key, pull: Box<dyn Pull>) {
+        if !self.is_first(key) {
+            return;
+        }
         let Some(state) = self.calls.get_mut(key) else { return };
         if let Sink::Conn(ticket) = state.sink {
             let Some(mut state) = self.take_call(key) else { return };
@@ -717,7 +768,8 @@ impl Worker {
         }
     }
 
-    fn drop_call(&mut self, key: Key) {
+    pub(super) fn drop_call(&mut self, key: Key) {
+        self.drop_twin(key);
         if let Some(state) = self.calls.get_mut(key)
             && let Some(inbound) = &state.inbound
             && let Some(call) = &mut state.call

@@ -358,6 +358,7 @@ impl Core {
                 "failed": sum(|s| s.call_failures.get()),
                 "cancelled": sum(|s| s.calls_cancelled.get()),
                 "retries": sum(|s| s.call_retries.get()),
+                "hedges": sum(|s| s.call_hedges.get()),
                 "prompt_tokens": sum(|s| s.prompt_tokens.get()),
                 "completion_tokens": sum(|s| s.completion_tokens.get()),
             },

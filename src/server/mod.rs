@@ -10,6 +10,8 @@ mod conn;
 mod core;
 mod counts;
 mod deadline;
+mod health;
+mod hedge;
 mod host;
 mod listener;
 mod log;

@@ -40,6 +40,8 @@ pub(super) struct WorkerStats {
     pub(super) calls: Counter,
     pub(super) call_failures: Counter,
     pub(super) calls_cancelled: Counter,
+    /// Second attempts beside late ones.
+    pub(super) call_hedges: Counter,
     /// Further attempts after failed ones.
     pub(super) call_retries: Counter,
     pub(super) prompt_tokens: Counter,

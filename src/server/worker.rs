@@ -11,7 +11,7 @@
 //! A request lives on one worker from accept to close. Nothing on its path takes a lock that
 //! another worker holds or writes a cache line that another worker reads often.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +28,7 @@ use super::resolve::Names;
 use super::share;
 use super::stats::WorkerStats;
 use super::upstream::{Pool, Up};
+use crate::ai::latency::Hedge;
 use crate::ai::retry::Budget;
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -47,6 +48,7 @@ const MARK_LISTENER: u64 = 1;
 const MARK_WAKE: u64 = 2;
 const MARK_ACCEPT: u64 = 3;
 const MARK_TIMER: u64 = 6;
+pub(super) const MARK_HEALTH: u64 = 7;
 pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
@@ -109,6 +111,10 @@ pub(super) struct Worker {
     id_count: u64,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
     pub(super) ai_bytes_spare: u64,
+    /// When providers are asked next whether they are well, by their ids.
+    pub(super) health_due: HashMap<u64, u64>,
+    /// Second attempts, by the numbers of routes.
+    pub(super) hedges: Vec<Hedge>,
     /// Bounds the further tries of failed calls.
     pub(super) budget: Budget,
     /// The last number drawn.
@@ -171,11 +177,16 @@ impl Worker {
             id_seed: random::number(),
             id_count: 0,
             ai_bytes_spare: 0,
+            health_due: HashMap::new(),
+            hedges: Vec::new(),
             budget: Budget::default(),
             chance: random::number(),
         };
         worker.read_clock();
         worker.listen(true);
+        if worker.index == 0 {
+            worker.check_health();
+        }
         Ok(worker)
     }
 
@@ -369,6 +380,7 @@ impl Worker {
         for data in due.drain(..) {
             match data >> MARK_SHIFT {
                 MARK_ACCEPT => self.resume_accepting(),
+                MARK_HEALTH => self.check_health(),
                 MARK_UP => self.on_up_timer(Key(data & MARK_MASK)),
                 MARK_CALL => self.on_call_timer(Key(data & MARK_MASK)),
                 _ => self.on_timer(Key(data)),

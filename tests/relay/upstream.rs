@@ -85,8 +85,8 @@ impl Peer {
         Peer { stream, number: 0 }
     }
 
-    /// Reads a request with its body; `None` when the gateway has closed instead.
-    pub fn request(&mut self) -> Option<(String, Vec<u8>)> {
+    /// Reads a request's head; `None` when the gateway has closed instead.
+    pub fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -98,15 +98,31 @@ impl Peer {
                 }
             }
         }
-        let head = String::from_utf8(head).unwrap();
+        Some(String::from_utf8(head).unwrap())
+    }
+
+    /// Reads a request with its body; `None` when the gateway has closed instead.
+    pub fn request(&mut self) -> Option<(String, Vec<u8>)> {
+        let head = self.head()?;
+        let body = self.body(&head);
+        Some((head, body))
+    }
+
+    /// Reads the body of a request with this head.
+    pub fn body(&mut self, head: &str) -> Vec<u8> {
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
         let mut body = vec![0; length.expect("a length").parse().unwrap()];
         self.stream.read_exact(&mut body).unwrap();
-        Some((head, body))
+        body
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends to a gateway that may have closed; false when it has.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Answers every request with the same bytes until the gateway closes.

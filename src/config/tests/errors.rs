@@ -18,7 +18,7 @@ fn errors_name_line_and_column() {
     check(
         "port = 1\n",
         "1:1: unknown table `port`, expected one of server, limits, timeouts, tls, auth, key, \
-         admin, provider, model, retry, breaker, cache, firewall, optimizer, plugins, plugin, log",
+         admin, provider, model, retry, breaker, hedge, cache, firewall, optimizer, plugins, plugin, log",
     );
     check("[server]\nworker = 1\n", "2:1: unknown key `worker` in [server], expected `workers`");
     check(
@@ -88,7 +88,7 @@ fn errors_name_line_and_column() {
     check(
         "\u{feff}workers = 1\n",
         "1:1: unknown table `workers`, expected one of server, limits, \
-        timeouts, tls, auth, key, admin, provider, model, retry, breaker, cache, firewall, optimizer, \
+        timeouts, tls, auth, key, admin, provider, model, retry, breaker, hedge, cache, firewall, optimizer, \
         plugins, plugin, log",
     );
 }
