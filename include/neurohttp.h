@@ -783,6 +783,30 @@ typedef struct nh_plugin_host {
      * nh_cpu_level, which see.
      */
     const char *(*nh_cpu_level)(void);
+    /**
+     * nh_crc32c, which see.
+     */
+    uint32_t (*nh_crc32c)(const void *data, size_t len);
+    /**
+     * nh_json_find, which see.
+     */
+    nh_status (*nh_json_find)(const char *json,
+                              size_t len,
+                              const char *member,
+                              const char **value,
+                              size_t *value_len);
+    /**
+     * nh_json_get, which see.
+     */
+    nh_status (*nh_json_get)(const char *json,
+                             size_t len,
+                             const char *path,
+                             char **value,
+                             size_t *value_len);
+    /**
+     * nh_copy, which see.
+     */
+    void *(*nh_copy)(void *to, const void *from, size_t len);
 } nh_plugin_host;
 
 /**
