@@ -28,10 +28,11 @@ SO := $(STAGE)/lib/libneurohttp.so.$(VERSION)
 ARCHIVE := $(STAGE)/lib/libneurohttp.a
 PROGRAM := $(STAGE)/bin/neurohttp
 NATIVE_LIBS := $(RELEASE)/native-static-libs
+PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
-.PHONY: help run test build rebuild debug tests header check lint valgrind asan install uninstall \
-	clean setup setup-tests
+.PHONY: help run test build rebuild debug plugins tests header check lint levels avx512 \
+	kernel-bench valgrind asan install uninstall clean setup setup-tests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +45,9 @@ run: $(PROGRAM) ## the server on 127.0.0.1:8080, with no file, no key and no net
 test: setup-tests build ## every test, on the libraries and the program as they are shipped
 	@$(call run_tests,)
 
-build: $(PROGRAM) $(SO) $(ARCHIVE) ## the program, libneurohttp.so and libneurohttp.a, optimized
+build: $(PROGRAM) $(SO) $(ARCHIVE) plugins ## the program, the libraries and the plugins, optimized
+
+plugins: $(PLUGINS) ## the shipped plugins, into build/plugins
 
 rebuild: clean build ## the same from nothing
 
@@ -135,6 +138,12 @@ $(SO) $(ARCHIVE) &: $(SOURCES) | setup $(PROGRAM)
 	$(AR) rcs $(ARCHIVE) $(STAGE)/neurohttp.o
 	rm -f $(STAGE)/neurohttp.o $(STAGE)/roots
 
+# A plugin links against nothing but libc: what it calls of the server it is handed.
+$(STAGE)/plugins/%.so: plugins/%.c plugins/settings.h include/neurohttp.h | setup
+	mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -g -fPIC -shared -pthread -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror \
+		-Iinclude -Iinclude/legacy $(CFLAGS) $(LDFLAGS) -o $@ $<
+
 debug: setup ## unoptimized, with cargo's own layout in target/debug
 	$(CARGO) build
 
@@ -167,7 +176,35 @@ lint: ## formatting and clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
-check: lint test asan ## what a reviewer runs
+# What the kernels are used for, at each level (a level that this CPU lacks is its best) and in a build
+# that found no nasm.
+KERNEL_TESTS := --lib --test kernels -- kernel json http head copy crc utf8
+LEVELS := scalar sse42 avx2 avx512
+
+levels: setup-tests ## the kernel, JSON and HTTP tests at each forced CPU level and without nasm
+	@for level in $(LEVELS); do
+		echo "== NEUROHTTP_CPU=$$level"
+		NEUROHTTP_CPU=$$level $(CARGO) test -q $(KERNEL_TESTS)
+		NEUROHTTP_CPU=$$level $(CARGO) test -q --test net -- framing limits chat
+	done
+	echo "== without nasm"
+	NASM=/nonexistent $(CARGO) test -q $(KERNEL_TESTS)
+	NASM=/nonexistent $(CARGO) test -q --test net -- framing limits chat
+
+# Few machines have AVX-512; bochs has it. The tests are built with optimization, as it is slow.
+avx512: setup-tests ## the kernel tests on an emulated CPU with AVX-512; some ten minutes
+	@$(call need,bochs:bochs:bochs-term:bochsbios:vgabios grub-mkrescue:grub-common:grub-pc-bin \
+		xorriso:xorriso mformat:mtools cpio:cpio)
+	program=$$(CARGO_PROFILE_DEV_OPT_LEVEL=2 $(CARGO) test --test kernels --no-run \
+		--target-dir $(TARGET)/emulated 2>&1 | tee /dev/stderr | sed -n 's/.*Executable.*(\(.*\))$$/\1/p')
+	tests/emulated/run.sh $$program $(TARGET)/emulated/machine
+
+# The rivals are packages of the benchmark alone; the system's libraries take part when they are there.
+kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="--job crc32 --rounds 31")
+	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
+		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
+
+check: lint test levels asan ## what a reviewer runs
 
 # ---- installing ----
 
@@ -177,8 +214,9 @@ INCLUDE := $(DESTDIR)$(PREFIX)/include
 ETC := $(DESTDIR)$(SYSCONFDIR)/neurohttp
 DOC := $(DESTDIR)$(PREFIX)/share/doc/neurohttp
 OLD_HEADERS := $(patsubst include/legacy/%,%,$(shell find include/legacy -name '*.h' 2>/dev/null))
-SAMPLES := $(notdir $(wildcard config/neurohttp.toml config/aionic.conf))
-DOCUMENTS := README.md CHANGELOG.md LICENSE
+SAMPLES := neurohttp.toml aionic.conf
+DOCUMENTS := README.md CHANGELOG.md LICENSE docs/dialects.md docs/migration.md docs/plugins.md
+CMAKE_FILES := neurohttpConfig.cmake neurohttpConfigVersion.cmake
 
 # An operator's own configuration is never overwritten.
 install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
@@ -205,23 +243,47 @@ install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
 	Libs.private: $$(cat $(STAGE)/lib/native-static-libs)
 	Cflags: -I\$${includedir}
 	END
+	cat >$(LIB)/pkgconfig/neurohttp-legacy.pc <<-END
+	prefix=$(PREFIX)
+	includedir=\$${prefix}/include
+
+	Name: neurohttp-legacy
+	Description: NeuroHTTP for hosts and plugins of the original server: its headers
+	Version: $(VERSION)
+	Requires: neurohttp
+	Cflags: -I\$${includedir}/neurohttp/legacy -I\$${includedir}/neurohttp/legacy/ai
+	END
+	install -d $(LIB)/cmake/neurohttp
+	for file in $(CMAKE_FILES); do
+		sed -e "s|@VERSION@|$(VERSION)|g; s|@ABI@|$(ABI)|g" \
+			-e "s|@NATIVE_LIBS@|$$(cat $(STAGE)/lib/native-static-libs)|" \
+			config/$$file.in >$(LIB)/cmake/neurohttp/$$file
+	done
+	for plugin in $(notdir $(PLUGINS)); do
+		install -D -m 755 $(STAGE)/plugins/$$plugin $(LIB)/neurohttp/plugins/$$plugin
+	done
+	install -D -m 644 plugins/README.md $(DOC)/shipped-plugins.md
 	for sample in $(SAMPLES); do
 		[ -e $(ETC)/$$sample ] || install -D -m 644 config/$$sample $(ETC)/$$sample
 	done
 	for document in $(DOCUMENTS); do
-		install -D -m 644 $$document $(DOC)/$$document
+		install -D -m 644 $$document $(DOC)/$$(basename $$document)
 	done
 
 # What was changed since it was installed belongs to its owner and stays.
 uninstall: ## removes exactly what install put there
 	rm -f $(BIN)/neurohttp $(BIN)/aionic $(LIB)/libneurohttp.so{,.$(ABI),.$(VERSION)} \
-		$(LIB)/libneurohttp.a $(LIB)/pkgconfig/neurohttp.pc $(INCLUDE)/neurohttp.h \
-		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) $(addprefix $(DOC)/,$(DOCUMENTS))
+		$(LIB)/libneurohttp.a $(LIB)/pkgconfig/neurohttp{,-legacy}.pc $(INCLUDE)/neurohttp.h \
+		$(addprefix $(LIB)/cmake/neurohttp/,$(CMAKE_FILES)) \
+		$(addprefix $(LIB)/neurohttp/plugins/,$(notdir $(PLUGINS))) \
+		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) \
+		$(addprefix $(DOC)/,$(notdir $(DOCUMENTS)) shipped-plugins.md)
 	for sample in $(SAMPLES); do
 		! cmp -s config/$$sample $(ETC)/$$sample || rm $(ETC)/$$sample
 	done
 	for folder in $(INCLUDE)/neurohttp/legacy/ai $(INCLUDE)/neurohttp/legacy $(INCLUDE)/neurohttp \
-			$(LIB)/pkgconfig $(ETC) $(DOC); do
+			$(LIB)/pkgconfig $(LIB)/cmake/neurohttp $(LIB)/cmake $(LIB)/neurohttp/plugins \
+			$(LIB)/neurohttp $(ETC) $(DOC); do
 		[ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder
 	done
 

@@ -783,6 +783,30 @@ typedef struct nh_plugin_host {
      * nh_cpu_level, which see.
      */
     const char *(*nh_cpu_level)(void);
+    /**
+     * nh_crc32c, which see.
+     */
+    uint32_t (*nh_crc32c)(const void *data, size_t len);
+    /**
+     * nh_json_find, which see.
+     */
+    nh_status (*nh_json_find)(const char *json,
+                              size_t len,
+                              const char *member,
+                              const char **value,
+                              size_t *value_len);
+    /**
+     * nh_json_get, which see.
+     */
+    nh_status (*nh_json_get)(const char *json,
+                             size_t len,
+                             const char *path,
+                             char **value,
+                             size_t *value_len);
+    /**
+     * nh_copy, which see.
+     */
+    void *(*nh_copy)(void *to, const void *from, size_t len);
 } nh_plugin_host;
 
 /**
@@ -1666,6 +1690,43 @@ nh_status nh_model_set_default(nh_client *client, const char *model);
  * [any-thread]   Since 1.0.
  */
 nh_status nh_model_remove(nh_client *client, const char *model);
+
+/**
+ * Keeps `len` bytes under `key` for `ttl_s` seconds, in place of what the key held; 0 or less is
+ * the configured time ([cache] ttl). They share the bounds of the cache ([cache] max_entries,
+ * max_bytes) with the answers of models: what was used longest ago goes first. Copies both. A
+ * host's keys never meet anything else in the cache. `value` may be NULL when `len` is 0.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT, or NH_ERR_LIMIT when the value is larger than the cache
+ * keeps (a quarter of it, of a large one an eighth of that).
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_cache_put(nh_server *server,
+                       const char *key,
+                       const void *value,
+                       size_t len,
+                       int64_t ttl_s);
+
+/**
+ * What `key` holds. Gives `*value`, NUL-terminated; free it with nh_free. Its length goes to
+ * `*len` unless that is NULL.
+ * Returns NH_OK, NH_ERR_NOT_FOUND (nothing, or its time is over) or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_cache_get(nh_server *server, const char *key, void **value, size_t *len);
+
+/**
+ * Removes what `key` holds.
+ * Returns NH_OK or NH_ERR_NOT_FOUND.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_cache_delete(nh_server *server, const char *key);
+
+/**
+ * Empties the cache: the host's entries, and the answers of models and of routes.
+ * Returns NH_OK.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_cache_clear(nh_server *server);
 
 /**
  * The IEEE CRC-32 of `len` bytes, as zlib's crc32 and gzip have it. Borrows `data`, which may be

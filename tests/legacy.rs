@@ -327,3 +327,20 @@ fn plugins_run_under_every_kind_of_host() {
         run(&program, &[&plugins]);
     }
 }
+
+/// The shipped plugins in an old host: OpenAI's routes over its prompt router, limits, rows.
+#[test]
+fn shipped_plugins_serve_an_old_host() {
+    for link in [Link::Shared, Link::Static] {
+        let program = host("proxy", link);
+        let plugins = program.parent().unwrap().join("loaded");
+        std::fs::create_dir_all(&plugins).unwrap();
+        for name in ["limiter", "logstats", "openai_proxy"] {
+            let mut command = compiler();
+            command.args(["-shared", "-fPIC", "-pthread", "-I"]).arg(root().join("include"));
+            command.arg(root().join(format!("plugins/{name}.c")));
+            succeed(command.arg("-o").arg(plugins.join(format!("{name}.so"))));
+        }
+        run(&program, &[&plugins]);
+    }
+}

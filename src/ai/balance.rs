@@ -181,7 +181,7 @@ fn least<'c, 'l: 'c>(
             Some((_, least)) if value > least => {}
             Some((_, least)) if value == least => {
                 equals += 1;
-                if mix(random ^ equals) % (equals + 1) == 0 {
+                if mix(random ^ equals).is_multiple_of(equals + 1) {
                     best = Some((index, value));
                 }
             }

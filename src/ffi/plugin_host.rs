@@ -315,6 +315,27 @@ pub struct nh_plugin_host {
     pub nh_crc32_update: unsafe extern "C" fn(crc: u32, data: *const c_void, len: usize) -> u32,
     /// nh_cpu_level, which see.
     pub nh_cpu_level: unsafe extern "C" fn() -> *const c_char,
+    /// nh_crc32c, which see.
+    pub nh_crc32c: unsafe extern "C" fn(data: *const c_void, len: usize) -> u32,
+    /// nh_json_find, which see.
+    pub nh_json_find: unsafe extern "C" fn(
+        json: *const c_char,
+        len: usize,
+        member: *const c_char,
+        value: *mut *const c_char,
+        value_len: *mut usize,
+    ) -> nh_status,
+    /// nh_json_get, which see.
+    pub nh_json_get: unsafe extern "C" fn(
+        json: *const c_char,
+        len: usize,
+        path: *const c_char,
+        value: *mut *mut c_char,
+        value_len: *mut usize,
+    ) -> nh_status,
+    /// nh_copy, which see.
+    pub nh_copy:
+        unsafe extern "C" fn(to: *mut c_void, from: *const c_void, len: usize) -> *mut c_void,
 }
 
 impl nh_plugin_host {
@@ -393,6 +414,10 @@ impl nh_plugin_host {
             nh_crc32,
             nh_crc32_update,
             nh_cpu_level,
+            nh_crc32c,
+            nh_json_find,
+            nh_json_get,
+            nh_copy,
         }
     }
 }

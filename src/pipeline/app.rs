@@ -45,6 +45,21 @@ pub trait Status: Send + Sync {
     fn monotonic_us(&self) -> u64;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
+    /// What the old `/stats` tells.
+    fn counts(&self) -> StatusCounts;
+}
+
+/// The figures of the old `/stats`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatusCounts {
+    /// Requests so far.
+    pub requests: u64,
+    /// Answers so far.
+    pub responses: u64,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Connections now.
+    pub connections: u64,
 }
 
 /// The settings that stages look at, in the units they use.
@@ -72,6 +87,8 @@ pub struct Settings {
     pub breaker: Breaker,
     /// When a second attempt is started.
     pub hedge: HedgePolicy,
+    /// Started the old way: our own pages and errors keep the old shapes.
+    pub is_old: bool,
 }
 
 /// One snapshot of everything that requests meet.
@@ -149,6 +166,7 @@ impl App {
                     pause_ms: u64::from(config.breaker.pause),
                     pause_max_ms: u64::from(config.breaker.pause_max),
                 },
+                is_old: config.legacy,
             },
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),

@@ -1,6 +1,6 @@
 //! Our own routes: the server card, liveness, readiness, statistics, models, AI answers.
 
-use super::{App, Step, answer, complete};
+use super::{App, Step, answer, complete, old_pages};
 use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
 use crate::exchange::Exchange;
@@ -33,7 +33,13 @@ impl Builtin {
 
     pub(super) fn answer(self, app: &App, exchange: &mut Exchange, may_block: bool) -> Step {
         const JSON: &str = "application/json";
+        if app.settings.is_old && old_pages::answer(self, app, exchange) {
+            return Step::Respond;
+        }
         match self {
+            Builtin::Ai(Dialect::NativeChat) if app.settings.is_old => {
+                return complete::begin(app, exchange, Dialect::OldChat, may_block);
+            }
             Builtin::Card => exchange.response.send(200, JSON, card().as_bytes()),
             Builtin::Health => exchange.response.send(200, JSON, b"{\"status\":\"ok\"}"),
             Builtin::Ready if app.status.is_ready() => {

@@ -123,6 +123,7 @@ impl Verdict {
 }
 
 /// One attempt.
+#[expect(clippy::large_enum_variant, reason = "the usual variant; it is taken apart at once")]
 pub enum Attempt {
     /// Another process answers.
     Remote(Outgoing, Inbound),
@@ -203,6 +204,11 @@ impl Call {
         text.push_str(prefix);
         text.extend(id.chars().filter(char::is_ascii_alphanumeric));
         Meta { id: text, model: self.plan.model.clone(), created: self.created }
+    }
+
+    /// Its JSON.
+    pub(super) fn body(&self) -> &[u8] {
+        self.asked.body()
     }
 
     /// Names the targets that cannot serve it, a bit for each.

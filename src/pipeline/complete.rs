@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::answers::{Answer, Replay, Use, Want};
 use super::auth::{Charge, Limits};
 use super::call::{Asked, Call};
-use super::{App, Step, answer, fit};
+use super::{App, Step, answer, fit, old_pages};
 use crate::ai::canonical;
-use crate::ai::dialect::Dialect;
+use crate::ai::dialect::{Dialect, old_chat};
 use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
 use crate::config::{Config, kinds};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Request};
 
 /// The router that a configuration asks for.
 ///
@@ -87,16 +87,25 @@ fn try_begin(
     dialect: Dialect,
     may_block: bool,
 ) -> Result<Step, Failure> {
-    let scan = scan::scan(exchange.request.body())?;
+    let mut asked = Asked::Request(Arc::clone(&exchange.request));
+    if dialect == Dialect::OldChat {
+        old_pages::sign(exchange);
+        let body = old_chat::native_body(exchange.request.body())?.into();
+        asked = Asked::Bytes { body, id: exchange.request.id_text().into() };
+    }
+    let scan = scan::scan(match &asked {
+        Asked::Bytes { body, .. } => body,
+        Asked::Request(request) => request.body(),
+    })?;
     let plan = app.router.resolve(scan.model.as_deref())?;
     let names = [plan.model.as_str(), plan.route.name.as_str()];
     if !app.guard.allows_model(&exchange.request, &names) {
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
-    let want = want(app, exchange, dialect, &scan, &plan);
-    let asked = Asked::Request(Arc::clone(&exchange.request));
-    let unfit = match fit::unfit(&plan, dialect, exchange.request.body(), &scan, may_block)? {
+    let body = asked.body();
+    let want = want(app, &exchange.request, body, dialect, &scan, &plan);
+    let unfit = match fit::unfit(&plan, dialect, body, &scan, may_block)? {
         Some(unfit) => unfit,
         None => return Ok(Step::Block),
     };
@@ -113,7 +122,7 @@ fn try_begin(
     if let Some(limits) = app.guard.limits(&exchange.request)
         && limits.counts_tokens()
     {
-        match charge(app, limits, dialect, exchange.request.body(), may_block)? {
+        match charge(app, limits, dialect, call.body(), may_block)? {
             Some(charge) => call.charge = Some(charge),
             None => return Ok(Step::Block),
         }
@@ -152,7 +161,8 @@ fn seconds(app: &App) -> u64 {
 /// What a request wants of the cache, if anything.
 fn want(
     app: &App,
-    exchange: &Exchange,
+    request: &Request,
+    body: &[u8],
     dialect: Dialect,
     scan: &Scan,
     plan: &Plan,
@@ -160,7 +170,6 @@ fn want(
     if !app.cache.is_for(dialect, scan.temperature, scan.seeded) {
         return None;
     }
-    let request = &exchange.request;
     let mut control = Vec::new();
     request.header(b"cache-control", &mut control);
     control.make_ascii_lowercase();
@@ -174,7 +183,7 @@ fn want(
         true => Use::Refresh,
         false => Use::Full,
     };
-    let mut text = canonical::canonical(dialect, &plan.route.name, request.body())?;
+    let mut text = canonical::canonical(dialect, &plan.route.name, body)?;
     if plan.passes_name() {
         text.extend_from_slice(plan.model.as_bytes());
     }

@@ -31,7 +31,7 @@ use crate::route::{Allowed, Found, Params};
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };
-pub use app::{App, HostRoute, PluginStage, Settings, Status};
+pub use app::{App, HostRoute, PluginStage, Settings, Status, StatusCounts};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Moment, Outgoing, Verdict};
@@ -190,6 +190,9 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
 /// a parsed request, on the loop.
 pub fn finish(app: &App, exchange: &mut Exchange) {
     exchange.pending = Pending::Finishing;
+    if app.settings.is_old {
+        old_pages::dress(app, exchange);
+    }
     for (name, value) in std::mem::take(&mut exchange.added).iter() {
         // It was checked when it was added; one that the server sets itself is left out.
         let _ = exchange.response.add_header(name, value);

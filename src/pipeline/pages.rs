@@ -19,11 +19,14 @@ use crate::http::date;
 use crate::http::head::Known;
 use crate::http::method::Method;
 
+/// Name and value of a header line.
+type Line = (Box<[u8]>, Box<[u8]>);
+
 /// A kept answer; under the key of its target alone perhaps only the list of what it varies by.
 pub struct Page {
     status: u16,
     /// Header lines as they went out.
-    headers: Vec<(Box<[u8]>, Box<[u8]>)>,
+    headers: Vec<Line>,
     body: Box<[u8]>,
     /// Names of request fields, in lower case, with commas between.
     vary: Box<[u8]>,

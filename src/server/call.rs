@@ -169,10 +169,7 @@ impl Worker {
     }
 
     pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) -> Option<Key> {
-        let mut state = match self.spare_calls.pop() {
-            Some(state) => state,
-            None => Box::default(),
-        };
+        let mut state = self.spare_calls.pop().unwrap_or_default();
         state.app = Some(Arc::clone(&self.app));
         state.began_us = self.now_us;
         state.sink = sink;

@@ -13,7 +13,8 @@ use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::stats::WorkerStats;
 use crate::config::Config;
-use crate::pipeline::{App, Status};
+use crate::kernel;
+use crate::pipeline::{App, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::{clock, proc};
@@ -308,12 +309,28 @@ impl Status for CoreStatus {
         clock::monotonic_us()
     }
 
+    fn counts(&self) -> StatusCounts {
+        self.0.upgrade().map_or_else(StatusCounts::default, |core| core.counts())
+    }
+
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
     }
 }
 
 impl Core {
+    fn counts(&self) -> StatusCounts {
+        let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
+            self.workers.iter().map(|worker| get(&worker.stats)).sum()
+        };
+        StatusCounts {
+            requests: sum(|s| s.requests.get()),
+            responses: sum(|s| s.responses.get()),
+            uptime_s: (clock::monotonic_us() - self.started_us) / 1_000_000,
+            connections: self.connections(),
+        }
+    }
+
     /// What `/stats` says.
     pub(super) fn stats_json(&self) -> String {
         let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
@@ -372,6 +389,12 @@ impl Core {
             "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
             "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
             "memory_resident_bytes": proc::resident_bytes(),
+            "kernels": {
+                "level": kernel::level().name(),
+                "cpu_level": kernel::report().cpu_level().name(),
+                "assembly": kernel::report().has_assembly(),
+                "self_test": kernel::report().self_test(),
+            },
             "plugins": plugins,
             "workers": workers,
         })

@@ -36,6 +36,14 @@ struct Lines {
     sink: Sink,
 }
 
+/// Makes the folder of the log's file, as the original's build did. When it cannot be made, opening the
+/// file says why.
+pub(super) fn make_folder(log: &Log) {
+    if let Some(folder) = std::path::Path::new(&log.file).parent() {
+        drop(std::fs::create_dir_all(folder));
+    }
+}
+
 /// The dispatch of a server with these settings.
 ///
 /// # Errors

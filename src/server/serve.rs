@@ -13,7 +13,9 @@ use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
-use crate::exchange::{Exchange, Outcome, Pending, Request, Response, StreamQueue, Taken, Ticket};
+use crate::exchange::{
+    Exchange, HeaderLines, Outcome, Pending, Request, Response, StreamQueue, Taken, Ticket,
+};
 use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{self, Body, Expect, HeadError, HeadLimits, Progress, Version};
@@ -616,6 +618,12 @@ impl Worker {
 
     /// Writes a failure without an exchange, after which the connection closes.
     fn write_failure(&mut self, active: &mut Active, failure: &Failure) {
+        active.close_after = true;
+        if self.app.settings.is_old {
+            encode::bare(&mut active.output, failure.status);
+            self.count_answer(None, failure.status, 0, active.started_us);
+            return;
+        }
         let mut body = Vec::new();
         Dialect::OpenAiChat.encode_failure(failure, &mut body);
         let out = &mut active.output;
@@ -631,7 +639,6 @@ impl Worker {
         out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
         out.extend_from_slice(&body);
         self.count_answer(None, failure.status, body.len(), active.started_us);
-        active.close_after = true;
     }
 
     fn count_sent(&self, bytes: usize) {
@@ -683,17 +690,25 @@ impl Worker {
             exchange.response.body.clear();
         }
         self.close_if_unread(active, &exchange);
+        if exchange.response.is_bare {
+            encode::bare(&mut active.output, code);
+            self.count_answer(Some(&exchange.request), code, 0, active.started_us);
+            active.close_after = true;
+            return self.end_exchange(key, active, exchange);
+        }
         self.write_head(active, &exchange, code);
         if body_allowed {
             active.output.extend_from_slice(b"Content-Length: ");
             encode::decimal(&mut active.output, exchange.response.body.len() as u64);
-            active.output.extend_from_slice(b"\r\n\r\n");
+            active.output.extend_from_slice(b"\r\n");
         } else if code == 205 {
             // RFC 9110 section 15.3.6: a 205 says that it is empty.
-            active.output.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        } else {
-            active.output.extend_from_slice(b"\r\n");
+            active.output.extend_from_slice(b"Content-Length: 0\r\n");
         }
+        if self.app.settings.is_old {
+            Self::write_connection(active, &exchange);
+        }
+        active.output.extend_from_slice(b"\r\n");
         let body_bytes = exchange.response.body.len();
         self.count_answer(Some(&exchange.request), code, body_bytes, active.started_us);
         if !active.is_bodiless && body_allowed {
@@ -760,10 +775,21 @@ impl Worker {
         if headers.get(b"x-request-id").is_none() {
             encode::field(out, b"x-request-id", exchange.request.id());
         }
-        out.extend_from_slice(headers.as_bytes());
+        if self.app.settings.is_old {
+            old_order(out, headers);
+        } else {
+            out.extend_from_slice(headers.as_bytes());
+        }
         if exchange.response.close {
             active.close_after = true;
         }
+        // The original wrote it last, behind the length.
+        if !self.app.settings.is_old {
+            Self::write_connection(active, exchange);
+        }
+    }
+
+    fn write_connection(active: &mut Active, exchange: &Exchange) {
         let out = &mut active.output;
         if active.close_after {
             out.extend_from_slice(b"Connection: close\r\n");
@@ -863,12 +889,13 @@ impl Worker {
         active.is_chunked = is_http11 && status_has_body(code) && length.is_none();
         if let Some(length) = length {
             encode::content_length(&mut active.output, length);
-            active.output.extend_from_slice(b"\r\n");
         } else if active.is_chunked {
-            active.output.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-        } else {
-            active.output.extend_from_slice(b"\r\n");
+            active.output.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
+        if self.app.settings.is_old {
+            Self::write_connection(active, &exchange);
+        }
+        active.output.extend_from_slice(b"\r\n");
         self.count_answer(Some(&exchange.request), code, 0, active.started_us);
         if has_body {
             active.exchange = Some(exchange);
@@ -1259,6 +1286,16 @@ impl Worker {
 fn no_memory_for_ai() -> Failure {
     let message = "too many large requests are under way";
     Failure::new(503, message).code("overloaded").retry_after(1)
+}
+
+/// The header lines with Server first, as the original sent them.
+fn old_order(out: &mut Vec<u8>, headers: &HeaderLines) {
+    if let Some(server) = headers.get(b"server") {
+        encode::field(out, b"Server", server);
+    }
+    for (name, value) in headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"server")) {
+        encode::field(out, name, value);
+    }
 }
 
 /// Statuses whose answers have no body (RFC 9110 section 6.4.1).

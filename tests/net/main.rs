@@ -13,5 +13,6 @@ mod framing;
 mod keepalive;
 mod limits;
 mod listen;
+mod old_way;
 mod scale;
 mod timeouts;

@@ -147,7 +147,8 @@ fn tables_must_fit_together() {
     );
     check(
         "[[model]]\nname = \"fast\"\ntargets = [{ provider = \"openai\", wait = 0 }]\n",
-        "6:35: unknown key `wait` in targets, expected one of provider, model, weight",
+        "6:35: unknown key `wait` in targets, expected one of provider, model, weight, \
+         capabilities, context_length",
     );
     check(
         "[[model]]\nname = \"fast\"\ntargets = [\"openai\"]\n",
