@@ -114,6 +114,7 @@ fn serve(config: Config) -> Result<(), Trouble> {
     }
     try_it(&server);
     while signals.wait() == signal::HANG_UP {
+        server.reopen_log();
         server.with_log(|| tracing::warn!("reload is not available yet; nothing has changed"));
     }
     server.stop();

@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ fn every_example_is_short_and_named_in_the_readme() {
             count += 1;
         }
     }
-    assert!(count >= 7);
+    assert!(count >= 10);
 }
 
 #[test]
@@ -310,6 +312,113 @@ fn echo_takes_long_heads_and_large_bodies() {
 }
 
 #[test]
+fn chat_prints_the_answer_as_it_comes() {
+    for_each_link(|link| {
+        let output = Server::launch(example("chat", link).args(["say", "\"h\u{00e9}llo\"", "\\n"]))
+            .expect_exit(0);
+        assert!(output.contains("say \"h\u{00e9}llo\" \\n"), "{output}");
+        assert!(output.contains(" tokens"), "{output}");
+    });
+    let run = |words: &[&str], code| {
+        Server::launch(example("chat", Link::Shared).args(words)).expect_exit(code)
+    };
+    assert!(run(&["-m", "nobody", "x"], 1).contains("chat: NH_ERR_NOT_FOUND: "));
+    assert!(run(&[], 2).contains("usage: chat"));
+    assert!(run(&["-c", "/no/such/file.toml", "x"], 2).contains("chat: no client: "));
+    // A provider that is busy, found through a file, says when to come again.
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = scratch().join("chat.toml");
+    let port = upstream.local_addr().unwrap().port();
+    let text = format!(
+        "[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    let busy = std::thread::spawn(move || {
+        let (mut stream, _) = upstream.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            let mut piece = [0; 4096];
+            let count = stream.read(&mut piece).unwrap();
+            assert!(count > 0);
+            request.extend_from_slice(&piece[..count]);
+        }
+        let answer = b"HTTP/1.1 429 X\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let output = run(&["-c", file.to_str().unwrap(), "-m", "up/m", "a", "b"], 1);
+    assert!(output.contains("chat: NH_ERR_LIMIT: "), "{output}");
+    assert!(output.contains("chat: try again in 3000 ms"), "{output}");
+    assert!(busy.join().unwrap().contains("\"content\":\"a b\""));
+}
+
+#[test]
+fn gateway_serves_what_its_file_says_and_asks_it_itself() {
+    let file = scratch().join("gateway.toml");
+    let text = "[[model]]\nname = \"parrot\"\naliases = [\"bird\"]\n\
+        targets = [{ provider = \"echo\" }]\n[[provider]]\nname = \"echo\"\nkind = \"echo\"\n\
+        [auth]\nkeys = [\"sesame\"]\n";
+    fs::write(&file, text).unwrap();
+    for_each_link(|link| {
+        let mut server = Server::start(example("gateway", link).arg("0").arg(&file));
+        let mut connection = server.connect();
+        let body = r#"{"model":"bird","messages":[{"role":"user","content":"Hi"}]}"#;
+        assert_eq!(connection.post("/v1/chat/completions", body).answer().status, 401);
+        connection.send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+             Authorization: Bearer sesame\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let answer = connection.answer();
+        assert_eq!(answer.json()["choices"][0]["message"]["content"], "Hi");
+        let answer = connection.get("/haiku").answer();
+        assert_eq!((answer.status, answer.text()), (200, "Write a haiku about sockets."));
+        server.line(|line| line.starts_with("gateway[") && line.contains("listening on"));
+        server.stop();
+    });
+    fs::write(&file, "[server]\nports = 1\n").unwrap();
+    let output =
+        Server::launch(example("gateway", Link::Shared).arg("0").arg(&file)).expect_exit(2);
+    assert!(output.contains("gateway: new: ") && output.contains(":2:"), "{output}");
+}
+
+#[test]
+fn own_loop_does_everything_on_one_thread() {
+    for_each_link(|link| {
+        let server = start("own_loop", link);
+        check_own_loop(&server);
+        assert_eq!(server.threads(), 1);
+        server.stop();
+    });
+}
+
+fn check_own_loop(server: &Server) {
+    let mut connection = server.connect();
+    let ticks = |connection: &mut Connection| -> u64 {
+        let answer = connection.get("/ticks").answer();
+        answer.text().strip_suffix(" ticks\n").unwrap().parse().unwrap()
+    };
+    let before = ticks(&mut connection);
+    support::wait_until("its own clock goes on", || ticks(&mut connection) > before);
+    let body = r#"{"prompt":"one two three","stream":true}"#;
+    let answer = connection.post("/v1/chat", body).answer();
+    assert_eq!(answer.status, 200);
+    assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+}
+
+#[test]
+fn own_loop_fires_the_servers_timers() {
+    // Nothing but the timer makes the descriptor readable: a client that never ends its head.
+    let mut command = example("own_loop", Link::Shared);
+    let server = Server::start(command.arg("0").env("NEUROHTTP_TIMEOUTS__HEADER", "200"));
+    let mut slow = server.connect();
+    slow.send("GET /ticks HTTP/1.1\r\n");
+    let answer = slow.answer();
+    assert_eq!(answer.status, 408);
+    server.stop();
+}
+
+#[test]
 fn every_signal_ends_with_the_code_0() {
     for (name, signal) in
         [("hello", libc::SIGINT), ("stream", libc::SIGTERM), ("middleware", libc::SIGINT)]
@@ -361,6 +470,11 @@ fn valgrind_finds_no_error_and_no_leak() {
         check_deferred(server, 3);
     });
     run("middleware", &|server| check_middleware(&mut server.connect()));
+    run("own_loop", &check_own_loop);
+    run("gateway", &|server| {
+        let answer = server.connect().get("/haiku").answer();
+        assert_eq!(answer.text(), "Write a haiku about sockets.");
+    });
     run("echo", &|server| check_echo(&mut server.connect()));
 }
 

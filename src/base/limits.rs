@@ -126,6 +126,24 @@ pub const TURNS_MAX: usize = 1024;
 /// load each answer still moves its mean by a hundredth.
 pub const LATENCY_STEP_MS: u64 = 100;
 
+/// Log lines that wait to be written, in bytes; what does not fit is counted and dropped.
+pub const LOG_WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// How long the end of a server waits for its log to be written, in milliseconds.
+pub const LOG_FLUSH_MS: u64 = 1_000;
+
+/// Connections of one worker after which their memory is given back when they have gone.
+pub const CROWD_CONNECTIONS: usize = 256;
+
+/// How long after they have gone, in milliseconds.
+pub const TRIM_AFTER_MS: u64 = 500;
+
+/// Panics of one worker within [`WORKER_PANICS_MS`] after which it is not replaced any more.
+pub const WORKER_PANICS_MAX: usize = 5;
+
+/// How long a worker's panic counts, in milliseconds.
+pub const WORKER_PANICS_MS: u64 = 60_000;
+
 /// Hosts' routes and middlewares.
 pub const ROUTES_MAX: usize = 100_000;
 /// Parameters of one route pattern.

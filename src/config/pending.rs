@@ -34,7 +34,6 @@ const PENDING: &[(&str, &str, Effect)] = &[
     ("firewall", "allow", Warn),
     ("firewall", "deny", Refuse),
     ("firewall", "trusted_proxies", Warn),
-    ("log", "access", Warn),
 ];
 
 /// Whether listeners may speak TLS.

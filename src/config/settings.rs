@@ -263,5 +263,7 @@ section! {
         file: String = String::new(), Any;
         /// A line for each request.
         access: bool = false, Any;
+        /// Of so many requests one gets its line; those answered with 500 and above always do.
+        access_every: u32 = 1, Range(1, 1_000_000_000);
     }
 }

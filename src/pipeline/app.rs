@@ -43,6 +43,8 @@ pub trait Status: Send + Sync {
     fn stats_json(&self) -> String;
     /// Microseconds of a clock that does not run backwards.
     fn monotonic_us(&self) -> u64;
+    /// The body of `/metrics`, in Prometheus' text format.
+    fn metrics_text(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
     /// What the old `/stats` tells.
@@ -87,6 +89,8 @@ pub struct Settings {
     pub breaker: Breaker,
     /// When a second attempt is started.
     pub hedge: HedgePolicy,
+    /// Of so many requests one gets a line in the log; 0: none.
+    pub access_every: u64,
     /// Started the old way: our own pages and errors keep the old shapes.
     pub is_old: bool,
 }
@@ -165,6 +169,10 @@ impl App {
                     failures: config.breaker.failures,
                     pause_ms: u64::from(config.breaker.pause),
                     pause_max_ms: u64::from(config.breaker.pause_max),
+                },
+                access_every: match config.log.access {
+                    true => u64::from(config.log.access_every),
+                    false => 0,
                 },
                 is_old: config.legacy,
             },

@@ -17,6 +17,8 @@ pub enum Builtin {
     Ready,
     /// `GET /stats`
     Stats,
+    /// `GET /metrics`
+    Metrics,
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`
@@ -52,6 +54,10 @@ impl Builtin {
             Builtin::Stats => {
                 exchange.response.send(200, JSON, app.status.stats_json().as_bytes());
             }
+            Builtin::Metrics => {
+                const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+                exchange.response.send(200, TEXT, app.status.metrics_text().as_bytes());
+            }
             Builtin::Models => complete::models(app, exchange),
             Builtin::Model => complete::model(app, exchange),
             Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect, may_block),
@@ -65,7 +71,7 @@ fn card() -> &'static str {
     concat!(
         "{\"name\":\"neurohttp\",\"version\":\"",
         env!("CARGO_PKG_VERSION"),
-        "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/v1/chat\",\"/v1/chat/completions\",",
+        "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/metrics\",\"/v1/chat\",\"/v1/chat/completions\",",
         "\"/v1/completions\",\"/v1/embeddings\",\"/v1/responses\",\"/v1/messages\",",
         "\"/v1/models\"]}"
     )
@@ -79,6 +85,7 @@ pub(super) fn table() -> Table<Builtin> {
         ("GET", "/health", Builtin::Health),
         ("GET", "/ready", Builtin::Ready),
         ("GET", "/stats", Builtin::Stats),
+        ("GET", "/metrics", Builtin::Metrics),
         ("GET", "/v1/models", Builtin::Models),
         ("GET", "/v1/models/*id", Builtin::Model),
         ("POST", "/v1/chat", Builtin::Ai(Dialect::NativeChat)),

@@ -577,6 +577,32 @@ impl Call {
         Ok(Attempt::Remote(outgoing, self.inbound(kind)))
     }
 
+    /// Whether the client can read an answer in this content coding, which nobody asked for
+    /// (RFC 9110 section 12.5.3: who says nothing can).
+    pub(super) fn accepts_coding(&self, codings: &[u8]) -> bool {
+        let Asked::Request(request) = &self.asked else { return false };
+        let mut accepted = Vec::new();
+        let mut has_said = false;
+        for value in request.header_values(b"accept-encoding") {
+            has_said = true;
+            for item in value.split(|&b| b == b',') {
+                let mut parts = item.split(|&b| b == b';').map(<[u8]>::trim_ascii);
+                let name = parts.next().unwrap_or_default();
+                let is_refused = parts.any(|p| {
+                    let weight = p.strip_prefix(b"q=").or_else(|| p.strip_prefix(b"Q="));
+                    weight.is_some_and(|w| !w.iter().any(|b| matches!(b, b'1'..=b'9')))
+                });
+                accepted.push((name, !is_refused));
+            }
+        }
+        !has_said
+            || codings.split(|&b| b == b',').map(<[u8]>::trim_ascii).all(|coding| {
+                let named = accepted.iter().find(|(name, _)| name.eq_ignore_ascii_case(coding));
+                let any = || accepted.iter().find(|(name, _)| *name == b"*");
+                named.or_else(any).is_some_and(|(_, is_accepted)| *is_accepted)
+            })
+    }
+
     fn inbound(&self, kind: Kind) -> Inbound {
         Inbound::new(kind, self.scan.stream, self.dialect)
     }

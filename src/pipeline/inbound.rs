@@ -26,6 +26,9 @@ pub(super) enum Kind {
     TranslateStream { decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder> },
 }
 
+/// Longest part of a refusal that is logged, in characters.
+const REFUSAL_CHARS_MAX: usize = 400;
+
 /// An upstream's error answer while its body comes in.
 struct ErrorAnswer {
     status: u16,
@@ -44,9 +47,15 @@ pub struct Inbound {
     told: Option<chat::Usage>,
     /// The beginning of an event whose end has not come.
     held: Vec<u8>,
+    /// The body is compressed, although nobody asked for it: nothing can be read in it.
+    is_coded: bool,
+    /// The first piece of the answer itself has come.
+    has_token: bool,
     error: Option<ErrorAnswer>,
     /// Takes the usage out that the client has not asked for.
     filter: Option<Filter>,
+    /// What the upstream said about our credential: for the log alone.
+    refusal: Option<String>,
 }
 
 /// How the answer goes on after its head.
@@ -77,8 +86,11 @@ impl Inbound {
             watch: Watch::new(),
             told: None,
             held: Vec::new(),
+            is_coded: false,
+            has_token: false,
             error: None,
             filter: None,
+            refusal: None,
         }
     }
 
@@ -87,33 +99,51 @@ impl Inbound {
         self.filter = Some(Filter::new());
     }
 
-    /// The upstream's head has come. On `Forward` the response holds the client's head.
+    /// The upstream's head has come, in answer to `call`. On `Forward` the response holds the
+    /// client's head.
     ///
     /// # Errors
     /// The answer cannot be used, whatever follows.
     pub fn on_head(
         &mut self,
+        call: &Call,
         head: &ResponseHead,
         raw: &[u8],
         now_unix_s: i64,
         response: &mut Response,
     ) -> Result<AfterHead, Failure> {
         let value = |known| head.find(known).map(|field| field.value.of(raw));
+        let coding = value(Known::ContentEncoding);
+        let coding = coding.filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
         if head.status >= 300 {
             if head.status < 400 {
                 let message = "the provider answered with a redirect";
                 return Err(Failure::new(502, message).code("upstream_failed"));
             }
+            let retry_after_s = value(Known::RetryAfter).and_then(|v| retry_after(v, now_unix_s));
+            if coding.is_some() {
+                // Its words cannot be read, what its head says stands.
+                return Err(decode_failure(head.status, retry_after_s, b""));
+            }
             self.error = Some(ErrorAnswer {
                 status: head.status,
-                retry_after_s: value(Known::RetryAfter).and_then(|v| retry_after(v, now_unix_s)),
+                retry_after_s,
                 content_type: value(Known::ContentType).unwrap_or(b"application/json").to_vec(),
                 body: Vec::new(),
             });
             return Ok(AfterHead::Collect);
         }
-        let is_events = value(Known::ContentType)
-            .is_some_and(|v| starts_with_any_case(v, b"text/event-stream"));
+        if let Some(coding) = coding {
+            let is_passed = matches!(self.kind, Kind::PassStream | Kind::PassWhole);
+            if !is_passed || !call.accepts_coding(coding) {
+                let message = "the provider answered in an encoding that nobody asked for";
+                return Err(Failure::new(502, message).code("upstream_garbage"));
+            }
+            self.is_coded = true;
+        }
+        let is_events = !self.is_coded
+            && value(Known::ContentType)
+                .is_some_and(|v| starts_with_any_case(v, b"text/event-stream"));
         match &self.kind {
             Kind::PassStream | Kind::PassWhole => {
                 // What the upstream says its body is decides, not what was asked for.
@@ -154,9 +184,21 @@ impl Inbound {
         content_type.is_some_and(|v| starts_with_any_case(v, b"application/json"))
     }
 
-    /// Whether this piece is the first the client would see of the answer itself.
-    pub fn is_token(&self) -> bool {
+    /// Whether a piece of the answer itself has come: an event with data, or anything of a body
+    /// that is no stream. Comments that keep a connection open are none.
+    pub fn has_token(&self) -> bool {
+        self.has_token
+    }
+
+    /// Whether what comes is an answer, and not the words of a failure.
+    pub fn is_answer(&self) -> bool {
         self.error.is_none()
+    }
+
+    /// The failure that the upstream's head has told of, when its body cannot be had whole.
+    pub fn told_failure(&mut self) -> Option<Failure> {
+        let error = self.error.take()?;
+        Some(decode_failure(error.status, error.retry_after_s, b""))
     }
 
     /// Body bytes have come: says whether they are the client's as they are, else appends what the
@@ -166,12 +208,18 @@ impl Inbound {
     /// The provider's own error in its stream, garbage, or too much.
     pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
         if let Some(error) = &mut self.error {
-            collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX)?;
-            return Ok(Passing::Written);
+            return match collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX) {
+                Ok(()) => Ok(Passing::Written),
+                // Its words are too many, what its head says stands.
+                Err(failure) => Err(self.told_failure().unwrap_or(failure)),
+            };
         }
         match &mut self.kind {
             Kind::PassWhole => {
-                self.watch.feed(data);
+                self.has_token = true;
+                if !self.is_coded {
+                    self.watch.feed(data);
+                }
                 return Ok(Passing::AsItIs);
             }
             Kind::PassStream => {
@@ -182,14 +230,18 @@ impl Inbound {
                 }
                 // Whole events nearly always: nothing has to be held back.
                 if self.held.is_empty() && data.ends_with(b"\n\n") {
+                    self.has_token = self.has_token || has_data_line(data);
                     return Ok(Passing::AsItIs);
                 }
+                let from = out.len();
                 pass_events(&mut self.held, data, out);
+                self.has_token = self.has_token || has_data_line(&out[from..]);
             }
             Kind::TranslateWhole { body, .. } => {
                 collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)?;
             }
             Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
+                self.has_token = true;
                 if let chat::Delta::Usage(usage) = &delta {
                     self.told = Some(*usage);
                 }
@@ -260,6 +312,11 @@ impl Inbound {
         }
     }
 
+    /// What the upstream said when it refused our credential, which is for the log alone.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
     /// Tokens the provider told of, prompt and completion.
     pub fn usage(&self) -> Option<(u64, u64)> {
         let usage = self.told.or_else(|| self.watch.usage());
@@ -272,8 +329,12 @@ impl Inbound {
     }
 
     /// An error that is the client's to know passes with its body when both speak one dialect.
-    fn upstream_error(&self, error: ErrorAnswer, response: &mut Response) -> Failure {
+    fn upstream_error(&mut self, error: ErrorAnswer, response: &mut Response) -> Failure {
         let failure = decode_failure(error.status, error.retry_after_s, &error.body);
+        if matches!(error.status, 401 | 403) {
+            let words = decode_failure(400, None, &error.body).message;
+            self.refusal = Some(words.chars().take(REFUSAL_CHARS_MAX).collect());
+        }
         let passes = matches!(self.kind, Kind::PassStream | Kind::PassWhole)
             && failure.status == error.status
             && !error.body.is_empty();
@@ -330,6 +391,12 @@ fn pass_events(held: &mut Vec<u8>, data: &[u8], out: &mut Vec<u8>) {
         None if held.len() > limits::HELD_EVENT_BYTES_MAX => out.append(held),
         None => {}
     }
+}
+
+/// Whether a line of these events carries data.
+fn has_data_line(events: &[u8]) -> bool {
+    memchr::memmem::find_iter(events, b"data:")
+        .any(|at| at.checked_sub(1).is_none_or(|before| matches!(events[before], b'\n' | b'\r')))
 }
 
 /// Where the last complete event of `bytes` ends: behind an empty line, whatever its line ends.

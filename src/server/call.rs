@@ -7,8 +7,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::access::CallTold;
 use super::deadline::Deadline;
-use super::host::HostCall;
+use super::host::HostSink;
 use super::share::{self, CallLeader};
 use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
 use crate::ai::balance;
@@ -28,7 +29,7 @@ use crate::pipeline::{
 #[derive(Default)]
 pub(super) enum Sink {
     Conn(Ticket),
-    Host(Arc<HostCall>),
+    Host(HostSink),
     /// The call whose second attempt this is.
     Twin(Key),
     /// Whoever listens, and what the answer is kept for.
@@ -95,6 +96,10 @@ pub(super) struct CallState {
     pub(super) began_us: u64,
     pub(super) attempt_us: u64,
     pub(super) has_token: bool,
+    started_us: u64,
+    /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
+    last_token_us: u64,
+    told: CallTold,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
     /// It ends with an error: it is not to be kept.
@@ -126,6 +131,9 @@ impl Default for CallState {
             began_us: 0,
             attempt_us: 0,
             has_token: false,
+            started_us: 0,
+            last_token_us: 0,
+            told: CallTold::default(),
             is_paused: false,
             is_spoilt: false,
             head: Vec::new(),
@@ -173,6 +181,7 @@ impl Worker {
         state.app = Some(Arc::clone(&self.app));
         state.began_us = self.now_us;
         state.sink = sink;
+        state.started_us = self.now_us;
         call.lend_head(std::mem::take(&mut state.head));
         state.call = Some(call);
         let key = self.calls.insert(state);
@@ -407,16 +416,28 @@ impl Worker {
         let now_s = self.unix_seconds();
         let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
         let Some(inbound) = &mut state.inbound else { return Ok(()) };
-        match inbound.on_head(head, raw, now_s, &mut state.response)? {
-            AfterHead::Collect => {
-                state.phase = Phase::Collecting;
-                Ok(())
-            }
+        let Some(call) = &state.call else { return Ok(()) };
+        let after = inbound.on_head(call, head, raw, now_s, &mut state.response)?;
+        if !inbound.is_stream() {
+            self.set_idle_deadline(key);
+        }
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+        match after {
+            AfterHead::Collect => state.phase = Phase::Collecting,
             AfterHead::Forward(length) => {
                 state.phase = Phase::Headed(length);
-                Ok(())
             }
         }
+        Ok(())
+    }
+
+    /// The answer has begun: from now on the time between two chunks counts.
+    fn set_idle_deadline(&mut self, key: Key) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
+        let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
+        state.due_ms = at_ms;
+        state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
     }
 
     pub(super) fn answer_data(&mut self, key: Key, data: &[u8]) -> Result<(), Failure> {
@@ -425,8 +446,21 @@ impl Worker {
         let mut out = std::mem::take(&mut self.relay_scratch);
         out.clear();
         let result = inbound.on_data(data, &mut out);
+        let has_begun = !inbound.is_stream() || inbound.has_token();
+        let is_answer = inbound.is_answer();
+        if inbound.is_stream() && has_begun {
+            let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
+            if before_us != 0 {
+                self.stats.token_gap.record(self.now_us.saturating_sub(before_us));
+            } else {
+                let elapsed_us = self.now_us.saturating_sub(state.started_us);
+                state.told.first_token_us = Some(elapsed_us);
+                self.stats.first_token_time.record(elapsed_us);
+            }
+        }
         if !state.has_token
-            && inbound.is_token()
+            && has_begun
+            && is_answer
             && let Some(call) = &mut state.call
         {
             state.has_token = true;
@@ -436,13 +470,8 @@ impl Worker {
             self.learn_first_token(key);
             self.count_first_token(number, self.now_us.saturating_sub(began_us));
         }
-        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
-        let Some(inbound) = &state.inbound else { return Ok(()) };
-        if inbound.is_stream() && inbound.is_token() {
-            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
-            let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
-            state.due_ms = at_ms;
-            state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
+        if has_begun {
+            self.set_idle_deadline(key);
         }
         let bytes = if result == Ok(Passing::AsItIs) { data } else { &out[..] };
         if !bytes.is_empty() && self.begin_forwarding(key) {
@@ -484,6 +513,15 @@ impl Worker {
         {
             call.settle(usage, self.now_us);
         }
+        state.told.usage = usage;
+        if let (Some(words), Some(provider)) = (inbound.refusal(), state.provider()) {
+            let words = match &provider.api_key {
+                Some(key) if !key.is_empty() => words.replace(key.as_str(), "***"),
+                _ => words.to_owned(),
+            };
+            // Escaped: a line of the log stays one line.
+            tracing::warn!("the provider {} refused our credential: {words:?}", provider.name);
+        }
         self.count_tokens(key, usage);
         let Some(state) = self.calls.get_mut(key) else { return };
         let phase = state.phase;
@@ -519,6 +557,9 @@ impl Worker {
 
     /// An attempt has failed: the next target, the same one after a pause, or the truth.
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, fault: Fault) {
+        // A head that told of a failure says more than the end of its body.
+        let inbound = self.calls.get_mut(key).and_then(|state| state.inbound.as_mut());
+        let failure = inbound.and_then(|inbound| inbound.told_failure()).unwrap_or(failure);
         let verdict = match fault {
             Fault::Connection(trouble) => Verdict::Bad(trouble),
             Fault::Answer => Verdict::of(&failure),
@@ -649,8 +690,12 @@ impl Worker {
     fn send_end(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
         let is_spoilt = state.is_spoilt;
+        let told = state.told;
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_end(ticket),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_end(ticket);
+            }
             Sink::Host(host) => host.end(),
             Sink::Shared(flight, want) => self.land(&flight, &want, End::Complete, is_spoilt),
             Sink::Twin(_) | Sink::Nobody => {}
@@ -675,9 +720,13 @@ impl Worker {
     /// The response is complete.
     fn deliver(&mut self, key: Key) {
         let Some(mut state) = self.take_call(key) else { return };
+        let told = state.told;
         let response = std::mem::take(&mut state.response);
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_whole(ticket, response, None),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_whole(ticket, response, None);
+            }
             Sink::Host(host) => host.whole(&response),
             Sink::Shared(flight, want) => {
                 let mut response = response;
@@ -693,9 +742,13 @@ impl Worker {
 
     fn deliver_failure(&mut self, key: Key, failure: &Failure) {
         let Some(mut state) = self.take_call(key) else { return };
+        let told = state.told;
         let response = std::mem::take(&mut state.response);
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_whole(ticket, response, Some(failure)),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_whole(ticket, response, Some(failure));
+            }
             Sink::Host(host) => host.fail(failure),
             Sink::Shared(flight, want) => {
                 let refusal = Refusal { failure: failure.clone(), response };
@@ -758,14 +811,14 @@ impl Worker {
     // ---- the end ----
 
     /// Nobody waits for the answer any more: the upstream is closed at once.
-    pub(super) fn cancel_call(&mut self, key: Key) {
-        if let Some(number) = self.number_of(key) {
-            self.count_cancelled(number);
-            self.drop_call(key);
-        }
+    pub(super) fn cancel_call(&mut self, key: Key) -> CallTold {
+        let Some(number) = self.number_of(key) else { return CallTold::default() };
+        self.count_cancelled(number);
+        self.drop_call(key)
     }
 
-    pub(super) fn drop_call(&mut self, key: Key) {
+    /// Returns what it has come to.
+    pub(super) fn drop_call(&mut self, key: Key) -> CallTold {
         self.drop_twin(key);
         if let Some(state) = self.calls.get_mut(key)
             && let Some(inbound) = &state.inbound
@@ -775,14 +828,16 @@ impl Worker {
             if usage.is_some() || state.has_token {
                 call.settle(usage, self.now_us);
             }
+            state.told.usage = usage;
             self.count_tokens(key, usage);
         }
         self.detach(key);
-        if let Some(state) = self.take_call(key)
-            && let Sink::Shared(flight, want) = self.recycle_call(state)
-        {
+        let Some(state) = self.take_call(key) else { return CallTold::default() };
+        let told = state.told;
+        if let Sink::Shared(flight, want) = self.recycle_call(state) {
             self.land(&flight, &want, End::Cut, true);
         }
+        told
     }
 
     /// Puts a call's memory by for the next one; who gets the answer is left. The request is let go

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::core::{Core, DRAINING, NEW, STOPPED};
-use super::host::{HostCall, Piece};
+use super::host::{HostCall, HostSink, Piece};
 use super::mailbox::Message;
 use super::share::{self, SharedCall};
 use super::{LogSink, Server, Setup, on_loop_thread};
@@ -276,7 +276,7 @@ impl Client {
         let host = HostCall::new(Arc::clone(&worker.mailbox));
         let caller = Caller::Own(Arc::clone(&host));
         self.calls.lock().push(caller.clone());
-        if !worker.mailbox.post(Message::HostStart(Box::new(call), host)) {
+        if !worker.mailbox.post(Message::HostStart(Box::new(call), HostSink(host))) {
             self.end(&caller);
             return Err(closed());
         }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use super::access::Told;
 use super::deadline::Deadline;
 use super::share::Joined;
 use crate::base::slab::Key;
@@ -110,8 +111,8 @@ pub(super) struct Active {
     pub(super) close_after: bool,
     /// The socket took less than it was given.
     pub(super) is_blocked: bool,
-    /// When the request's head was complete, monotonic microseconds.
-    pub(super) started_us: u64,
+    /// What the answer has come to so far.
+    pub(super) told: Told,
 }
 
 impl Default for Active {
@@ -142,7 +143,19 @@ impl Default for Active {
             hangs_on_client: false,
             close_after: false,
             is_blocked: false,
-            started_us: 0,
+            told: Told::default(),
+        }
+    }
+}
+
+impl Drop for Active {
+    /// Usually it is idle by then; when its worker has panicked it is not, and nobody else tells.
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.exchange {
+            exchange.request.set_gone();
+        }
+        if let Source::Queue(queue) = &self.source {
+            queue.close();
         }
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Core {
     pub(super) plugins: Registry,
     /// Observers have been told that it stops.
     told_stopping: AtomicBool,
+    /// A worker could not be kept running: the server has stopped for it.
+    is_broken: AtomicBool,
 }
 
 impl Core {
@@ -95,6 +97,7 @@ impl Core {
             started_us: clock::monotonic_us(),
             plugins: Registry::default(),
             told_stopping: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
         }
     }
 
@@ -121,6 +124,17 @@ impl Core {
     pub(super) fn cut(&self) {
         self.state.store(STOPPED, Ordering::Release);
         self.wake_all();
+    }
+
+    /// Cuts everything because a worker cannot go on.
+    pub(super) fn cut_broken(&self) {
+        self.is_broken.store(true, Ordering::Release);
+        self.cut();
+    }
+
+    /// Whether the server has stopped because a worker could not go on.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
     }
 
     fn wake_all(&self) {
@@ -265,6 +279,11 @@ impl Core {
         true
     }
 
+    /// Bytes of AI bodies that workers have reserved.
+    pub(super) fn ai_bytes(&self) -> u64 {
+        self.ai_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn return_ai_bytes(&self, bytes: u64) {
         self.ai_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -315,6 +334,10 @@ impl Status for CoreStatus {
 
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
+    }
+
+    fn metrics_text(&self) -> String {
+        self.0.upgrade().map_or_else(String::new, |core| core.metrics_text())
     }
 }
 
@@ -387,7 +410,7 @@ impl Core {
                 "sent": sum(|s| s.bytes_sent.get()),
             },
             "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
-            "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
+            "ai_bodies_bytes": self.ai_bytes(),
             "memory_resident_bytes": proc::resident_bytes(),
             "kernels": {
                 "level": kernel::level().name(),

@@ -6,9 +6,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::core::Core;
-use super::stats::Counter;
+
 use super::worker::Worker;
 use crate::ai::latency::{BUCKETS, bucket_end_us, bucket_of};
+use crate::base::metrics::Counter;
 
 /// Times, in buckets.
 pub(super) struct Durations {

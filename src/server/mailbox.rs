@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::host::HostCall;
+use super::host::HostSink;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Owner, Peer, StreamQueue, Ticket};
 use crate::pipeline::{AnswerFlight, Call, Step};
@@ -33,7 +33,7 @@ pub(super) enum Message {
     /// A name was looked up: host, port, what was found.
     Resolved(String, u16, Result<Arc<[SocketAddr]>, String>),
     /// The host program calls a model.
-    HostStart(Box<Call>, Arc<HostCall>),
+    HostStart(Box<Call>, HostSink),
     /// The host program wants an answer that others may share.
     SharedStart(Box<Call>, Arc<AnswerFlight>),
     /// There is more of a shared answer that a connection waits for.
@@ -42,6 +42,9 @@ pub(super) enum Message {
     HostReady(Key),
     /// A host call was cancelled.
     HostCancel(Key),
+    /// The loop panics.
+    #[cfg(test)]
+    Panic,
 }
 
 /// The sending side; shared.
@@ -57,6 +60,15 @@ thread_local! {
     static OWN: Cell<usize> = const { Cell::new(0) };
 }
 
+/// See [`Mailbox::own`]. Taken away by a panic too.
+pub(super) struct Own;
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        OWN.set(0);
+    }
+}
+
 /// Whether the calling thread runs a loop of any server or client.
 pub fn on_loop_thread() -> bool {
     OWN.get() != 0
@@ -69,9 +81,10 @@ impl Mailbox {
         Ok((Arc::new(mailbox), receiver))
     }
 
-    /// Marks the calling thread as the loop of this mailbox, or as none.
-    pub(super) fn set_own(&self, own: bool) {
-        OWN.set(if own { self.address() } else { 0 });
+    /// Marks the calling thread as the loop of this mailbox until the mark is dropped.
+    pub(super) fn own(&self) -> Own {
+        OWN.set(self.address());
+        Own
     }
 
     fn address(&self) -> usize {
@@ -98,6 +111,11 @@ impl Mailbox {
     /// The worker is about to read its messages: later ones must tell it anew.
     pub(super) fn begin_reading(&self) -> bool {
         self.told.swap(false, Ordering::SeqCst)
+    }
+
+    /// Reading was broken off: there may be messages that nobody was told of since.
+    pub(super) fn tell_again(&self) {
+        self.told.store(true, Ordering::SeqCst);
     }
 
     /// Whether there are messages that the worker has not read.

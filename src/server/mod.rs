@@ -3,6 +3,7 @@
 //! States go one way: new → running → draining → stopped. Nothing here is global: any number of
 //! servers live in one process.
 
+mod access;
 mod begun;
 mod call;
 pub mod client;
@@ -10,12 +11,15 @@ mod conn;
 mod core;
 mod counts;
 mod deadline;
+#[cfg(test)]
+mod eyeballs;
 mod health;
 mod hedge;
 mod host;
 mod listener;
 mod log;
 mod mailbox;
+mod metrics;
 mod plugins;
 mod pool;
 mod reserve;
@@ -23,6 +27,7 @@ mod resolve;
 mod serve;
 mod share;
 mod stats;
+mod supervise;
 mod tls;
 mod transport;
 mod upstream;
@@ -146,6 +151,16 @@ impl Server {
         &self.config
     }
 
+    /// Opens the log file anew, after a rotation. Without a file it does nothing.
+    pub fn reopen_log(&self) {
+        log::reopen(&self.dispatch);
+    }
+
+    /// What `/metrics` says.
+    pub fn metrics_text(&self) -> String {
+        self.core.metrics_text()
+    }
+
     /// Runs `body` with this server's log.
     pub fn with_log<R>(&self, body: impl FnOnce() -> R) -> R {
         tracing::dispatcher::with_default(&self.dispatch, body)
@@ -255,7 +270,14 @@ impl Server {
         };
         self.core.set_polling_thread();
         let wait_ms = timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
-        let turned = self.with_log(|| worker.turn_for_host(wait_ms));
+        let turned = self.with_log(|| supervise::turn(|| worker.turn_for_host(wait_ms)));
+        let Ok(turned) = turned else {
+            // The host watches this loop's descriptor: another loop cannot take its place.
+            self.with_log(|| supervise::turn(|| *attached = None)).ok();
+            self.core.worker_ended();
+            self.core.cut_broken();
+            return Err(supervise::broken());
+        };
         match turned {
             Some(handled) => {
                 timer.arm(worker.next_in_ms());
@@ -309,9 +331,9 @@ impl Server {
             thread_ids.lock().push(thread::current());
             tracing::dispatcher::with_default(&dispatch, || {
                 match Worker::new(Arc::clone(&core), index, mailbox, receiver) {
-                    Ok(mut worker) => {
+                    Ok(worker) => {
                         told.tell(Ok(()));
-                        worker.run();
+                        supervise::run(&core, worker);
                     }
                     Err(error) => told.tell(Err(io_error(error))),
                 }
@@ -335,7 +357,8 @@ impl Server {
     /// Waits until it is stopped and drained.
     ///
     /// # Errors
-    /// `State` before the start and on a thread of the server, `Timeout`.
+    /// `State` before the start and on a thread of the server, `Timeout`, `Panic` when it has
+    /// stopped because a worker could not go on.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
         if self.core.state() == NEW {
             return Err(Error::new(ErrorKind::State, "the server has not been started"));
@@ -353,7 +376,7 @@ impl Server {
         }
         if self.core.wait(timeout) {
             self.core.cut();
-            Ok(())
+            if self.core.is_broken() { Err(supervise::broken()) } else { Ok(()) }
         } else {
             Err(Error::new(ErrorKind::Timeout, "the server still has work"))
         }

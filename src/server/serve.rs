@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::access::{CallTold, Told};
 use super::call::Sink;
 use super::conn::{Active, Phase, Source};
 use super::mailbox::Message;
@@ -264,7 +265,7 @@ impl Worker {
                             self.begin(key, fd, active, &rest[..size], is_last);
                         }
                         Err(error) => {
-                            self.refuse_malformed(active, &error);
+                            self.refuse_malformed(key, active, &error);
                             return (bytes.len(), Drive::More);
                         }
                     }
@@ -303,7 +304,7 @@ impl Worker {
     /// A head is complete.
     fn begin(&mut self, key: Key, fd: RawFd, active: &mut Active, bytes: &[u8], is_last: bool) {
         self.stats.requests.add(1);
-        active.started_us = self.now_us;
+        active.told = Told { started_us: self.now_us, ..Told::default() };
         let peer = match self.conns.get_mut(key) {
             Some(conn) => {
                 conn.requests = conn.requests.saturating_add(1);
@@ -434,6 +435,7 @@ impl Worker {
                 return false;
             }
             self.ai_bytes_spare += wanted;
+            self.ai_bytes_reserved += wanted;
         }
         self.ai_bytes_spare -= more;
         active.charged_bytes = bytes;
@@ -447,6 +449,7 @@ impl Worker {
         if self.ai_bytes_spare > 2 * grain {
             let back = (self.ai_bytes_spare - grain) / grain * grain;
             self.ai_bytes_spare -= back;
+            self.ai_bytes_reserved -= back;
             self.core.return_ai_bytes(back);
         }
     }
@@ -519,7 +522,11 @@ impl Worker {
             Ok(()) => self.wait_for_answer(key, active),
             // Another worker took the last place: the exchange went with the job.
             Err(_) => {
-                self.write_failure(active, &Failure::new(503, "the server is busy").retry_after(1));
+                self.write_failure(
+                    key,
+                    active,
+                    &Failure::new(503, "the server is busy").retry_after(1),
+                );
                 active.phase = Phase::Head;
             }
         }
@@ -578,9 +585,14 @@ impl Worker {
         let waits = |active: &mut Box<Active>| {
             active.phase == Phase::Answering && active.serial == ticket.serial
         };
-        let Some(conn) = self.conns.get_mut(key) else { return false };
-        let fd = conn.fd.as_raw_fd();
-        let Some(mut active) = conn.active.take_if(waits) else { return false };
+        let conn = self.conns.get_mut(key);
+        let Some((fd, mut active)) =
+            conn.and_then(|conn| Some((conn.fd.as_raw_fd(), conn.active.take_if(waits)?)))
+        else {
+            // The client has gone meanwhile.
+            self.tell(&Told::default(), &exchange);
+            return false;
+        };
         if let Some(old) = active.exchange.replace(exchange) {
             self.give_back_exchange(old);
         }
@@ -611,17 +623,18 @@ impl Worker {
     }
 
     /// A head that cannot be understood: there is no exchange.
-    fn refuse_malformed(&mut self, active: &mut Active, error: &HeadError) {
+    fn refuse_malformed(&mut self, key: Key, active: &mut Active, error: &HeadError) {
         self.stats.malformed.add(1);
-        self.write_failure(active, &Failure::new(error.status(), error.message()));
+        self.write_failure(key, active, &Failure::new(error.status(), error.message()));
     }
 
     /// Writes a failure without an exchange, after which the connection closes.
-    fn write_failure(&mut self, active: &mut Active, failure: &Failure) {
+    fn write_failure(&mut self, key: Key, active: &mut Active, failure: &Failure) {
         active.close_after = true;
         if self.app.settings.is_old {
             encode::bare(&mut active.output, failure.status);
-            self.count_answer(None, failure.status, 0, active.started_us);
+            self.count_answer(None, failure.status, 0, active.told.started_us);
+            self.tell_refused(key, failure.status, 0);
             return;
         }
         let mut body = Vec::new();
@@ -638,7 +651,8 @@ impl Worker {
         encode::decimal(out, body.len() as u64);
         out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
         out.extend_from_slice(&body);
-        self.count_answer(None, failure.status, body.len(), active.started_us);
+        self.count_answer(None, failure.status, body.len(), active.told.started_us);
+        self.tell_refused(key, failure.status, body.len());
     }
 
     fn count_sent(&self, bytes: usize) {
@@ -692,7 +706,8 @@ impl Worker {
         self.close_if_unread(active, &exchange);
         if exchange.response.is_bare {
             encode::bare(&mut active.output, code);
-            self.count_answer(Some(&exchange.request), code, 0, active.started_us);
+            active.told.status = code;
+            self.count_answer(Some(&exchange.request), code, 0, active.told.started_us);
             active.close_after = true;
             return self.end_exchange(key, active, exchange);
         }
@@ -710,7 +725,9 @@ impl Worker {
         }
         active.output.extend_from_slice(b"\r\n");
         let body_bytes = exchange.response.body.len();
-        self.count_answer(Some(&exchange.request), code, body_bytes, active.started_us);
+        active.told.status = code;
+        active.told.body_bytes = if active.is_bodiless { 0 } else { body_bytes as u64 };
+        self.count_answer(Some(&exchange.request), code, body_bytes, active.told.started_us);
         if !active.is_bodiless && body_allowed {
             let body = &exchange.response.body;
             if body.len() < limits::BATCH_BYTES / 4 {
@@ -822,6 +839,7 @@ impl Worker {
     /// The answer is out or in the output: on to the next request.
     fn end_exchange(&mut self, key: Key, active: &mut Active, exchange: Box<Exchange>) {
         let idle_ms = self.now_ms + self.app.settings.idle_ms;
+        self.tell(&active.told, &exchange);
         self.give_back_exchange(exchange);
         self.release_charge(active);
         active.source = Source::None;
@@ -896,7 +914,8 @@ impl Worker {
             Self::write_connection(active, &exchange);
         }
         active.output.extend_from_slice(b"\r\n");
-        self.count_answer(Some(&exchange.request), code, 0, active.started_us);
+        active.told.status = code;
+        self.count_answer(Some(&exchange.request), code, 0, active.told.started_us);
         if has_body {
             active.exchange = Some(exchange);
             active.phase = Phase::Streaming;
@@ -954,6 +973,7 @@ impl Worker {
             };
             let is_dry = piece.is_empty();
             if !is_dry {
+                active.told.body_bytes += piece.len() as u64;
                 if active.is_chunked {
                     encode::chunk(&mut active.output, &piece);
                 } else {
@@ -1083,6 +1103,7 @@ impl Worker {
     /// Body bytes of the answer; they go out at [`Worker::relay_flush`].
     pub(super) fn relay_bytes(&mut self, ticket: Ticket, bytes: &[u8]) {
         if let Some(active) = self.waiting_active(ticket) {
+            active.told.body_bytes += bytes.len() as u64;
             if active.is_chunked {
                 encode::chunk(&mut active.output, bytes);
             } else {
@@ -1103,6 +1124,13 @@ impl Worker {
             self.close(Key(ticket.place));
         }
         waiting
+    }
+
+    /// What a call came to; its answer ends next.
+    pub(super) fn relay_told(&mut self, ticket: Ticket, told: CallTold) {
+        if let Some(active) = self.waiting_active(ticket) {
+            active.told.call = told;
+        }
     }
 
     /// The answer is complete.
@@ -1211,11 +1239,12 @@ impl Worker {
         if matches!(active.phase, Phase::Answering | Phase::Streaming) {
             self.stats.cancelled.add(1);
         }
+        if let Some(call) = active.call.take() {
+            active.told.call = self.cancel_call(call);
+        }
         if let Some(exchange) = &active.exchange {
             exchange.request.set_gone();
-        }
-        if let Some(call) = active.call.take() {
-            self.cancel_call(call);
+            self.tell(&active.told, exchange);
         }
         active.joined = None;
         close_source(&mut active.source);
@@ -1273,7 +1302,7 @@ impl Worker {
         let failure = Failure::new(408, "the request did not come in time").code("timeout");
         match active.phase {
             Phase::Body => self.refuse_broken(key, fd, &mut active, &failure),
-            _ => self.write_failure(&mut active, &failure),
+            _ => self.write_failure(key, &mut active, &failure),
         }
         active.close_after = true;
         active.phase = Phase::Head;

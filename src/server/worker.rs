@@ -30,7 +30,6 @@ use super::stats::WorkerStats;
 use super::upstream::{Pool, Up};
 use crate::ai::latency::Hedge;
 use crate::ai::retry::Budget;
-use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
 use crate::base::timer::Wheel;
@@ -39,7 +38,7 @@ use crate::http::date;
 use crate::pipeline::{App, Call};
 use crate::route::Params;
 use crate::sys::epoll::{self, Epoll};
-use crate::sys::{clock, random, socket};
+use crate::sys::{clock, memory, random, socket};
 
 /// Marks of epoll data and timer keys: what the rest of the word names.
 pub(super) const MARK_SHIFT: u32 = 60;
@@ -48,9 +47,10 @@ const MARK_LISTENER: u64 = 1;
 const MARK_WAKE: u64 = 2;
 const MARK_ACCEPT: u64 = 3;
 const MARK_TIMER: u64 = 6;
-pub(super) const MARK_HEALTH: u64 = 7;
+pub(super) const MARK_HEALTH: u64 = 8;
 pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
+const MARK_TRIM: u64 = 7;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
 
 /// A snapshot as a worker keeps it. The outer count is the worker's own, so that keeping a copy
@@ -89,6 +89,9 @@ pub(super) struct Worker {
     ready: Vec<Key>,
     /// Accepting pauses: no descriptors, or too many connections.
     is_accept_paused: bool,
+    /// Most connections since memory was given back.
+    conns_peak: usize,
+    is_trim_due: bool,
     is_listening: bool,
     listeners: Arc<[Listener]>,
     pub(super) is_draining: bool,
@@ -108,10 +111,14 @@ pub(super) struct Worker {
     pub(super) tls_scratch: Vec<u8>,
     actives: Reserve<Box<Active>>,
     exchanges: Reserve<Box<Exchange>>,
+    /// Requests seen since the start, for telling one of several.
+    pub(super) access_count: u64,
     id_seed: u64,
     id_count: u64,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
     pub(super) ai_bytes_spare: u64,
+    /// All that this worker has reserved of it.
+    pub(super) ai_bytes_reserved: u64,
     /// When providers are asked next whether they are well, by their ids.
     pub(super) health_due: HashMap<u64, u64>,
     /// Second attempts, by the numbers of routes.
@@ -159,6 +166,8 @@ impl Worker {
             version,
             ready: Vec::new(),
             is_accept_paused: false,
+            conns_peak: 0,
+            is_trim_due: false,
             is_listening: false,
             listeners,
             is_draining: false,
@@ -175,9 +184,11 @@ impl Worker {
             tls_scratch: Vec::new(),
             actives: Reserve::new(limits::POOLED_BUFFERS_BYTES_MAX),
             exchanges: Reserve::new(limits::POOLED_EXCHANGES_BYTES_MAX),
+            access_count: 0,
             id_seed: random::number(),
             id_count: 0,
             ai_bytes_spare: 0,
+            ai_bytes_reserved: 0,
             health_due: HashMap::new(),
             hedges: Vec::new(),
             budget: Budget::default(),
@@ -198,11 +209,23 @@ impl Worker {
 
     /// Turns until the server is stopped and drained.
     pub(super) fn run(&mut self) {
-        self.mailbox.set_own(true);
+        let _own = self.mailbox.own();
         let mut events = vec![epoll::Event { events: 0, u64: 0 }; limits::EVENTS_PER_TURN];
         while self.turn(&mut events, None).is_some() {}
         self.end();
-        self.mailbox.set_own(false);
+    }
+
+    /// The worker that takes the place of this one, whose loop has panicked: what it holds cannot be
+    /// trusted, so everything is closed and whoever waits for it is told.
+    pub(super) fn successor(self) -> std::io::Result<Worker> {
+        self.core.return_ai_bytes(self.ai_bytes_reserved);
+        self.stats.connections.set(0);
+        let Worker { core, index, mailbox, messages, id_count, .. } = self;
+        let mut worker = Worker::new(core, index, mailbox, messages)?;
+        // Tickets of the old one's exchanges must never fit.
+        worker.id_count = id_count + 1;
+        worker.mailbox.tell_again();
+        Ok(worker)
     }
 
     /// Has the host's timer wake the loop.
@@ -214,16 +237,15 @@ impl Worker {
     /// One turn on a thread of the host.
     pub(super) fn turn_for_host(&mut self, wait_ms_max: Option<u64>) -> Option<usize> {
         let mut events = [epoll::Event { events: 0, u64: 0 }; limits::EVENTS_PER_TURN];
-        self.mailbox.set_own(true);
+        let own = self.mailbox.own();
         let handled = self.turn(&mut events, wait_ms_max);
-        self.mailbox.set_own(false);
+        drop(own);
         handled
     }
 
     pub(super) fn end_for_host(&mut self) {
-        self.mailbox.set_own(true);
+        let _own = self.mailbox.own();
         self.end();
-        self.mailbox.set_own(false);
     }
 
     /// When the loop wants to turn again by itself.
@@ -333,7 +355,11 @@ impl Worker {
                 }
                 Message::SharedMoved(ticket) => self.on_shared(ticket),
                 Message::HostReady(key) => self.resume_call(key),
-                Message::HostCancel(key) => self.cancel_call(key),
+                Message::HostCancel(key) => {
+                    self.cancel_call(key);
+                }
+                #[cfg(test)]
+                Message::Panic => panic!("on purpose"),
             }
         }
         count
@@ -383,12 +409,27 @@ impl Worker {
                 MARK_ACCEPT => self.resume_accepting(),
                 MARK_HEALTH => self.check_health(),
                 MARK_UP => self.on_up_timer(Key(data & MARK_MASK)),
+                MARK_TRIM => self.trim(),
                 MARK_CALL => self.on_call_timer(Key(data & MARK_MASK)),
                 _ => self.on_timer(Key(data)),
             }
         }
         self.due = due;
         count
+    }
+
+    /// A crowd has left some time ago: the memory it needed goes back to the system, on the pool
+    /// because that can take its time.
+    fn trim(&mut self) {
+        self.is_trim_due = false;
+        if self.conns.len() * 8 <= self.conns_peak {
+            self.conns_peak = self.conns.len();
+            while self.actives.take().is_some() {}
+            while self.exchanges.take().is_some() {}
+            self.spare_calls = Vec::new();
+            // A pool that is full has no quiet time.
+            drop(self.core.pool.submit(Box::new(memory::trim)));
+        }
     }
 
     fn on_timer(&mut self, key: Key) {
@@ -497,6 +538,7 @@ impl Worker {
         let raw = fd.as_raw_fd();
         let key = self.conns.insert(Conn::new(fd, peer));
         self.stats.connections.set(self.conns.len() as u64);
+        self.conns_peak = self.conns_peak.max(self.conns.len());
         let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;
         for observer in &self.app.observers {
             observer.connected(peer);
@@ -564,9 +606,6 @@ impl Worker {
                     queue.close();
                 }
                 Message::SharedStart(_, flight) => share::stopped(&flight),
-                Message::HostStart(_, host) => {
-                    host.fail(&Failure::new(503, "the server has stopped").code("stopped"));
-                }
                 _ => {}
             }
         }
@@ -622,6 +661,11 @@ impl Worker {
 
     /// A connection has gone: perhaps accepting can go on.
     pub(super) fn on_closed(&mut self) {
+        let is_quiet = self.conns.len() * 8 <= self.conns_peak;
+        if is_quiet && self.conns_peak >= limits::CROWD_CONNECTIONS && !self.is_trim_due {
+            self.is_trim_due = true;
+            self.wheel.arm(self.now_ms + limits::TRIM_AFTER_MS, MARK_TRIM << MARK_SHIFT);
+        }
         if self.is_accept_paused && !self.is_draining && !self.core.is_full() {
             self.listen(true);
         }

@@ -13,6 +13,7 @@ mod framing;
 mod keepalive;
 mod limits;
 mod listen;
+mod metrics;
 mod old_way;
 mod scale;
 mod timeouts;

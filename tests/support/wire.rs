@@ -312,6 +312,7 @@ impl Connection {
                 count > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => panic!("{error}; unread: {:?}", lossy(&self.buffer)),
         }
     }

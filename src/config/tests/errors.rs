@@ -242,11 +242,8 @@ fn pending_keys_are_refused_or_noted() {
     let notes = |text: &str| from_text(text).unwrap().notes;
     assert_eq!(notes(""), [""; 0]);
     assert_eq!(
-        notes("[log]\naccess = true\n[firewall]\nburst = 9\n"),
-        [
-            "config_text:4:9: `firewall.burst` has no effect in this version",
-            "config_text:2:10: `log.access` has no effect in this version",
-        ]
+        notes("[firewall]\nburst = 9\n"),
+        ["config_text:2:9: `firewall.burst` has no effect in this version",]
     );
     // The default says nothing, and neither does what is switched off.
     assert_eq!(notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"), [""; 0]);
