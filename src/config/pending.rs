@@ -23,14 +23,6 @@ use Effect::{Refuse, Warn};
 
 /// Table, key, effect. The key `*` stands for the table itself.
 const PENDING: &[(&str, &str, Effect)] = &[
-    ("key", "requests_per_minute", Refuse),
-    ("key", "tokens_per_minute", Refuse),
-    ("retry", "attempts", Warn),
-    ("retry", "backoff", Warn),
-    ("cache", "when", Warn),
-    ("cache", "max_entries", Warn),
-    ("cache", "max_bytes", Warn),
-    ("cache", "ttl", Warn),
     ("firewall", "requests_per_minute", Refuse),
     ("firewall", "burst", Warn),
     ("firewall", "block_minutes", Warn),

@@ -14,6 +14,7 @@
 )]
 
 mod attach;
+mod cache;
 mod client;
 mod deferred;
 mod generate;
@@ -39,6 +40,7 @@ mod tokens;
 mod version;
 
 pub use attach::*;
+pub use cache::*;
 pub use client::*;
 pub use deferred::*;
 pub use generate::*;
