@@ -263,7 +263,8 @@ fn a_provider_that_says_it_is_not_well_is_left_alone_before_a_request_meets_it()
 /// Everything at once: each request gets its documented outcome, once.
 #[test]
 fn the_kill_matrix_under_load() {
-    let scripts: [(&str, fn(&mut Peer)); 8] = [
+    type Script = fn(&mut Peer);
+    let scripts: [(&str, Script); 8] = [
         ("reset before the head", |peer| {
             if peer.request().is_some() {
                 peer.reset_on_close();
