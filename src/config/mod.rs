@@ -43,7 +43,7 @@ pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Cache, Firewall, Key, Limits, Log, Model, ModelTarget, Optimizer, Plugins,
-    Provider, Retry, Server, Timeouts, TlsCertificate,
+    Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
 };
 
 /// A whole, checked configuration. Immutable by custom: a reload makes a new one. The default is

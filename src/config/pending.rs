@@ -24,8 +24,6 @@ use Effect::{Refuse, Warn};
 /// Table, key, effect. The key `*` stands for the table itself.
 const PENDING: &[(&str, &str, Effect)] = &[
     ("tls", "*", Refuse),
-    ("limits", "connections_per_address", Refuse),
-    ("key", "requests_per_minute", Refuse),
     ("key", "tokens_per_minute", Refuse),
     ("retry", "attempts", Warn),
     ("retry", "backoff", Warn),
@@ -33,15 +31,6 @@ const PENDING: &[(&str, &str, Effect)] = &[
     ("cache", "max_entries", Warn),
     ("cache", "max_bytes", Warn),
     ("cache", "ttl", Warn),
-    ("firewall", "requests_per_minute", Refuse),
-    ("firewall", "burst", Warn),
-    ("firewall", "block_minutes", Warn),
-    ("firewall", "suspicious_threshold", Warn),
-    ("firewall", "brute_force_threshold", Warn),
-    ("firewall", "brute_force_window", Warn),
-    ("firewall", "allow", Warn),
-    ("firewall", "deny", Refuse),
-    ("firewall", "trusted_proxies", Warn),
     // A plugin may be what limits or checks requests.
     ("plugins", "dir", Refuse),
     ("plugins", "load", Refuse),

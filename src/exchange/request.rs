@@ -266,9 +266,14 @@ impl Request {
         std::str::from_utf8(self.id()).unwrap_or("")
     }
 
-    /// Who sent it.
+    /// Who sent it: the client, also behind trusted proxies.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Names the client that a trusted proxy tells of.
+    pub fn set_peer(&mut self, peer: Peer) {
+        self.peer = peer;
     }
 
     /// Whether the client has gone.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ai::router::Router;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware, Observer};
+use crate::firewall::Firewall;
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
@@ -28,6 +29,8 @@ pub trait Status: Send + Sync {
     fn stats_json(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
+    /// Monotonic time in milliseconds.
+    fn now_ms(&self) -> u64;
 }
 
 /// The settings that stages look at, in the units they use.
@@ -68,6 +71,8 @@ pub struct App {
     pub observers: Vec<Arc<dyn Observer>>,
     /// Limits and times.
     pub settings: Settings,
+    /// Who may come at all, how often, and with what.
+    pub firewall: Arc<Firewall>,
     /// Who may use /v1/*.
     pub guard: Arc<Guard>,
     /// From a model's name to its providers.
@@ -103,6 +108,7 @@ impl App {
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
             },
+            firewall: Arc::new(Firewall::new(config)),
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
             providers: provider::providers(config)?,

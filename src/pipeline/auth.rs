@@ -1,16 +1,26 @@
 //! Who may use `/v1/*`: keys, or the loopback rule when there are none.
 
 use crate::base::error::Failure;
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::exchange::Request;
+use crate::firewall::Rate;
 use crate::http::head::Known;
 use crate::pipeline::App;
 
 /// One key and what it may do.
 struct Key {
     secret: Vec<u8>,
+    requests: Option<Rate>,
     /// Empty: every model.
     models: Vec<String>,
+}
+
+/// What a key may use in a minute.
+pub struct KeyLimits<'a> {
+    /// The key itself.
+    pub key: &'a [u8],
+    /// Requests.
+    pub requests: Option<Rate>,
 }
 
 /// The keys of a configuration.
@@ -22,12 +32,19 @@ pub struct Guard {
 impl Guard {
     /// The guard a configuration asks for.
     pub fn new(config: &Config) -> Guard {
-        let plain = config.auth.keys.iter().map(|secret| (secret, Vec::new()));
-        let named = config.key.iter().map(|key| (&key.key, key.models.clone()));
-        let keys = plain
-            .chain(named)
-            .map(|(secret, models)| Key { secret: secret.expose().as_bytes().to_vec(), models })
-            .collect();
+        let bytes = |secret: &Secret| secret.expose().as_bytes().to_vec();
+        let plain = config.auth.keys.iter().map(|secret| Key {
+            secret: bytes(secret),
+            requests: None,
+            models: Vec::new(),
+        });
+        let named = config.key.iter().map(|key| Key {
+            secret: bytes(&key.key),
+            // Those of a minute may come at once.
+            requests: Rate::new(key.requests_per_minute, key.requests_per_minute),
+            models: key.models.clone(),
+        });
+        let keys = plain.chain(named).collect();
         Guard { keys, open: config.auth.open }
     }
 
@@ -42,6 +59,15 @@ impl Guard {
     /// Whether a request may use what keys guard: it shows one of them, or there are none.
     pub fn admits(&self, request: &Request) -> bool {
         self.keys.is_empty() || self.key_of(request).is_some()
+    }
+
+    /// The limits of the key that a request shows, if it has any.
+    pub fn limits_of<'a>(&'a self, request: &Request) -> Option<KeyLimits<'a>> {
+        if !self.keys.iter().any(|key| key.requests.is_some()) {
+            return None;
+        }
+        let key = self.key_of(request)?;
+        Some(KeyLimits { key: &key.secret, requests: key.requests })
     }
 
     fn key_of(&self, request: &Request) -> Option<&Key> {
@@ -120,7 +146,7 @@ pub(super) fn is_loopback(host: &[u8]) -> bool {
 }
 
 /// The credential of a request: a bearer token, else `x-api-key`.
-fn credential(request: &Request) -> Option<&[u8]> {
+pub(super) fn credential(request: &Request) -> Option<&[u8]> {
     let bearer = request.known(Known::Authorization).and_then(|value| {
         let (scheme, token) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())

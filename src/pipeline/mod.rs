@@ -1,7 +1,7 @@
 //! The life of a request: the one place that states the order of its stages.
 //!
 //! ```text
-//! head parsed ─ on_head:  route → key → may a body come, and how large
+//! head parsed ─ on_head:  firewall (address, rate) → route → key → may a body come, and how large
 //! body read   ─ run:      middleware before → handler | AI answer | built-in | 404, 405, 501
 //! answer made ─ finish:   middleware after → defaults
 //! ```
@@ -17,6 +17,7 @@ mod complete;
 mod failure;
 pub mod old_pages;
 mod provider;
+mod screen;
 
 use crate::base::error::Failure;
 use crate::exchange::{Exchange, Flow, Pending, Request, Taken};
@@ -84,13 +85,15 @@ pub fn on_head(
     request: &mut Request,
     matched: &mut Matched,
     params: &mut Params,
+    now_ms: u64,
 ) -> Result<BodyPlan, Failure> {
+    screen::head(app, request, now_ms)?;
     *matched = find(app, request, params);
     if !params.is_empty() {
         request.set_params(params.drain(..));
     }
     if !matches!(matched, Matched::Host(_)) {
-        auth::check(app, request)?;
+        screen::key(app, request, auth::check(app, request), now_ms)?;
     }
     if request.head().expect == Expect::Other {
         return Err(Failure::new(417, "the expectation is not known; only 100-continue is"));
@@ -159,6 +162,7 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
 /// a parsed request, on the loop.
 pub fn finish(app: &App, exchange: &mut Exchange) {
     exchange.pending = Pending::Finishing;
+    screen::answered(app, exchange);
     for middleware in app.after.iter().rev() {
         match middleware.pass(exchange) {
             Flow::Next => {}

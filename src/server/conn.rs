@@ -23,6 +23,10 @@ pub(super) struct Conn {
     pub(super) peer_ended: bool,
     /// It waits in the worker's ready list.
     pub(super) is_listed: bool,
+    /// A trusted balancer may say first who the client is (PROXY protocol).
+    pub(super) awaits_preface: bool,
+    /// What the firewall counts it as among the connections of its client.
+    pub(super) counted: Option<u128>,
     /// Borrowed while bytes are in flight or an exchange is open.
     pub(super) active: Option<Box<Active>>,
 }
@@ -37,6 +41,8 @@ impl Conn {
             is_readable: false,
             peer_ended: false,
             is_listed: false,
+            awaits_preface: false,
+            counted: None,
             active: None,
         }
     }

@@ -282,6 +282,10 @@ impl Status for CoreStatus {
         clock::unix_seconds()
     }
 
+    fn now_ms(&self) -> u64 {
+        clock::monotonic_ms()
+    }
+
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
     }
@@ -339,6 +343,7 @@ impl Core {
                 "sent": sum(|s| s.bytes_sent.get()),
             },
             "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
+            "firewall": self.app().firewall.stats().to_json(),
             "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
             "memory_resident_bytes": proc::resident_bytes(),
             "workers": workers,

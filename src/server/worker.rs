@@ -47,6 +47,13 @@ pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
 
+/// What a client hears that has more connections than it may.
+const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+    Content-Type: application/json\r\nRetry-After: 1\r\nContent-Length: 128\r\n\
+    Connection: close\r\n\r\n\
+    {\"error\":{\"message\":\"too many connections of this client\",\
+    \"type\":\"rate_limit_error\",\"param\":null,\"code\":\"too_many_connections\"}}";
+
 /// One worker.
 pub(super) struct Worker {
     pub(super) core: Arc<Core>,
@@ -432,6 +439,11 @@ impl Worker {
                         tracing::warn!("accepting goes on");
                     }
                     let peer = address.map_or(Peer::Unix, Peer::Tcp);
+                    if let Peer::Tcp(address) = peer
+                        && !self.app.firewall.accepts(address, self.second)
+                    {
+                        continue;
+                    }
                     self.stats.accepted.add(1);
                     match self.core.less_loaded(self.index) {
                         Some(other) => {
@@ -457,7 +469,22 @@ impl Worker {
     /// Takes a connection. What its peer has sent already is told by the first edge.
     fn adopt(&mut self, fd: OwnedFd, peer: Peer) {
         let raw = fd.as_raw_fd();
-        let key = self.conns.insert(Conn::new(fd, peer));
+        let (firewall, now) = (&self.app.firewall, self.second);
+        let mut conn = Conn::new(fd, peer);
+        if let Peer::Tcp(address) = peer {
+            match firewall.connect(address, now) {
+                Ok(counted) => conn.counted = counted,
+                Err(()) => {
+                    // Whatever the socket takes: the connection ends here.
+                    let _ = socket::send(raw, TOO_MANY_CONNECTIONS);
+                    return;
+                }
+            }
+            conn.awaits_preface = firewall.reads_preface(Some(address.ip()), now);
+        } else {
+            conn.awaits_preface = firewall.reads_preface(None, now);
+        }
+        let key = self.conns.insert(conn);
         self.stats.connections.set(self.conns.len() as u64);
         let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;
         for observer in &self.app.observers {

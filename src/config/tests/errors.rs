@@ -229,9 +229,6 @@ fn pending_keys_are_refused_or_noted() {
         );
     }
     refused("[[tls]]\ncert = \"a\"\nkey = \"b\"\n", "1:1", "tls[0]");
-    refused("[firewall]\ndeny = [\"10.0.0.0/8\"]\n", "2:8", "firewall.deny");
-    refused("[firewall]\nrequests_per_minute = 60\n", "2:23", "firewall.requests_per_minute");
-    refused("[limits]\nconnections_per_address = 4\n", "2:27", "limits.connections_per_address");
     refused(
         "[[key]]\nname = \"a\"\nkey = \"k\"\ntokens_per_minute = 9\n",
         "4:21",
