@@ -1,4 +1,5 @@
 //! The C programs of `tests/c/` against both libraries, and the header on its own.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -2,6 +2,7 @@
 //! from there, and nothing left at the end.
 //!
 //! It installs what `make build` has staged, so it runs as a part of `make test` only.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The old C surface from outside: headers, layouts, symbols, hosts and plugins, compiled by the C
 //! compiler and run against the libraries.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

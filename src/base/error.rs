@@ -122,7 +122,7 @@ pub struct Failure {
     /// The status a provider answered with, when it has failed and not we.
     pub upstream_status: Option<u16>,
     /// Header fields that belong to it, name and value.
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Box<[(&'static str, String)]>,
 }
 
 impl Failure {
@@ -145,7 +145,7 @@ impl Failure {
             message: message.into(),
             retry_after_s: None,
             upstream_status: None,
-            fields: Vec::new(),
+            fields: Box::default(),
         }
     }
 

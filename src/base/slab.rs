@@ -148,7 +148,7 @@ mod tests {
         assert_ne!(Some(&again), keys.iter().rev().step_by(3).next());
         for (n, key) in keys.iter().enumerate() {
             let want = if n % 3 == 0 { None } else { Some(&n) };
-            assert_eq!(slab.get(*key), want.map(|_| &n).copied().map(|n| n).as_ref());
+            assert_eq!(slab.get(*key), want);
         }
         assert_eq!(slab.get(again), Some(&7));
         assert_eq!(slab.keys().len(), slab.len());

@@ -53,11 +53,11 @@ impl Deferred {
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.as_mut() {
-            if exchange.pending == super::Pending::Nothing {
-                exchange.response.clear();
-                exchange.response.status = 500;
-            }
+        if let Some(exchange) = self.exchange.as_mut()
+            && exchange.pending == super::Pending::Nothing
+        {
+            exchange.response.clear();
+            exchange.response.status = 500;
         }
         self.complete();
     }

@@ -291,8 +291,8 @@ impl Request {
     /// text is copied once.
     pub fn lend(&self, text: &[u8]) -> Lent {
         let mut lent = self.lent.lock();
-        let same = |kept: &&Box<[u8]>| kept.split_last().is_some_and(|(_, kept)| kept == text);
-        if let Some(kept) = lent.iter().find(same) {
+        let same = |kept: &[u8]| kept.split_last().is_some_and(|(_, kept)| kept == text);
+        if let Some(kept) = lent.iter().find(|kept| same(kept)) {
             return Lent { start: kept.as_ptr(), len: text.len() };
         }
         let mut copy = Vec::with_capacity(text.len() + 1);

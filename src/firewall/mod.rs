@@ -48,6 +48,10 @@ pub enum Refusal {
     TooOften(&'static str, Exhausted),
 }
 
+/// An address has as many connections as it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooMany;
+
 /// What an operator has set, and the memory of clients.
 #[derive(Clone)]
 pub struct Firewall {
@@ -153,7 +157,7 @@ impl Firewall {
     ///
     /// # Errors
     /// When the address has as many as it may.
-    pub fn connect(&self, peer: SocketAddr, now: i64) -> Result<Option<u128>, ()> {
+    pub fn connect(&self, peer: SocketAddr, now: i64) -> Result<Option<u128>, TooMany> {
         // A proxy has the connections of all its clients.
         let address = canonical(peer.ip());
         let is_free = self.connections_max == 0
@@ -167,7 +171,7 @@ impl Firewall {
             return Ok(Some(client));
         }
         self.stats.add(Counter::ConnectionsLimited);
-        Err(())
+        Err(TooMany)
     }
 
     /// Judges a client by its address and the path it asks for.

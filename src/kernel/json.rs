@@ -68,14 +68,14 @@ impl Marks {
     pub fn positions(&self) -> &[u32] {
         // SAFETY: the first `position_count` entries have been written: only `push_position` and
         // `set_counts` change the count.
-        unsafe { self.positions[..self.position_count].assume_init_ref() }
+        unsafe { &*(&raw const self.positions[..self.position_count] as *const [u32]) }
     }
 
     /// Where `u` follows an escaping backslash, ascending, counted from the chunk's beginning.
     #[inline]
     pub fn unicode(&self) -> &[u32] {
         // SAFETY: as for `positions`.
-        unsafe { self.unicode[..self.unicode_count].assume_init_ref() }
+        unsafe { &*(&raw const self.unicode[..self.unicode_count] as *const [u32]) }
     }
 
     pub(super) fn clear(&mut self) {

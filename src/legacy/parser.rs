@@ -102,15 +102,18 @@ pub fn to_c(parts: &RequestParts) -> Option<HttpRequest> {
         block.push(0);
     }
     let mut complete = true;
-    let mut place = |content: &[u8]| {
-        let copy = give(content);
-        complete &= !copy.is_null();
-        copy
+    let mut place = |content: Option<&[u8]>| match content {
+        None => std::ptr::null_mut(),
+        Some(content) => {
+            let copy = give(content);
+            complete &= !copy.is_null();
+            copy
+        }
     };
-    request.path = place(&block);
-    request.query_string = parts.query.as_deref().map_or(std::ptr::null_mut(), &mut place);
-    request.body = parts.body.as_deref().map_or(std::ptr::null_mut(), &mut place);
-    request.content_type = parts.content_type.as_deref().map_or(std::ptr::null_mut(), &mut place);
+    request.path = place(Some(&block));
+    request.query_string = place(parts.query.as_deref());
+    request.body = place(parts.body.as_deref());
+    request.content_type = place(parts.content_type.as_deref());
     if !complete {
         // SAFETY: filled above from malloc.
         unsafe { release_request(&mut request) };
@@ -155,8 +158,8 @@ pub unsafe extern "C" fn parse_http_request(
 /// `request` is NULL or a filled request whose path, query, body and type came from malloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free_http_request(request: *mut HttpRequest) {
-    // SAFETY: NULL or valid by the caller's promise.
     guard((), || {
+        // SAFETY: NULL or valid by the caller's promise.
         if let Some(request) = unsafe { request.as_mut() } {
             // SAFETY: the caller's promise for the four strings.
             unsafe { release_request(request) };

@@ -15,6 +15,7 @@ mod builtin;
 mod call;
 mod complete;
 mod failure;
+mod inbound;
 pub mod old_pages;
 mod provider;
 mod screen;
@@ -28,9 +29,10 @@ use crate::route::{Allowed, Found, Params};
 pub use app::{App, HostRoute, Settings, Status};
 pub use auth::Guard;
 pub use builtin::Builtin;
-pub use call::{AfterHead, Attempt, Call, Inbound, Outgoing, cut_off};
+pub use call::{Attempt, Call, Outgoing};
 pub use complete::host_call;
 pub use failure::{answer, answer_failed_call, dialect_of};
+pub use inbound::{AfterHead, Inbound, cut_off};
 pub use provider::{BaseUrl, Provider, Proxy};
 
 /// What a request's method and target lead to.

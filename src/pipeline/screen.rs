@@ -156,6 +156,6 @@ fn too_often(policy: &'static str, exhausted: &Exhausted) -> Failure {
     };
     let message = format!("more than {} requests {what} in a minute", exhausted.per_minute);
     let mut failure = Failure::new(429, message).code("rate_limit_exceeded");
-    failure.fields = exhausted.fields(policy);
+    failure.fields = exhausted.fields(policy).into();
     failure.retry_after(exhausted.retry_after_s)
 }

@@ -93,13 +93,16 @@ fn last_error() -> String {
 }
 
 /// Where the object that an address lies in begins.
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "dladdr compares the address and reads nothing there"
+)]
 pub fn base_of(address: *const c_void) -> Option<usize> {
-    // SAFETY: all zero is a valid Dl_info; dladdr takes any address.
-    unsafe {
-        let mut info: libc::Dl_info = std::mem::zeroed();
-        let found: c_int = libc::dladdr(address, &mut info);
-        (found != 0 && !info.dli_fbase.is_null()).then_some(info.dli_fbase as usize)
-    }
+    // SAFETY: all zero is a valid Dl_info.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: dladdr only compares the address, whatever it is.
+    let found: c_int = unsafe { libc::dladdr(address, &mut info) };
+    (found != 0 && !info.dli_fbase.is_null()).then_some(info.dli_fbase as usize)
 }
 
 fn global(name: &CStr) -> *mut c_void {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::deadline::Deadline;
 use super::host::HostCall;
-use super::worker::{MARK_CALL, MARK_SHIFT, Worker};
+use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, App, Attempt, Call, Inbound, Outgoing, Provider, Pull};
+use crate::pipeline::{AfterHead, Attempt, Call, Inbound, Outgoing, Provider, Pull};
 
 /// Who gets the answer.
 pub(super) enum Sink {
@@ -39,7 +39,7 @@ enum Phase {
 /// A call under way.
 pub(super) struct CallState {
     call: Box<Call>,
-    app: Arc<Arc<App>>,
+    app: OwnApp,
     sink: Sink,
     phase: Phase,
     pub(super) outgoing: Option<Box<Outgoing>>,

@@ -30,6 +30,7 @@ use crate::base::limits;
 use crate::base::slab::{Key, Slab};
 use crate::base::timer::Wheel;
 use crate::exchange::{Exchange, Owner, Peer, Request, Ticket};
+use crate::firewall::TooMany;
 use crate::http::date;
 use crate::pipeline::{App, Call};
 use crate::route::Params;
@@ -54,6 +55,10 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
     {\"error\":{\"message\":\"too many connections of this client\",\
     \"type\":\"rate_limit_error\",\"param\":null,\"code\":\"too_many_connections\"}}";
 
+/// A snapshot as a worker keeps it. The outer count is the worker's own, so that keeping a copy
+/// writes nothing that other workers read.
+pub(super) type OwnApp = Arc<Arc<App>>;
+
 /// One worker.
 pub(super) struct Worker {
     pub(super) core: Arc<Core>,
@@ -74,9 +79,8 @@ pub(super) struct Worker {
     pub(super) ready_ups: Vec<Key>,
     pub(super) wheel: Wheel,
     due: Vec<u64>,
-    /// The snapshot requests are answered with. The outer count is this worker's own, so that
-    /// keeping a copy writes nothing that other workers read.
-    pub(super) app: Arc<Arc<App>>,
+    /// The snapshot requests are answered with.
+    pub(super) app: OwnApp,
     version: u64,
     /// Connections that have more to do.
     ready: Vec<Key>,
@@ -99,7 +103,9 @@ pub(super) struct Worker {
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
     pub(super) tls_scratch: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
     actives: Vec<Box<Active>>,
+    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
     exchanges: Vec<Box<Exchange>>,
     id_seed: u64,
     id_count: u64,
@@ -474,7 +480,7 @@ impl Worker {
         if let Peer::Tcp(address) = peer {
             match firewall.connect(address, now) {
                 Ok(counted) => conn.counted = counted,
-                Err(()) => {
+                Err(TooMany) => {
                     // Whatever the socket takes: the connection ends here.
                     let _ = socket::send(raw, TOO_MANY_CONNECTIONS);
                     return;

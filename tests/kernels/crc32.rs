@@ -86,7 +86,8 @@ mod raw {
         let wide = has.avx2() && has.vpclmulqdq() && clmul;
         let reference = reference();
         let (ieee, castagnoli) = (reference.crc32.call, reference.crc32c.call);
-        let kernels: [(&str, bool, Raw, fn(u32, &[u8]) -> u32); 4] = [
+        type Reference = fn(u32, &[u8]) -> u32;
+        let kernels: [(&str, bool, Raw, Reference); 4] = [
             ("crc32 sse42", clmul, nh_crc32_sse42, ieee),
             ("crc32 avx2", wide, nh_crc32_avx2, ieee),
             ("crc32c sse42", clmul, nh_crc32c_sse42, castagnoli),

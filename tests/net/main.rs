@@ -1,5 +1,6 @@
 //! The `neurohttp` program and the echo example, seen from the socket: framing, limits, timeouts,
 //! the chat routes, draining, scarce descriptors, many connections.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! The relay against upstreams that misbehave: every failure has its outcome, nothing is answered
 //! twice, no connection in doubt is used again.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;

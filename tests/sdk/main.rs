@@ -3,6 +3,7 @@
 //!
 //! The packages are installed into a virtual environment under `target/`, once. Where packages
 //! cannot be had the test says so and is skipped.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;

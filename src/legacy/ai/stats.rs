@@ -327,11 +327,8 @@ pub unsafe extern "C" fn stats_get_all_stats(
 pub unsafe extern "C" fn stats_auto_save() -> c_int {
     guard(-1, || match INSTANCE.stats.lock().as_mut() {
         Some(stats) if monotonic_ns().saturating_sub(stats.saved_ns) >= stats.interval_ns => {
-            if stats.save() {
-                0
-            } else {
-                -1
-            }
+            let saved = stats.save();
+            if saved { 0 } else { -1 }
         }
         _ => -1,
     })

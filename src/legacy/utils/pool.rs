@@ -32,10 +32,9 @@ pub unsafe fn store(pool: *mut StringPool, content: &[u8], grow: bool) -> *mut c
     let Some(needed) = content.len().checked_add(1) else { return std::ptr::null_mut() };
     let place = match pools.get_mut(&(pool as usize)) {
         Some(blocks) => {
-            if blocks.current_size - blocks.current_used < needed {
-                if !grow || !blocks.extend(needed, public) {
-                    return std::ptr::null_mut();
-                }
+            let is_full = blocks.current_size - blocks.current_used < needed;
+            if is_full && !(grow && blocks.extend(needed, public)) {
+                return std::ptr::null_mut();
             }
             let place = blocks.current + blocks.current_used;
             blocks.current_used += needed;
