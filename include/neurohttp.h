@@ -1185,6 +1185,57 @@ uint32_t nh_crc32(const void *data, size_t len);
 uint32_t nh_crc32_update(uint32_t crc, const void *data, size_t len);
 
 /**
+ * The CRC-32C (Castagnoli; iSCSI, ext4, gRPC) of `len` bytes. Borrows `data`, which may be NULL
+ * when `len` is 0. Returns 0 when the arguments are invalid.
+ * [any-thread]   Since 1.0.
+ */
+uint32_t nh_crc32c(const void *data, size_t len);
+
+/**
+ * Finds a member of the object that a JSON document is. The whole document is validated, as
+ * strictly as RFC 8259 has it: UTF-8 without a byte order mark, paired surrogates, at most 127
+ * levels, numbers within the range of a double. Names are compared after unescaping; of a member
+ * that is there twice the last one counts.
+ * Borrows `json`, `len` bytes; `member` ends with a NUL. `*value` becomes the raw value, a string
+ * with its quotes, and `*value_len` its length. Lends it: it lies within `json` and no NUL ends
+ * it.
+ * Returns NH_OK, NH_ERR_NOT_FOUND without such a member or without an object, or
+ * NH_ERR_INVALID_ARGUMENT when it is not JSON; the message says where.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_json_find(const char *json,
+                       size_t len,
+                       const char *member,
+                       const char **value,
+                       size_t *value_len);
+
+/**
+ * Reads the value that a path leads to, such as "choices.0.message.content": names of members,
+ * and within arrays indices from 0. The empty path is the whole document. A name that holds a dot
+ * cannot be reached; of a member that is there twice the last one counts. The whole document is
+ * validated as by nh_json_find.
+ * Borrows `json`, `len` bytes; `path` ends with a NUL. Gives `*value`, NUL-terminated: a string
+ * decoded, anything else as it stands in the document; free it with nh_free. Its length goes to
+ * `*value_len` unless that is NULL; a decoded string may hold NULs of its own.
+ * Returns NH_OK, NH_ERR_NOT_FOUND, NH_ERR_MEMORY, or NH_ERR_INVALID_ARGUMENT when it is not JSON;
+ * the message says where.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_json_get(const char *json,
+                      size_t len,
+                      const char *path,
+                      char **value,
+                      size_t *value_len);
+
+/**
+ * Copies `len` bytes that do not overlap, as memcpy does, and as fast; what is larger than the
+ * last cache goes past it, and is faster for that. Returns `to`. Nothing is copied when one of the
+ * pointers is NULL.
+ * [any-thread]   Since 1.0.
+ */
+void *nh_copy(void *to, const void *from, size_t len);
+
+/**
  * Which CPU kernels were chosen: "scalar", "sse42", "avx2" or "avx512". Static text, never NULL.
  * [any-thread]   Since 1.0.
  */

@@ -93,7 +93,7 @@ const HIGHS: u64 = ONES * 0x80;
 
 /// Eight bytes from `from` on, the first one lowest; `None` near the end.
 #[inline(always)]
-fn word_at(bytes: &[u8], from: usize) -> Option<u64> {
+pub(super) fn word_at(bytes: &[u8], from: usize) -> Option<u64> {
     let word = bytes.get(from..)?.first_chunk::<8>()?;
     Some(u64::from_le_bytes(*word))
 }
@@ -115,6 +115,33 @@ fn uncommon_hits(word: u64) -> u64 {
     let letter = (folded + ONES * (0x80 - b'a' as u64)) & !(folded + ONES * (0x7f - b'z' as u64));
     let hyphen = !((low ^ (ONES * b'-' as u64)) + !HIGHS);
     !((letter | hyphen) & !word) & HIGHS
+}
+
+/// The high bit of each byte that is not in [`TARGET`]: controls and SP, DEL and beyond, and the four that
+/// are neither URI characters nor sent by browsers. Exact in every byte.
+#[inline(always)]
+fn target_hits(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    // One where `low` and the byte differ in no more than the ignored bit.
+    let is = |byte: u8, ignored: u8| {
+        !(((low ^ (ONES * u64::from(byte))) & (ONES * u64::from(!ignored & 0x7f))) + !HIGHS)
+    };
+    let graphic = (low + ONES * (0x80 - 0x21)) & !(low + ONES);
+    (!graphic | is(b'"', b'"' ^ b'#') | is(b'<', b'<' ^ b'>') | word) & HIGHS
+}
+
+/// The index of the first byte at or after `from` that is not in [`TARGET`], or the length.
+#[inline(always)]
+pub(super) fn end_of_target(bytes: &[u8], from: usize) -> usize {
+    let mut index = from;
+    while let Some(word) = word_at(bytes, index) {
+        let hits = target_hits(word);
+        if hits != 0 {
+            return index + (hits.trailing_zeros() / 8) as usize;
+        }
+        index += 8;
+    }
+    end_of(bytes, index, TARGET)
 }
 
 /// The index of the first byte at or after `from` that is not in [`TOKEN`], or the length.
@@ -235,6 +262,7 @@ mod tests {
                     assert_eq!(end_of_token(&bytes, 0), end_of(&bytes, 0, TOKEN));
                     bytes[length / 2] ^= 0x80;
                     assert_eq!(end_of_token(&bytes, 0), end_of(&bytes, 0, TOKEN));
+                    assert_eq!(end_of_target(&bytes, 0), end_of(&bytes, 0, TARGET));
                     let expected = end_of(&bytes, 0, VALUE);
                     assert_eq!(end_of_value(&bytes, 0), expected, "{byte:#x} at {at}/{length}");
                 }

@@ -1,11 +1,14 @@
 //! The header section: the part that requests and responses share (RFC 9112 section 5).
 //!
 //! An automaton over single bytes with fast searches inside its states. `Scan` keeps where it is
-//! between calls, so bytes are looked at once however they arrive.
+//! between calls, so its bytes are looked at once however they arrive. Before it, whole lines are
+//! taken up by the marks of a kernel; the first one that is not as it should be ends that, and the
+//! automaton says why. So a byte is looked at by each of them once at most.
 #![forbid(unsafe_code)]
 
 use super::chars;
 use super::head::{Body, Expect, Field, HeadError, Known, Progress, Span};
+use crate::kernel::{self, head::Marks};
 
 /// Where an automaton stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -108,6 +111,22 @@ impl Facts {
         }
     }
 
+    /// Takes up a field.
+    #[inline(always)]
+    fn add<const REQUEST: bool>(
+        &mut self,
+        window: &[u8],
+        field: Field,
+        fields: &mut Vec<Field>,
+    ) -> Result<(), HeadError> {
+        fields.push(field);
+        if field.known.is_framing() {
+            self.note::<REQUEST>(field.known, field.value.of(window), field.value)?;
+        }
+        self.seen |= field.known.bit();
+        Ok(())
+    }
+
     /// Takes up one field that decides framing or connection. What belongs to requests only is
     /// skipped in responses.
     #[inline]
@@ -146,6 +165,10 @@ impl Facts {
     }
 
     fn note_connection(&mut self, value: &[u8]) {
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+            return;
+        }
         for option in value.split(|&byte| byte == b',') {
             let option = chars::trim(option);
             if option.eq_ignore_ascii_case(b"close") {
@@ -216,6 +239,76 @@ pub(super) fn error_at(byte: u8, other: HeadError) -> HeadError {
     }
 }
 
+/// Reads whole header lines by their marks, from a line's beginning on. `None` when the rest is for the
+/// automaton: where a line is not whole or not right, or where there is no kernel.
+#[inline]
+fn parse_lines<const REQUEST: bool>(
+    window: &[u8],
+    fields_max: u16,
+    scan: &mut Scan,
+    fields: &mut Vec<Field>,
+    facts: &mut Facts,
+) -> Result<Option<Progress>, HeadError> {
+    let mut marks = Marks::new();
+    loop {
+        let base = scan.position;
+        let Some(section) = window.get(base..) else { return Ok(None) };
+        if !kernel::head_index(section, &mut marks) {
+            return Ok(None);
+        }
+        let (lines, rest) = marks.positions().as_chunks::<2>();
+        let mut start = 0;
+        for &[colon, end] in lines {
+            let (colon, end) = (colon as usize, end as usize);
+            let is_line = colon > start
+                && section.get(colon) == Some(&b':')
+                && section.get(end..end + 2) == Some(b"\r\n")
+                && fields.len() < usize::from(fields_max);
+            if !is_line {
+                return Ok(None);
+            }
+            let (name, value) = (base + start..base + colon, base + colon + 1..base + end);
+            let field = Field {
+                known: Known::from_part(window, name.start, name.end),
+                name: Span::new(name.start, name.end),
+                value: trimmed(window, value.start, value.end),
+            };
+            facts.add::<REQUEST>(window, field, fields)?;
+            start = end + 2;
+            scan.position = base + start;
+        }
+        if let [end] = rest
+            && *end as usize == start
+            && section.get(start..start + 2) == Some(b"\r\n")
+        {
+            scan.position = base + start + 2;
+            scan.phase = Phase::Done;
+            return Ok(Some(Progress::Complete));
+        }
+        if start == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The span from `start` to `end` without the blanks at both ends.
+#[inline(always)]
+fn trimmed(window: &[u8], mut start: usize, mut end: usize) -> Span {
+    if let Some([b' ', first, .., last]) = window.get(start..end)
+        && *first > b' '
+        && *last > b' '
+    {
+        return Span::new(start + 1, end);
+    }
+    while start < end && matches!(window.get(start), Some(b' ' | b'\t')) {
+        start += 1;
+    }
+    while start < end && matches!(window.get(end - 1), Some(b' ' | b'\t')) {
+        end -= 1;
+    }
+    Span::new(start, end)
+}
+
 /// Reads header lines from `scan.position` on up to the blank line. `window` ends where the
 /// section's limit does; the caller knows whether it was cut there.
 #[inline]
@@ -226,6 +319,11 @@ pub(super) fn parse<const REQUEST: bool>(
     fields: &mut Vec<Field>,
     facts: &mut Facts,
 ) -> Result<Progress, HeadError> {
+    if scan.phase == Phase::LineStart
+        && let Some(progress) = parse_lines::<REQUEST>(window, fields_max, scan, fields, facts)?
+    {
+        return Ok(progress);
+    }
     let mut phase = scan.phase;
     let mut position = scan.position;
     let mut mark = scan.mark;
@@ -295,16 +393,8 @@ pub(super) fn parse<const REQUEST: bool>(
             (Some(b'\r') | None, _) => partial!(),
             (Some(&byte), _) => return Err(error_at(byte, HeadError::BadFieldValue)),
         }
-        let mut end = position;
-        while end > mark && matches!(window.get(end - 1), Some(b' ' | b'\t')) {
-            end -= 1;
-        }
-        let value = Span::new(mark, end);
-        fields.push(Field { name, value, known });
-        if known.is_framing() {
-            facts.note::<REQUEST>(known, value.of(window), value)?;
-        }
-        facts.seen |= known.bit();
+        let value = trimmed(window, mark, position);
+        facts.add::<REQUEST>(window, Field { name, value, known }, fields)?;
         position += 2;
         phase = Phase::LineStart;
     }

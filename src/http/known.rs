@@ -99,10 +99,22 @@ const fn slot_of(length: usize, first: u8, last: u8) -> usize {
     (key.wrapping_mul(MULTIPLIER) >> 24) as usize
 }
 
+/// `count` bytes from `from` on, the first one lowest.
+const fn word(name: &[u8], from: usize, count: usize) -> u64 {
+    let mut word = 0;
+    let mut at = 0;
+    while at < count {
+        word |= (name[from + at] as u64) << (at * 8);
+        at += 1;
+    }
+    word
+}
+
 /// Found by trying; the table below does not compile with one that collides.
 const MULTIPLIER: u32 = 0x2437_f75b;
 
-/// A slot of the table: a name as three words, the first byte lowest, with zeros behind its end.
+/// A slot of the table: a name in words, the first byte lowest. Below eight bytes one, with zeros behind the
+/// end; else its first eight bytes, its last eight, and above sixteen bytes those from the ninth on.
 #[derive(Clone, Copy)]
 struct Slot {
     words: [u64; NAME_BYTES_MAX / 8],
@@ -117,12 +129,13 @@ static TABLE: [Slot; SLOTS] = {
     while index < NAMES.len() {
         let name = NAMES[index].as_bytes();
         assert!(name.len() <= NAME_BYTES_MAX);
-        let mut words = [0; NAME_BYTES_MAX / 8];
-        let mut at = 0;
-        while at < name.len() {
-            words[at / 8] |= (name[at] as u64) << (at % 8 * 8);
-            at += 1;
-        }
+        let length = name.len();
+        let words = if length < 8 {
+            [word(name, 0, length), 0, 0]
+        } else {
+            let middle = if length > 16 { word(name, 8, 8) } else { 0 };
+            [word(name, 0, 8), word(name, length - 8, 8), middle]
+        };
         let slot = slot_of(name.len(), name[0], name[name.len() - 1]);
         assert!(matches!(table[slot].known, Known::Other), "two known names share a slot");
         table[slot] = Slot { words, length: name.len() as u8, known: VARIANTS[index] };
@@ -150,18 +163,16 @@ impl Known {
         if usize::from(slot.length) != length {
             return Known::Other;
         }
-        let mut at = 0;
-        for &lower in &slot.words {
-            if at >= length {
-                break;
-            }
-            let text = chars::part_word(bytes, start + at, length - at);
-            if !chars::folds_to(text, lower) {
-                return Known::Other;
-            }
-            at += 8;
-        }
-        slot.known
+        let [head, tail, middle] = slot.words;
+        let is = |at: usize, lower: u64| {
+            chars::word_at(bytes, at).is_some_and(|text| chars::folds_to(text, lower))
+        };
+        let is_known = if length < 8 {
+            chars::folds_to(chars::part_word(bytes, start, length), head)
+        } else {
+            is(start, head) && is(end - 8, tail) && (length <= 16 || is(start + 8, middle))
+        };
+        if is_known { slot.known } else { Known::Other }
     }
 
     /// Its name in lower case; empty for [`Known::Other`].

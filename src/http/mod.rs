@@ -11,7 +11,9 @@
 //! - Nothing here panics, whatever the bytes are, and every growing thing has a bound.
 //! - The outcome of a parser depends on the bytes alone, never on how they were cut into reads: it
 //!   is an automaton over single bytes whose position is kept between calls, so an error is
-//!   reported at the first byte that makes it certain, and no byte is looked at twice.
+//!   reported at the first byte that makes it certain. Lines that are there as a whole are read by
+//!   the marks of a kernel ([`crate::kernel::head`]) where there is one; what is not whole or not
+//!   right is the automaton's, so the outcome is the same without it.
 //! - Where RFC 9110 and RFC 9112 say MUST, that is done; where they leave a choice, the stricter
 //!   one is taken and its place in the code says so.
 

@@ -28,7 +28,7 @@ pub const LEADING_EMPTY_LINES_MAX: usize = 4;
 /// Parses a request head.
 ///
 /// `bytes` begins where the head begins. After [`Progress::Partial`] call again with the same
-/// bytes and more behind them; nothing is scanned twice. An error is reported as soon as the bytes
+/// bytes and more behind them; what was taken up is not scanned again. An error is reported as soon as the bytes
 /// make it certain, and does not depend on how they were cut. `head` is new or
 /// [`reset`](RequestHead::reset); after an error its content has no meaning.
 pub fn parse_request(
@@ -117,7 +117,7 @@ fn parse_line_within(window: &[u8], head: &mut RequestHead) -> Result<Progress, 
     }
 
     if scan.phase == Phase::Target {
-        scan.position = chars::end_of(window, scan.position, chars::TARGET);
+        scan.position = chars::end_of_target(window, scan.position);
         match window.get(scan.position) {
             None => return Ok(Progress::Partial),
             Some(b' ') if scan.position > head.target.start as usize => {}

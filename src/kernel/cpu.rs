@@ -119,6 +119,12 @@ impl Features {
     }
 }
 
+/// Bytes of the largest cache that this CPU names, `None` where it names none.
+#[cfg(all(nh_asm, not(miri)))]
+pub(super) fn last_cache_bytes() -> Option<usize> {
+    x86::last_cache_bytes()
+}
+
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86 {
     use super::Features;
@@ -184,6 +190,24 @@ mod x86 {
             bit(edx7, 4),
         ];
         Features(found.iter().enumerate().fold(0, |set, (at, &is)| set | (u32::from(is) << at)))
+    }
+
+    /// Intel SDM volume 2A, CPUID leaf 4; AMD APM volume 3, appendix E, leaf 0x8000001D: one cache a sub-leaf,
+    /// in the same form.
+    #[cfg(nh_asm)]
+    pub(super) fn last_cache_bytes() -> Option<usize> {
+        let leaves = [(0, 4), (0x8000_0000, 0x8000_001d)];
+        let leaves = leaves.into_iter().filter(|&(base, leaf)| cpuid(base, 0).eax >= leaf);
+        let caches = leaves.flat_map(|(_, leaf)| (0..8).map(move |index| cpuid(leaf, index)));
+        // The five lowest bits are the kind of the cache; 0 is none.
+        let sizes = caches.filter(|cache| cache.eax & 0x1f != 0).map(|cache| {
+            let [ways, partitions, line] =
+                [cache.ebx >> 22, cache.ebx >> 12 & 0x3ff, cache.ebx & 0xfff];
+            [ways, partitions, line, cache.ecx]
+                .iter()
+                .fold(1, |product: usize, &less_one| product.saturating_mul(less_one as usize + 1))
+        });
+        sizes.max()
     }
 
     fn bit(register: u32, index: u32) -> bool {

@@ -11,6 +11,7 @@
 //! How to add one: asm/README.md. Tests: tests/kernels, at every level the CPU has.
 
 mod cpu;
+pub mod head;
 pub mod json;
 mod report;
 mod scalar;
@@ -32,6 +33,9 @@ pub type JsonEscape = fn(&mut Vec<u8>, &[u8]);
 /// Whether bytes are UTF-8 (RFC 3629).
 pub type IsUtf8 = fn(&[u8]) -> bool;
 
+/// Copies memory of one length that does not overlap: (to, from).
+pub type Copy = fn(&mut [u8], &[u8]);
+
 /// One implementation of a job.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<F> {
@@ -46,10 +50,14 @@ pub struct Job<F> {
 pub struct Kernels {
     /// No implementation in this table goes beyond it.
     pub level: CpuLevel,
+    /// Copying large memory.
+    pub copy: Job<Copy>,
     /// CRC-32 (IEEE), as in zlib, gzip and PNG.
     pub crc32: Job<CrcUpdate>,
     /// CRC-32C (Castagnoli), as in iSCSI, ext4 and gRPC.
     pub crc32c: Job<CrcUpdate>,
+    /// Index of an HTTP header section: see [`head`].
+    pub head_index: Job<head::HeadIndex>,
     /// Escaping of JSON strings.
     pub json_escape: Job<JsonEscape>,
     /// Structural index of JSON: see [`json`].
@@ -72,8 +80,10 @@ impl Kernels {
     fn build(level: CpuLevel, features: Features) -> Kernels {
         let mut table = Kernels {
             level,
+            copy: reference(scalar::copy::copy),
             crc32: reference(scalar::crc32::crc32_update),
             crc32c: reference(scalar::crc32::crc32c_update),
+            head_index: reference(scalar::head_index::head_index),
             json_escape: reference(scalar::json_escape::json_escape),
             json_index: reference(scalar::json_index::json_index),
             is_utf8: reference(scalar::utf8::is_utf8),
@@ -91,6 +101,10 @@ impl Kernels {
 
     #[cfg(all(nh_asm, not(miri)))]
     fn raise_to_assembly(&mut self, features: Features) {
+        self.copy = Job {
+            implementation: "nasm sse2 above the last cache, else libc",
+            call: x86_64::copy::sse42,
+        };
         if features.pclmulqdq() {
             let implementation = "nasm sse4.2 pclmulqdq";
             self.crc32 = Job { implementation, call: x86_64::crc32::ieee_sse42 };
@@ -100,9 +114,14 @@ impl Kernels {
             return;
         }
         let implementation = "nasm avx2";
+        self.copy = Job {
+            implementation: "nasm avx2 above the last cache, else libc",
+            call: x86_64::copy::avx2,
+        };
         if features.pclmulqdq() {
             self.json_index = Job { implementation, call: x86_64::json_index::avx2 };
         }
+        self.head_index = Job { implementation, call: x86_64::head_index::avx2 };
         self.json_escape = Job { implementation, call: x86_64::json_escape::avx2 };
         self.is_utf8 = Job { implementation, call: x86_64::utf8::avx2 };
         if features.pclmulqdq() && features.vpclmulqdq() {
@@ -115,8 +134,10 @@ impl Kernels {
     /// Who does each job, in a fixed order.
     fn jobs(&self) -> Vec<JobReport> {
         [
+            ("copy", self.copy.implementation),
             ("crc32", self.crc32.implementation),
             ("crc32c", self.crc32c.implementation),
+            ("head_index", self.head_index.implementation),
             ("json_escape", self.json_escape.implementation),
             ("json_index", self.json_index.implementation),
             ("is_utf8", self.is_utf8.implementation),
@@ -192,6 +213,22 @@ pub fn at(level: CpuLevel) -> Option<Kernels> {
     (level <= features.level()).then(|| Kernels::build(level, features))
 }
 
+/// Below this the system's memcpy is the best there is, and no table is asked.
+pub const COPY_LARGE_MIN: usize = 4 << 20;
+
+/// Copies `from` to `to`. What is larger than the last cache goes past it.
+///
+/// # Panics
+/// When the lengths differ.
+#[inline]
+pub fn copy(to: &mut [u8], from: &[u8]) {
+    if from.len() < COPY_LARGE_MIN {
+        to.copy_from_slice(from);
+    } else {
+        (table().copy.call)(to, from);
+    }
+}
+
 /// CRC-32 (IEEE, as zlib) of `data`.
 pub fn crc32(data: &[u8]) -> u32 {
     crc32_update(0, data)
@@ -210,6 +247,18 @@ pub fn crc32c(data: &[u8]) -> u32 {
 /// Adds `data` to the CRC-32C `crc` of what came before; 0 begins a new sum.
 pub fn crc32c_update(crc: u32, data: &[u8]) -> u32 {
     (table().crc32c.call)(crc, data)
+}
+
+/// Indexes the header section that `data` begins with; `false`, and nothing done, where only the reference is
+/// there or too little data, so that a parser that goes byte by byte is faster.
+#[inline]
+pub fn head_index(data: &[u8], marks: &mut head::Marks) -> bool {
+    let job = table().head_index;
+    if data.len() < head::LENGTH_MIN || job.implementation == REFERENCE {
+        return false;
+    }
+    (job.call)(data, marks);
+    true
 }
 
 /// Appends `text` to `out` as the inside of a JSON string: quote, backslash and control characters escaped

@@ -4,7 +4,7 @@
 //! else. The thorough comparison is tests/kernels.
 
 use super::json::{Marks, State};
-use super::{Kernels, scalar};
+use super::{Kernels, head, scalar};
 
 /// Longer than the widest loop of any kernel, with a remainder.
 const LENGTH_MAX: usize = 4300;
@@ -13,11 +13,20 @@ const LENGTH_MAX: usize = 4300;
 /// differs from the reference.
 pub(super) fn run(table: &Kernels) -> Result<(), &'static str> {
     let data = vector();
+    copy(table, &data).ok_or("copy")?;
     crc32(table, &data).ok_or("crc32")?;
     crc32c(table, &data).ok_or("crc32c")?;
+    head_index(table).ok_or("head_index")?;
     json_escape(table, &data).ok_or("json_escape")?;
     json_index(table).ok_or("json_index")?;
     is_utf8(table).ok_or("is_utf8")
+}
+
+/// Short, as copies past the caches are too long for a start-up: those are left to tests/kernels.
+fn copy(table: &Kernels, data: &[u8]) -> Option<()> {
+    let mut to = [0; LENGTH_MAX];
+    (table.copy.call)(&mut to, data);
+    same(&to[..], data)
 }
 
 fn crc32(table: &Kernels, data: &[u8]) -> Option<()> {
@@ -37,6 +46,29 @@ fn crc32c(table: &Kernels, data: &[u8]) -> Option<()> {
         let data = data.get(..length)?;
         let expected = scalar::crc32::crc32c_update(7, data);
         same((table.crc32c.call)(7, data), expected)?;
+    }
+    Some(())
+}
+
+/// Lines of all lengths over several blocks, right and wrong, with an end within a block and without one.
+fn head_index(table: &Kernels) -> Option<()> {
+    let part = b"Host: a.example\r\nX-Long-Name_1!: a value, of some words\tand a tab\r\n:\n\0\x7f|a \xc3\xa9\r\n";
+    let mut section = [b'v'; 300];
+    for at in [0, 90, 200] {
+        section.get_mut(at..at + part.len())?.copy_from_slice(part);
+    }
+    for length in [300, 257, 128, 70] {
+        let mut marks = [head::Marks::new(), head::Marks::new()];
+        for is_last_line in [false, true] {
+            let section = section.get_mut(..length)?;
+            if is_last_line {
+                section.get_mut(length - 5..length - 1)?.copy_from_slice(b"\r\n\r\n");
+            }
+            let [expected, found] = &mut marks;
+            scalar::head_index::head_index(section, expected);
+            (table.head_index.call)(section, found);
+            same(found.positions(), expected.positions())?;
+        }
     }
     Some(())
 }

@@ -4,7 +4,9 @@
 //! is private to `kernel` and put into a table only after `Features` has said so: the table, not the
 //! caller, proves it.
 
+pub(super) mod copy;
 pub(super) mod crc32;
+pub(super) mod head_index;
 pub(super) mod json_escape;
 pub(super) mod json_index;
 pub(super) mod utf8;

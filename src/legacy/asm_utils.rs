@@ -127,10 +127,22 @@ pub unsafe extern "C" fn json_fast_tokenizer_avx2(json: *const c_char, length: u
 /// # Safety
 /// `dest` is writable and `src` readable for `n` bytes, or they are NULL; they do not overlap.
 unsafe fn copy(dest: *mut c_void, src: *const c_void, n: usize) -> *mut c_void {
-    if !dest.is_null() && !src.is_null() && n <= isize::MAX as usize {
-        // SAFETY: the caller's promise.
-        unsafe { std::ptr::copy_nonoverlapping(src.cast::<u8>(), dest.cast::<u8>(), n) };
+    if dest.is_null() || src.is_null() || n > isize::MAX as usize {
+        return dest;
     }
+    let (target, source) = (dest.cast::<u8>(), src.cast::<u8>());
+    if n < crate::kernel::COPY_LARGE_MIN {
+        // SAFETY: the caller's promise.
+        unsafe { target.copy_from_nonoverlapping(source, n) };
+        return dest;
+    }
+    guard((), || {
+        // SAFETY: readable and writable without overlap by the caller's promise.
+        let (target, source) = unsafe {
+            (std::slice::from_raw_parts_mut(target, n), std::slice::from_raw_parts(source, n))
+        };
+        crate::kernel::copy(target, source);
+    });
     dest
 }
 

@@ -4,8 +4,10 @@
 //! before and after, at every alignment; the raw symbols are called with poisoned registers and watched for
 //! what they leave behind. A failure names job, level and seed; `NEUROHTTP_TEST_SEED` repeats it.
 
+mod copy;
 mod crc32;
 mod harness;
+mod head_index;
 mod json_escape;
 mod json_index;
 mod level;

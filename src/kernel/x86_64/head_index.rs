@@ -1,0 +1,22 @@
+//! The index of an HTTP header section: asm/x86_64/head_index_*.asm.
+
+use crate::kernel::head::{LENGTH_MIN, Marks};
+
+unsafe extern "C" {
+    /// # Safety
+    /// AVX2, BMI1, BMI2 and POPCNT; `length` bytes readable at `data`, at least 64; `out` writable for
+    /// `room` entries, at least 64.
+    fn nh_head_index_avx2(data: *const u8, length: usize, out: *mut u32, room: usize) -> usize;
+}
+
+/// Needs AVX2, BMI1, BMI2 and POPCNT.
+pub(in crate::kernel) fn avx2(data: &[u8], marks: &mut Marks) {
+    if data.len() < LENGTH_MIN {
+        return crate::kernel::scalar::head_index::head_index(data, marks);
+    }
+    let (out, room) = marks.room();
+    // SAFETY: the table checked the features; the slice is readable and long enough; marks has the room.
+    let count = unsafe { nh_head_index_avx2(data.as_ptr(), data.len(), out, room) };
+    // SAFETY: the kernel wrote so many entries.
+    unsafe { marks.set_count(count) };
+}
