@@ -80,9 +80,12 @@ pub fn members(
     let mut duplicate = None;
     let mut note = |found: &mut [Option<Range<usize>>], member: Member| {
         let raw = json.get(member.key).unwrap_or_default();
-        let is_plain = memchr::memchr(b'\\', raw).is_none();
-        let is = |name: &&str| if is_plain { raw == name.as_bytes() } else { key_is(raw, name) };
-        if let Some(index) = wanted.iter().position(is)
+        // A name is spelled plainly nearly always; only a backslash can hide another one.
+        let place = wanted.iter().position(|name| raw == name.as_bytes()).or_else(|| {
+            memchr::memchr(b'\\', raw)?;
+            wanted.iter().position(|name| key_is(raw, name))
+        });
+        if let Some(index) = place
             && let Some(place) = found.get_mut(index)
         {
             if place.is_some() {

@@ -223,7 +223,10 @@ fn value(
 ) -> Result<Option<(Range<usize>, Node<'_>)>, Failure> {
     let Some(range) = range else { return Ok(None) };
     let raw = body.get(range.clone()).unwrap_or(&[]);
-    let node = tree::parse(raw).map_err(|e| invalid(&e.to_string()))?;
+    let node = match tree::glance(raw) {
+        Some(node) => node,
+        None => tree::parse(raw).map_err(|e| invalid(&e.to_string()))?,
+    };
     Ok((!node.is_null()).then_some((range, node)))
 }
 

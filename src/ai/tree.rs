@@ -130,27 +130,17 @@ impl<'a> Node<'a> {
     /// A number without fraction, sign or exponent that fits; `3.0` counts as 3, as some clients
     /// write whole numbers so.
     pub fn unsigned(&self) -> Option<u64> {
-        if self.value != Value::Number {
-            return None;
-        }
-        let whole = match self.raw.split_once('.') {
-            Some((whole, zeros)) if zeros.bytes().all(|b| b == b'0') => whole,
-            _ => self.raw,
-        };
-        whole.parse().ok()
+        if matches!(self.value, Value::Number) { whole_number(self.raw) } else { None }
     }
 
     /// A number as floating point.
     pub fn float(&self) -> Option<f64> {
-        if self.value != Value::Number {
-            return None;
-        }
-        self.raw.parse().ok()
+        if matches!(self.value, Value::Number) { self.raw.parse().ok() } else { None }
     }
 
     /// Whether it is `null`.
     pub fn is_null(&self) -> bool {
-        self.value == Value::Null
+        matches!(self.value, Value::Null)
     }
 
     /// Whether it is an object.
@@ -187,6 +177,32 @@ impl<'a> Node<'a> {
             Value::Object(_) => "an object",
         }
     }
+}
+
+/// A number's text as a whole number, as [`Node::unsigned`] takes it.
+pub fn whole_number(text: &str) -> Option<u64> {
+    let whole = match text.split_once('.') {
+        Some((whole, zeros)) if zeros.bytes().all(|b| b == b'0') => whole,
+        _ => text,
+    };
+    whole.parse().ok()
+}
+
+/// A value of a document that was read before, when its text tells it at a glance: a word, a number,
+/// a string without escapes.
+pub fn glance(bytes: &[u8]) -> Option<Node<'_>> {
+    let raw = std::str::from_utf8(bytes).ok()?;
+    let value = match bytes {
+        b"true" => Value::Bool(true),
+        b"false" => Value::Bool(false),
+        b"null" => Value::Null,
+        [b'-' | b'0'..=b'9', ..] => Value::Number,
+        [b'"', text @ .., b'"'] if memchr::memchr(b'\\', text).is_none() => {
+            Value::String(Cow::Borrowed(raw.get(1..raw.len() - 1)?))
+        }
+        _ => return None,
+    };
+    Some(Node { raw, value })
 }
 
 struct Parser<'a> {

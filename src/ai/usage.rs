@@ -5,12 +5,19 @@
 //! out of a stream whose client did not ask.
 #![forbid(unsafe_code)]
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use crate::ai::chat::Usage;
 use crate::ai::tree::{self, Node};
+use crate::json;
 
 /// Longest usage object that is read.
 const OBJECT_BYTES_MAX: usize = 4096;
 const NAME: &[u8] = b"\"usage\"";
+/// Finds the name; made once, since making it costs more than a look through one event.
+static NAME_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
 /// Watches passing bytes for usage objects.
 #[derive(Debug, Default)]
@@ -37,6 +44,21 @@ struct Nesting {
     depth: usize,
     in_string: bool,
     escaped: bool,
+}
+
+impl Nesting {
+    /// Takes in the next byte of an object; whether it is the last one.
+    fn ends_with(&mut self, byte: u8) -> bool {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.in_string => self.escaped = true,
+            b'"' => self.in_string = !self.in_string,
+            b'{' if !self.in_string => self.depth += 1,
+            b'}' if !self.in_string => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        self.depth == 0
+    }
 }
 
 impl Watch {
@@ -82,14 +104,18 @@ impl Watch {
             }
             return &[];
         }
-        match memchr::memmem::find(bytes, NAME) {
+        match NAME_FINDER.find(bytes) {
             Some(at) => {
                 self.state = State::Colon;
                 bytes.get(at + NAME.len()..).unwrap_or(&[])
             }
             None => {
-                let ends_with = |len: &usize| NAME.get(..*len).is_some_and(|n| bytes.ends_with(n));
-                self.matched = (1..NAME.len()).rev().find(ends_with).unwrap_or(0);
+                // The name can only be cut where its first quote is among the last bytes.
+                let tail = bytes.get(bytes.len().saturating_sub(NAME.len() - 1)..).unwrap_or(bytes);
+                if memchr::memchr(b'"', tail).is_some() {
+                    let is_end = |len: &usize| NAME.get(..*len).is_some_and(|n| tail.ends_with(n));
+                    self.matched = (1..NAME.len()).rev().find(is_end).unwrap_or(0);
+                }
                 &[]
             }
         }
@@ -118,28 +144,38 @@ impl Watch {
     }
 
     fn object<'b>(&mut self, bytes: &'b [u8], mut nesting: Nesting) -> &'b [u8] {
-        for (at, &byte) in bytes.iter().enumerate() {
-            match byte {
-                _ if nesting.escaped => nesting.escaped = false,
-                b'\\' if nesting.in_string => nesting.escaped = true,
-                b'"' => nesting.in_string = !nesting.in_string,
-                b'{' if !nesting.in_string => nesting.depth += 1,
-                b'}' if !nesting.in_string => nesting.depth = nesting.depth.saturating_sub(1),
-                _ => {}
-            }
-            self.held.push(byte);
-            let is_whole = nesting.depth == 0;
-            if is_whole || self.held.len() > OBJECT_BYTES_MAX {
-                if is_whole && let Ok(node) = tree::parse(&self.held) {
-                    self.found.merge(&node);
-                }
-                self.held.clear();
-                self.state = State::Name;
-                return bytes.get(at + 1..).unwrap_or(&[]);
+        if self.held.is_empty()
+            && nesting == Nesting::default()
+            && let Some(end) = memchr::memchr(b'}', bytes)
+            && end < OBJECT_BYTES_MAX
+            && let (object, rest) = bytes.split_at(end + 1)
+            && self.found.merge(object)
+        {
+            // Whole and flat, as it nearly always is. What is not is no JSON up to here.
+            self.state = State::Name;
+            return rest;
+        }
+        let room = (OBJECT_BYTES_MAX + 1).saturating_sub(self.held.len());
+        let end = bytes.iter().take(room).position(|&byte| nesting.ends_with(byte));
+        let taken = end.map_or(room.min(bytes.len()), |end| end + 1);
+        let (object, rest) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
+        if end.is_none() && taken < room {
+            self.held.extend_from_slice(object);
+            self.state = State::Object(nesting);
+            return rest;
+        }
+        if end.is_some() {
+            // Nearly always the object came in one piece.
+            if self.held.is_empty() {
+                self.found.merge(object);
+            } else {
+                self.held.extend_from_slice(object);
+                self.found.merge(&self.held);
             }
         }
-        self.state = State::Object(nesting);
-        &[]
+        self.held.clear();
+        self.state = State::Name;
+        rest
     }
 }
 
@@ -157,34 +193,49 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Takes over the counts that `node` tells.
-    pub(super) fn merge(&mut self, node: &Node<'_>) {
+    /// Takes over the counts that a usage object tells. False: it is no JSON object.
+    pub(super) fn merge(&mut self, object: &[u8]) -> bool {
         fn take(slot: &mut Option<u64>, value: Option<u64>) {
             if value.is_some() {
                 *slot = value;
             }
         }
-        take(&mut self.prompt, node.unsigned_of("prompt_tokens"));
-        // OpenAI's responses say `input_tokens` too, cached ones included, and have a total.
-        if node.get("total_tokens").is_some() || node.get("input_tokens_details").is_some() {
-            take(&mut self.prompt, node.unsigned_of("input_tokens"));
-        } else {
-            take(&mut self.uncached, node.unsigned_of("input_tokens"));
+        let mut raw = [None; MEMBERS.len()];
+        let read = json::for_each_member(object, |member| {
+            let name = object.get(member.key).unwrap_or_default();
+            let place = MEMBERS.iter().position(|known| known.as_bytes() == name);
+            if let Some(slot) = place.and_then(|place| raw.get_mut(place)) {
+                *slot = object.get(member.value);
+            }
+        });
+        if read.is_err() {
+            return false;
         }
-        take(&mut self.completion, node.unsigned_of("completion_tokens"));
-        take(&mut self.completion, node.unsigned_of("output_tokens"));
-        take(&mut self.cached, node.unsigned_of("cache_read_input_tokens"));
-        take(&mut self.cache_written, node.unsigned_of("cache_creation_input_tokens"));
-        take(&mut self.cached, node.unsigned_of("prompt_cache_hit_tokens"));
-        let inner =
-            |outer: &str, name: &str| node.get(outer).and_then(|details| details.unsigned_of(name));
-        take(&mut self.cached, inner("prompt_tokens_details", "cached_tokens"));
-        take(&mut self.cached, inner("input_tokens_details", "cached_tokens"));
-        take(&mut self.cache_written, inner("prompt_tokens_details", "cache_write_tokens"));
-        take(&mut self.cache_written, inner("input_tokens_details", "cache_write_tokens"));
-        take(&mut self.reasoning, inner("completion_tokens_details", "reasoning_tokens"));
-        take(&mut self.reasoning, inner("output_tokens_details", "reasoning_tokens"));
-        take(&mut self.reasoning, inner("output_tokens_details", "thinking_tokens"));
+        let [prompt, input, completion, output, total, read, written, hit, details @ ..] = raw;
+        take(&mut self.prompt, count(prompt));
+        let [prompt_details, input_details, completion_details, output_details] = details;
+        // OpenAI's responses say `input_tokens` too, cached ones included, and have a total.
+        if is_told(total) || is_told(input_details) {
+            take(&mut self.prompt, count(input));
+        } else {
+            take(&mut self.uncached, count(input));
+        }
+        take(&mut self.completion, count(completion));
+        take(&mut self.completion, count(output));
+        take(&mut self.cached, count(read));
+        take(&mut self.cache_written, count(written));
+        take(&mut self.cached, count(hit));
+        for details in [prompt_details, input_details] {
+            let [cached, written] = counts(details, ["cached_tokens", "cache_write_tokens"]);
+            take(&mut self.cached, cached);
+            take(&mut self.cache_written, written);
+        }
+        for details in [completion_details, output_details] {
+            let [reasoning, thinking] = counts(details, ["reasoning_tokens", "thinking_tokens"]);
+            take(&mut self.reasoning, reasoning);
+            take(&mut self.reasoning, thinking);
+        }
+        true
     }
 
     /// The counts as the neutral usage, if there are any.
@@ -204,6 +255,39 @@ impl Found {
             reasoning: self.reasoning,
         })
     }
+}
+
+/// What is read of a usage object.
+const MEMBERS: [&str; 12] = [
+    "prompt_tokens",
+    "input_tokens",
+    "completion_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "prompt_cache_hit_tokens",
+    "prompt_tokens_details",
+    "input_tokens_details",
+    "completion_tokens_details",
+    "output_tokens_details",
+];
+
+fn is_told(raw: Option<&[u8]>) -> bool {
+    raw.is_some_and(|raw| raw != b"null")
+}
+
+fn count(raw: Option<&[u8]>) -> Option<u64> {
+    tree::whole_number(std::str::from_utf8(raw?).ok()?)
+}
+
+/// Two counts of an object within the usage, if it is there.
+fn counts(object: Option<&[u8]>, names: [&str; 2]) -> [Option<u64>; 2] {
+    let mut ranges = [None, None];
+    let Some(object) = object else { return [None; 2] };
+    // Of a repeated member the last counts; no object has none.
+    let _ = json::members(object, &names, &mut ranges);
+    ranges.map(|range| count(range.and_then(|range| object.get(range))))
 }
 
 /// Largest event the filter holds back; a larger one is no usage chunk and passes.
@@ -302,7 +386,7 @@ impl Filter {
 }
 
 fn is_usage_chunk(event: &[u8]) -> bool {
-    if memchr::memmem::find(event, NAME).is_none() {
+    if NAME_FINDER.find(event).is_none() {
         return false;
     }
     let Some(open) = memchr::memchr(b'{', event) else {

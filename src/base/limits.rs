@@ -42,14 +42,20 @@ pub const REQUESTS_PER_TURN: usize = 256;
 /// How long accepting pauses when no descriptor is left, in milliseconds.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Connection buffers that a worker keeps for reuse.
-pub const POOLED_BUFFERS_MAX: usize = 32;
+/// Connection buffers that a worker keeps for reuse, in bytes.
+pub const POOLED_BUFFERS_BYTES_MAX: usize = 1024 * 1024;
 
 /// A pooled buffer that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
-/// Exchanges that a worker keeps for reuse.
-pub const POOLED_EXCHANGES_MAX: usize = 64;
+/// Exchanges that a worker keeps for reuse, in bytes.
+pub const POOLED_EXCHANGES_BYTES_MAX: usize = 512 * 1024;
+
+/// Calls to models whose memory a worker keeps for reuse.
+pub const POOLED_CALLS_MAX: usize = 256;
+
+/// A kept call's head that has grown beyond this is given back to the allocator, in bytes.
+pub const POOLED_HEAD_BYTES_MAX: usize = 2 * 1024;
 
 /// How long an idle thread of the blocking pool waits for work before it ends, in milliseconds.
 pub const POOL_THREAD_IDLE_MS: u64 = 10_000;

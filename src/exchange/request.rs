@@ -128,9 +128,6 @@ impl Request {
         std::mem::swap(&mut self.head, head);
         std::mem::swap(&mut self.target, target);
         self.params.clear();
-        if self.body.capacity() > Self::KEPT_BYTES_MAX {
-            self.body = Vec::new();
-        }
         self.body.clear();
         self.peer = peer;
         *self.gone.get_mut() = false;
@@ -143,6 +140,20 @@ impl Request {
             .find(Known::XRequestId)
             .and_then(|field| RequestId::from_client(field.value.of(&self.raw)))
             .unwrap_or_else(|| RequestId::from_number(number));
+    }
+
+    /// The exchange is over: memory that has grown is given back.
+    pub fn give_back(&mut self) {
+        for buffer in [&mut self.raw, &mut self.body] {
+            if buffer.capacity() > Self::KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
+    /// Bytes of memory that it keeps for reuse.
+    pub fn kept_bytes(&self) -> usize {
+        self.raw.capacity() + self.body.capacity()
     }
 
     /// What the head says.
@@ -205,10 +216,7 @@ impl Request {
 
     /// Whether its Connection field names keep-alive (RFC 9112 section 9.3).
     pub fn asks_to_stay(&self) -> bool {
-        self.known(Known::Connection).is_some_and(|value| {
-            let mut options = value.split(|&byte| byte == b',');
-            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
-        })
+        self.head.asks_to_stay()
     }
 
     /// All values of the fields of this name, any case, in order of arrival.

@@ -32,16 +32,30 @@ impl HeaderLines {
 
     /// Name and value of each line.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.text.split(|&b| b == b'\n').filter_map(|line| {
-            let line = line.strip_suffix(b"\r")?;
-            let colon = line.iter().position(|&b| b == b':')?;
+        self.lines().filter_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
             Some((&line[..colon], line.get(colon + 2..).unwrap_or(b"")))
+        })
+    }
+
+    /// Each line without its end.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.text[..];
+        std::iter::from_fn(move || {
+            let end = memchr::memchr(b'\n', rest)?;
+            let line = rest.get(..end.checked_sub(1)?)?;
+            rest = &rest[end + 1..];
+            Some(line)
         })
     }
 
     /// The value of the first line of this name, any case.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.lines().find_map(|line| {
+            let (have, rest) = line.split_at_checked(name.len())?;
+            let is_it = rest.first() == Some(&b':') && have.eq_ignore_ascii_case(name);
+            is_it.then(|| rest.get(2..).unwrap_or(b""))
+        })
     }
 
     /// Removes every line of this name.
@@ -133,10 +147,18 @@ impl Response {
         self.body.extend_from_slice(body);
     }
 
+    /// Bytes of memory that it keeps for reuse.
+    pub fn kept_bytes(&self) -> usize {
+        self.headers.text.capacity() + self.body.capacity()
+    }
+
     /// Empties it for reuse.
     pub fn clear(&mut self) {
         self.status = 0;
         self.headers.clear();
+        if self.headers.text.capacity() > Self::KEPT_BYTES_MAX {
+            self.headers = HeaderLines::default();
+        }
         if self.body.capacity() > Self::KEPT_BYTES_MAX {
             self.body = Vec::new();
         }

@@ -87,6 +87,11 @@ impl Facts {
         !self.close && (is_http11 || self.keep_alive)
     }
 
+    /// Whether a Connection field names keep-alive.
+    pub(super) fn names_keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
     /// What Expect asks for, given version and body.
     pub(super) fn expectation(&self, is_http11: bool, body: Body) -> Expect {
         match self.expect {

@@ -187,6 +187,11 @@ impl RequestHead {
         *self = RequestHead { fields, ..RequestHead::default() };
     }
 
+    /// Whether a Connection field names keep-alive (RFC 9112 section 9.3).
+    pub fn asks_to_stay(&self) -> bool {
+        self.facts.names_keep_alive()
+    }
+
     /// The first field with this known name.
     #[inline]
     pub fn find(&self, known: Known) -> Option<&Field> {

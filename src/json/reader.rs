@@ -151,7 +151,9 @@ impl<'a> Reader<'a> {
             }
         }
         let inner = self.json.get(start..self.position).unwrap_or_default();
-        if let Err(error) = std::str::from_utf8(inner) {
+        if !inner.is_ascii()
+            && let Err(error) = std::str::from_utf8(inner)
+        {
             self.position = start + error.valid_up_to();
             return Err(self.error("text must be UTF-8"));
         }

@@ -25,7 +25,12 @@ pub enum Asked {
     /// An HTTP request.
     Request(Arc<Request>),
     /// A call of the host program.
-    Bytes(Arc<[u8]>),
+    Bytes {
+        /// Its JSON.
+        body: Arc<[u8]>,
+        /// What stands for a request id.
+        id: Arc<str>,
+    },
 }
 
 impl Asked {
@@ -33,7 +38,14 @@ impl Asked {
     pub fn body(&self) -> &[u8] {
         match self {
             Asked::Request(request) => request.body(),
-            Asked::Bytes(bytes) => bytes,
+            Asked::Bytes { body, .. } => body,
+        }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Asked::Request(request) => request.id_text(),
+            Asked::Bytes { id, .. } => id,
         }
     }
 }
@@ -44,24 +56,34 @@ pub struct Call {
     dialect: Dialect,
     scan: Scan,
     plan: Plan,
-    meta: Meta,
+    /// When the first attempt began, Unix seconds.
+    created: i64,
     next: usize,
+    /// Memory for the head that goes out.
+    head: Vec<u8>,
 }
 
 /// One attempt.
 pub enum Attempt {
     /// Another process answers.
-    Remote(Box<Outgoing>, Box<Inbound>),
+    Remote(Outgoing, Inbound),
     /// Echo answers, as a stream.
     LocalStream(Box<dyn Pull>),
     /// Echo has answered: the response is complete.
     LocalWhole,
 }
 
+/// Where an attempt goes, and memory for its head.
+struct Towards<'a> {
+    index: usize,
+    provider: &'a Provider,
+    head: Vec<u8>,
+}
+
 /// What goes out.
 pub struct Outgoing {
-    /// To whom.
-    pub provider: Arc<Provider>,
+    /// To whom: the index among the snapshot's providers.
+    pub provider: usize,
     /// The head.
     pub head: Vec<u8>,
     /// The body, unless the asked bytes go out as they are.
@@ -78,8 +100,23 @@ impl Outgoing {
 
 impl Call {
     /// A call for `asked`, whose targets stand in `plan`.
-    pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan, meta: Meta) -> Call {
-        Call { asked, dialect, scan, plan, meta, next: 0 }
+    pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan) -> Call {
+        Call { asked, dialect, scan, plan, created: 0, next: 0, head: Vec::new() }
+    }
+
+    /// Lends it memory for the head that goes out, which comes back as [`Outgoing::head`].
+    pub fn lend_head(&mut self, head: Vec<u8>) {
+        self.head = head;
+    }
+
+    /// What an answer of ours says of itself. Made when it is needed: what passes unread has no
+    /// use for it.
+    pub fn meta(&self) -> Meta {
+        let (prefix, id) = (self.dialect.id_prefix(), self.asked.id());
+        let mut text = String::with_capacity(prefix.len() + id.len());
+        text.push_str(prefix);
+        text.extend(id.chars().filter(char::is_ascii_alphanumeric));
+        Meta { id: text, model: self.plan.model.clone(), created: self.created }
     }
 
     /// Whether the client asked for a stream.
@@ -102,7 +139,15 @@ impl Call {
     ///
     /// # Errors
     /// What to tell the client: the request cannot be put for this target.
-    pub fn attempt(&mut self, app: &App, response: &mut Response) -> Result<Attempt, Failure> {
+    pub fn attempt(
+        &mut self,
+        app: &App,
+        now_unix_s: i64,
+        response: &mut Response,
+    ) -> Result<Attempt, Failure> {
+        if self.next == 0 {
+            self.created = now_unix_s;
+        }
         let Some(target) = self.plan.targets.get(self.next) else {
             return Err(Failure::new(503, "no target of the model is left").code("no_target"));
         };
@@ -110,17 +155,19 @@ impl Call {
         let Some(provider) = app.providers.get(target.provider) else {
             return Err(Failure::new(503, "the model's provider has gone").code("no_target"));
         };
-        let provider = Arc::clone(provider);
+        let index = target.provider;
         response.clear();
         mark(response, &provider.name, &self.plan.model);
         let Some(codec) = codec(provider.wire) else {
-            return self.local(&provider, response);
+            return self.local(provider, response);
         };
         let info = provider.target(&target.model);
+        let head = std::mem::take(&mut self.head);
+        let towards = Towards { index, provider, head };
         match codec.native_path(self.dialect, &info) {
-            Some(path) => Ok(self.pass_through(Arc::clone(&provider), codec, &path, &target.model)),
+            Some(path) => Ok(self.pass_through(towards, codec, &path, &target.model)),
             None if self.dialect == Dialect::AnthropicCountTokens => self.count(response),
-            None => self.translate(Arc::clone(&provider), codec, &target.model, response),
+            None => self.translate(towards, codec, &target.model, response),
         }
     }
 
@@ -137,13 +184,13 @@ impl Call {
             stream_head(response);
             return Ok(Attempt::LocalStream(Box::new(EchoPull {
                 generator: echo::generate(&request),
-                encoder: self.dialect.stream_encoder(self.meta.clone(), request.include_usage),
+                encoder: self.dialect.stream_encoder(self.meta(), request.include_usage),
             })));
         }
         let reply: chat::Reply = echo::reply(&request);
         response.status = 200;
         response.headers.push(b"Content-Type", b"application/json");
-        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+        self.dialect.encode_reply(&reply, &self.meta(), &mut response.body);
         Ok(Attempt::LocalWhole)
     }
 
@@ -155,32 +202,33 @@ impl Call {
         let reply = chat::Reply { usage: Some(usage), ..chat::Collector::new().reply() };
         response.status = 200;
         response.headers.push(b"Content-Type", b"application/json");
-        self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+        self.dialect.encode_reply(&reply, &self.meta(), &mut response.body);
         Ok(Attempt::LocalWhole)
     }
 
     fn pass_through(
         &self,
-        provider: Arc<Provider>,
+        towards: Towards<'_>,
         codec: &'static dyn Codec,
         path: &str,
         model: &str,
     ) -> Attempt {
+        let Towards { index, provider, mut head } = towards;
+        self.make_room(&mut head, provider);
         let body = self.asked.body();
         let patched = (self.scan.model.as_deref() != Some(model))
             .then(|| scan::patch_model(body, &self.scan, model));
         let body_len = patched.as_ref().map_or(body.len(), Vec::len);
-        let mut head = Vec::with_capacity(512);
-        self.begin_head(&mut head, &provider, path);
+        self.begin_head(&mut head, provider, path);
         head.extend_from_slice(&provider.credential);
         match &self.asked {
             Asked::Request(request) => forward_fields(request, &mut head),
-            Asked::Bytes(_) => encode::field(&mut head, b"Content-Type", b"application/json"),
+            Asked::Bytes { .. } => encode::field(&mut head, b"Content-Type", b"application/json"),
         }
         for (name, value) in codec.default_headers() {
             let is_said = match &self.asked {
                 Asked::Request(request) => request.header_values(name.as_bytes()).next().is_some(),
-                Asked::Bytes(_) => false,
+                Asked::Bytes { .. } => false,
             };
             if !is_said {
                 encode::field(&mut head, name.as_bytes(), value.as_bytes());
@@ -188,13 +236,13 @@ impl Call {
         }
         end_head(&mut head, body_len);
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
-        let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
-        Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind)))
+        let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
+        Attempt::Remote(outgoing, self.inbound(kind))
     }
 
     fn translate(
         &self,
-        provider: Arc<Provider>,
+        towards: Towards<'_>,
         codec: &'static dyn Codec,
         model: &str,
         response: &mut Response,
@@ -202,9 +250,10 @@ impl Call {
         let mut request = self.dialect.decode_request(self.asked.body())?;
         request.stream = self.scan.stream;
         let mut encoded = EncodedRequest::default();
-        codec.encode_request(&request, &provider.target(model), &mut encoded)?;
-        let mut head = Vec::with_capacity(512);
-        self.begin_head(&mut head, &provider, &encoded.path_and_query);
+        codec.encode_request(&request, &towards.provider.target(model), &mut encoded)?;
+        let Towards { index, provider, mut head } = towards;
+        self.make_room(&mut head, provider);
+        self.begin_head(&mut head, provider, &encoded.path_and_query);
         for (name, value) in &encoded.headers {
             encode::field(&mut head, name.as_bytes(), value.as_bytes());
         }
@@ -221,18 +270,28 @@ impl Call {
         let kind = if self.scan.stream {
             Kind::TranslateStream {
                 decoder: codec.stream_decoder(),
-                encoder: self.dialect.stream_encoder(self.meta.clone(), request.include_usage),
+                encoder: self.dialect.stream_encoder(self.meta(), request.include_usage),
             }
         } else {
-            Kind::TranslateWhole { codec, body: Vec::new() }
+            Kind::TranslateWhole { codec, meta: Box::new(self.meta()), body: Vec::new() }
         };
         let patched = Some(encoded.body);
-        let outgoing = Outgoing { provider, head, patched, asked: self.asked.clone() };
-        Ok(Attempt::Remote(Box::new(outgoing), Box::new(self.inbound(kind))))
+        let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
+        Ok(Attempt::Remote(outgoing, self.inbound(kind)))
     }
 
     fn inbound(&self, kind: Kind) -> Inbound {
-        Inbound::new(kind, self.scan.stream, self.dialect, self.meta.clone())
+        Inbound::new(kind, self.scan.stream, self.dialect)
+    }
+
+    /// Room for a head: that of the client, and what we add.
+    fn make_room(&self, head: &mut Vec<u8>, provider: &Provider) {
+        let asked = match &self.asked {
+            Asked::Request(request) => request.raw().len(),
+            Asked::Bytes { .. } => 0,
+        };
+        head.clear();
+        head.reserve(256 + asked + provider.credential.len() + provider.base.authority.len());
     }
 
     /// Request line, Host and what every attempt says. Towards a plain-http provider behind a
@@ -320,11 +379,20 @@ pub(super) fn is_listed(connection: Option<&[u8]>, name: &[u8]) -> bool {
     list.split(|&b| b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
 }
 
-/// Says who answers. Names that could split the head are left out.
+/// Longest name of a model or provider that the answer's head repeats, in bytes.
+const MARK_BYTES_MAX: usize = 1024;
+
+/// Says who answers, in a response without headers. Names that could split the head are left out.
 fn mark(response: &mut Response, provider: &str, model: &str) {
     response.headers.push(b"x-neurohttp-cache", b"bypass");
-    let _ = response.set_header(b"x-neurohttp-provider", provider.as_bytes());
-    let _ = response.set_header(b"x-neurohttp-model", model.as_bytes());
+    for (name, value) in [
+        (&b"x-neurohttp-provider"[..], provider.as_bytes()),
+        (&b"x-neurohttp-model"[..], model.as_bytes()),
+    ] {
+        if encode::valid_value(value) && value.len() <= MARK_BYTES_MAX {
+            response.headers.push(name, value);
+        }
+    }
 }
 
 /// An echo as the body of a stream.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::call::{Asked, Call};
 use super::{App, Step, answer};
-use crate::ai::dialect::{Dialect, Meta};
+use crate::ai::dialect::Dialect;
 use crate::ai::router::{self, HashOn, Router, RouterBuilder, Strategy};
 use crate::ai::scan;
 use crate::base::error::Failure;
@@ -70,13 +70,8 @@ fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Ste
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
-    let meta = Meta {
-        id: answer_id(dialect, exchange.request.id_text()),
-        model: plan.model.clone(),
-        created: app.status.unix_seconds(),
-    };
     let asked = Asked::Request(Arc::clone(&exchange.request));
-    Ok(Step::Call(Box::new(Call::new(asked, dialect, scan, plan, meta))))
+    Ok(Step::Call(Box::new(Call::new(asked, dialect, scan, plan))))
 }
 
 /// A call of the host program: an OpenAI chat request. `stream` counts, whatever the JSON says.
@@ -94,17 +89,8 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
         scan = scan::scan(&body)?;
     }
     let plan = app.router.resolve(scan.model.as_deref())?;
-    let meta = Meta {
-        id: answer_id(Dialect::OpenAiChat, id),
-        model: plan.model.clone(),
-        created: app.status.unix_seconds(),
-    };
-    Ok(Call::new(Asked::Bytes(body.into()), Dialect::OpenAiChat, scan, plan, meta))
-}
-
-/// The answer's id: letters and digits of the request's.
-fn answer_id(dialect: Dialect, id: &str) -> String {
-    dialect.id_prefix().chars().chain(id.chars().filter(char::is_ascii_alphanumeric)).collect()
+    let asked = Asked::Bytes { body: body.into(), id: id.into() };
+    Ok(Call::new(asked, Dialect::OpenAiChat, scan, plan))
 }
 
 /// `GET /v1/models`

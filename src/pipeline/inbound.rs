@@ -3,7 +3,7 @@
 //! When client and provider speak the same dialect the bytes pass unread but for a watch on the
 //! usage; else a decoder and an encoder stand between.
 
-use super::call::is_listed;
+use super::call::{Call, is_listed};
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
 use crate::ai::provider::{Codec, StreamDecoder, decode_failure};
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     /// A stream of events passes, whole events at a time.
     PassStream,
     /// A whole answer is collected and translated.
-    TranslateWhole { codec: &'static dyn Codec, body: Vec<u8> },
+    TranslateWhole { codec: &'static dyn Codec, meta: Box<Meta>, body: Vec<u8> },
     /// A stream is translated event by event.
     TranslateStream { decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder> },
 }
@@ -39,7 +39,6 @@ pub struct Inbound {
     kind: Kind,
     is_stream_asked: bool,
     dialect: Dialect,
-    meta: Meta,
     watch: Watch,
     /// What a translated answer told.
     told: Option<chat::Usage>,
@@ -57,14 +56,22 @@ pub enum AfterHead {
     Collect,
 }
 
+/// What the client gets of a piece of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passing {
+    /// The piece itself.
+    AsItIs,
+    /// What was written instead, perhaps nothing yet.
+    Written,
+}
+
 impl Inbound {
     /// Nothing has come yet. `is_stream_asked`: the client wants a stream.
-    pub(super) fn new(kind: Kind, is_stream_asked: bool, dialect: Dialect, meta: Meta) -> Inbound {
+    pub(super) fn new(kind: Kind, is_stream_asked: bool, dialect: Dialect) -> Inbound {
         Inbound {
             kind,
             is_stream_asked,
             dialect,
-            meta,
             watch: Watch::new(),
             told: None,
             held: Vec::new(),
@@ -144,35 +151,40 @@ impl Inbound {
         self.error.is_none()
     }
 
-    /// Body bytes have come; appends what the client gets now.
+    /// Body bytes have come: says whether they are the client's as they are, else appends what the
+    /// client gets now.
     ///
     /// # Errors
     /// The provider's own error in its stream, garbage, or too much.
-    pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
         if let Some(error) = &mut self.error {
-            return collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX);
+            collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX)?;
+            return Ok(Passing::Written);
         }
         match &mut self.kind {
             Kind::PassWhole => {
                 self.watch.feed(data);
-                out.extend_from_slice(data);
-                Ok(())
+                return Ok(Passing::AsItIs);
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                // Whole events nearly always: nothing has to be held back.
+                if self.held.is_empty() && data.ends_with(b"\n\n") {
+                    return Ok(Passing::AsItIs);
+                }
                 pass_events(&mut self.held, data, out);
-                Ok(())
             }
             Kind::TranslateWhole { body, .. } => {
-                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)
+                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)?;
             }
             Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
                 if let chat::Delta::Usage(usage) = &delta {
                     self.told = Some(*usage);
                 }
                 encoder.event(&delta, out);
-            }),
+            })?,
         }
+        Ok(Passing::Written)
     }
 
     /// The body has ended as its framing says; appends the rest. On a collected answer the response
@@ -191,11 +203,11 @@ impl Inbound {
                 out.append(&mut self.held);
                 Ok(())
             }
-            Kind::TranslateWhole { codec, body } => {
+            Kind::TranslateWhole { codec, meta, body } => {
                 let reply = codec.decode_reply(200, body)?;
                 self.told = reply.usage;
                 response.body.clear();
-                self.dialect.encode_reply(&reply, &self.meta, &mut response.body);
+                self.dialect.encode_reply(&reply, meta, &mut response.body);
                 Ok(())
             }
             Kind::TranslateStream { decoder, encoder } => {
@@ -215,12 +227,13 @@ impl Inbound {
     }
 
     /// The client has seen the beginning of a stream that cannot go on: appends the dialect's error
-    /// event. False when what it has seen is no stream: then only cutting tells the truth.
-    pub fn fail_stream(&mut self, failure: &Failure, out: &mut Vec<u8>) -> bool {
+    /// event. False when what it has seen is no stream: then only cutting tells the truth. `call` is
+    /// the one this answers.
+    pub fn fail_stream(&mut self, call: &Call, failure: &Failure, out: &mut Vec<u8>) -> bool {
         match &mut self.kind {
             Kind::PassStream => {
                 self.held.clear();
-                let mut encoder = self.dialect.stream_encoder(self.meta.clone(), false);
+                let mut encoder = self.dialect.stream_encoder(call.meta(), false);
                 encoder.fail(failure, out);
                 true
             }

@@ -32,7 +32,7 @@ pub use builtin::Builtin;
 pub use call::{Attempt, Call, Outgoing};
 pub use complete::host_call;
 pub use failure::{answer, answer_failed_call, dialect_of};
-pub use inbound::{AfterHead, Inbound, cut_off};
+pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use provider::{BaseUrl, Provider, Proxy};
 
 /// What a request's method and target lead to.

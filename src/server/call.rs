@@ -15,12 +15,16 @@ use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, Attempt, Call, Inbound, Outgoing, Provider, Pull};
+use crate::pipeline::{AfterHead, Attempt, Call, Inbound, Outgoing, Passing, Provider, Pull};
 
 /// Who gets the answer.
+#[derive(Default)]
 pub(super) enum Sink {
     Conn(Ticket),
     Host(Arc<HostCall>),
+    /// Nobody: the call is over.
+    #[default]
+    Nobody,
 }
 
 /// How far the answer has come.
@@ -38,24 +42,72 @@ enum Phase {
 
 /// A call under way.
 pub(super) struct CallState {
-    call: Box<Call>,
-    app: OwnApp,
+    call: Option<Box<Call>>,
+    /// The snapshot that it began with.
+    app: Option<OwnApp>,
     sink: Sink,
     phase: Phase,
-    pub(super) outgoing: Option<Box<Outgoing>>,
-    inbound: Option<Box<Inbound>>,
+    pub(super) outgoing: Option<Outgoing>,
+    inbound: Option<Inbound>,
     /// Echo's answer, when the host program reads it.
     pull: Option<Box<dyn Pull>>,
     response: Response,
     pub(super) up: Option<Key>,
     pub(super) dials: Vec<Key>,
-    pub(super) addresses: Arc<[SocketAddr]>,
+    pub(super) addresses: Option<Arc<[SocketAddr]>>,
     pub(super) next_address: usize,
     deadline: Deadline,
     total_at_ms: u64,
     has_token: bool,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
+    /// Memory of the last head that went out.
+    head: Vec<u8>,
+}
+
+impl Default for CallState {
+    fn default() -> Self {
+        CallState {
+            call: None,
+            app: None,
+            sink: Sink::Nobody,
+            phase: Phase::Connecting,
+            outgoing: None,
+            inbound: None,
+            pull: None,
+            response: Response::default(),
+            up: None,
+            dials: Vec::new(),
+            addresses: None,
+            next_address: 0,
+            deadline: Deadline::default(),
+            total_at_ms: u64::MAX,
+            has_token: false,
+            is_paused: false,
+            head: Vec::new(),
+        }
+    }
+}
+
+impl CallState {
+    /// The provider of the current attempt.
+    pub(super) fn provider(&self) -> Option<&Arc<Provider>> {
+        self.app.as_ref()?.providers.get(self.outgoing.as_ref()?.provider)
+    }
+
+    /// Forgets its call and what belongs to it, keeps the memory for heads.
+    fn reset(&mut self) {
+        let mut head = match self.outgoing.take() {
+            Some(outgoing) => outgoing.head,
+            None => std::mem::take(&mut self.head),
+        };
+        if head.capacity() > limits::POOLED_HEAD_BYTES_MAX {
+            head = Vec::new();
+        }
+        let dials = std::mem::take(&mut self.dials);
+        debug_assert!(dials.is_empty());
+        *self = CallState { head, dials, ..CallState::default() };
+    }
 }
 
 impl Worker {
@@ -69,33 +121,29 @@ impl Worker {
         count
     }
 
-    fn start_call(&mut self, call: Box<Call>, sink: Sink) {
-        let state = CallState {
-            call,
-            app: Arc::clone(&self.app),
-            sink,
-            phase: Phase::Connecting,
-            outgoing: None,
-            inbound: None,
-            pull: None,
-            response: Response::default(),
-            up: None,
-            dials: Vec::new(),
-            addresses: [].into(),
-            next_address: 0,
-            deadline: Deadline::default(),
-            total_at_ms: u64::MAX,
-            has_token: false,
-            is_paused: false,
+    fn start_call(&mut self, mut call: Box<Call>, sink: Sink) {
+        let mut state = match self.spare_calls.pop() {
+            Some(state) => state,
+            None => Box::default(),
         };
+        state.app = Some(Arc::clone(&self.app));
+        state.sink = sink;
+        call.lend_head(std::mem::take(&mut state.head));
+        state.call = Some(call);
         let key = self.calls.insert(state);
         let is_there = match self.calls.get(key).map(|state| &state.sink) {
             Some(Sink::Conn(ticket)) => {
                 let ticket = *ticket;
-                self.bind_call(ticket, key)
+                match (self.bind_call(ticket, key), self.calls.get_mut(key)) {
+                    (Some(response), Some(state)) => {
+                        state.response = response;
+                        true
+                    }
+                    _ => false,
+                }
             }
             Some(Sink::Host(host)) => host.bind(key),
-            None => false,
+            Some(Sink::Nobody) | None => false,
         };
         if is_there {
             self.stats.calls.add(1);
@@ -108,11 +156,12 @@ impl Worker {
     /// Begins the next attempt.
     fn attempt(&mut self, key: Key) {
         let Some(state) = self.calls.get_mut(key) else { return };
-        let app = Arc::clone(&state.app);
-        let attempt = state.call.attempt(&app, &mut state.response);
+        let (Some(app), Some(call)) = (state.app.clone(), &mut state.call) else { return };
+        // The outer count of the snapshot is this worker's own; that of a provider is not.
+        let attempt = call.attempt(&app, self.second, &mut state.response);
         match attempt {
             Ok(Attempt::Remote(outgoing, inbound)) => {
-                let provider = Arc::clone(&outgoing.provider);
+                let Some(provider) = app.providers.get(outgoing.provider) else { return };
                 state.outgoing = Some(outgoing);
                 state.inbound = Some(inbound);
                 state.phase = Phase::Connecting;
@@ -120,7 +169,7 @@ impl Worker {
                     state.total_at_ms = self.now_ms + provider.total_ms;
                 }
                 self.set_call_deadline(key, self.now_ms + provider.connect_ms);
-                self.acquire(key, &provider, false);
+                self.acquire(key, provider, false);
             }
             Ok(Attempt::LocalWhole) => self.deliver(key),
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
@@ -145,7 +194,7 @@ impl Worker {
         let is_over = now_ms >= state.total_at_ms;
         if state.is_paused && !is_over {
             // The client is slow, not the provider.
-            let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
+            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
             self.set_call_deadline(key, now_ms.saturating_add(idle_ms));
             return;
         }
@@ -191,8 +240,8 @@ impl Worker {
         let Some(state) = self.calls.get_mut(key) else { return };
         state.phase = Phase::Waiting;
         let is_stream = state.inbound.as_ref().is_some_and(|inbound| inbound.is_stream());
-        let at_ms = match &state.outgoing {
-            Some(outgoing) if is_stream => self.now_ms + outgoing.provider.first_token_ms,
+        let at_ms = match state.provider() {
+            Some(provider) if is_stream => self.now_ms + provider.first_token_ms,
             _ => u64::MAX,
         };
         self.set_call_deadline(key, at_ms);
@@ -230,16 +279,18 @@ impl Worker {
         let result = inbound.on_data(data, &mut out);
         if inbound.is_stream() && inbound.is_token() {
             state.has_token = true;
-            let idle_ms = state.outgoing.as_ref().map_or(u64::MAX, |o| o.provider.idle_ms);
+            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
             let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
             state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
         }
         let is_forwarding = state.phase == Phase::Forwarding;
-        if is_forwarding && !out.is_empty() {
+        if is_forwarding && result == Ok(Passing::AsItIs) {
+            self.send_bytes(key, data);
+        } else if is_forwarding && !out.is_empty() {
             self.send_bytes(key, &out);
         }
         self.relay_scratch = out;
-        result
+        result.map(drop)
     }
 
     /// The upstream's answer is complete.
@@ -277,7 +328,7 @@ impl Worker {
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, is_retryable: bool) {
         let Some(state) = self.calls.get_mut(key) else { return };
         if state.phase != Phase::Forwarding {
-            if is_retryable && state.call.has_next() {
+            if is_retryable && state.call.as_ref().is_some_and(|call| call.has_next()) {
                 state.outgoing = None;
                 state.inbound = None;
                 state.has_token = false;
@@ -294,9 +345,9 @@ impl Worker {
             return;
         }
         let mut out = Vec::new();
-        let told = match &mut state.inbound {
-            Some(inbound) => inbound.fail_stream(&failure, &mut out),
-            None => false,
+        let told = match (&mut state.inbound, &state.call) {
+            (Some(inbound), Some(call)) => inbound.fail_stream(call, &failure, &mut out),
+            _ => false,
         };
         if told {
             self.send_bytes(key, &out);
@@ -317,6 +368,7 @@ impl Worker {
                 self.relay_head(ticket, response, length);
             }
             Sink::Host(host) => host.head(&response),
+            Sink::Nobody => {}
         }
     }
 
@@ -332,6 +384,7 @@ impl Worker {
                     state.is_paused = true;
                 }
             }
+            Sink::Nobody => {}
         }
     }
 
@@ -363,15 +416,16 @@ impl Worker {
 
     fn send_end(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
-        match state.sink {
+        match self.recycle_call(state) {
             Sink::Conn(ticket) => self.relay_end(ticket),
             Sink::Host(host) => host.end(),
+            Sink::Nobody => {}
         }
     }
 
     fn cut(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
-        match state.sink {
+        match self.recycle_call(state) {
             Sink::Conn(ticket) => {
                 // What came in this turn is the client's: without it the cut would look as if
                 // nobody had answered.
@@ -379,31 +433,38 @@ impl Worker {
                 self.close(Key(ticket.place));
             }
             Sink::Host(host) => host.fail(&crate::pipeline::cut_off()),
+            Sink::Nobody => {}
         }
     }
 
     /// The response is complete.
     fn deliver(&mut self, key: Key) {
-        let Some(state) = self.take_call(key) else { return };
-        match state.sink {
-            Sink::Conn(ticket) => self.relay_whole(ticket, state.response, None),
-            Sink::Host(host) => host.whole(&state.response),
+        let Some(mut state) = self.take_call(key) else { return };
+        let response = std::mem::take(&mut state.response);
+        match self.recycle_call(state) {
+            Sink::Conn(ticket) => self.relay_whole(ticket, response, None),
+            Sink::Host(host) => host.whole(&response),
+            Sink::Nobody => {}
         }
     }
 
     fn deliver_failure(&mut self, key: Key, failure: &Failure) {
-        let Some(state) = self.take_call(key) else { return };
-        match state.sink {
-            Sink::Conn(ticket) => self.relay_whole(ticket, state.response, Some(failure)),
+        let Some(mut state) = self.take_call(key) else { return };
+        let response = std::mem::take(&mut state.response);
+        match self.recycle_call(state) {
+            Sink::Conn(ticket) => self.relay_whole(ticket, response, Some(failure)),
             Sink::Host(host) => host.fail(failure),
+            Sink::Nobody => {}
         }
     }
 
     fn deliver_local(&mut self, key: Key, pull: Box<dyn Pull>) {
         let Some(state) = self.calls.get_mut(key) else { return };
         if let Sink::Conn(ticket) = state.sink {
-            let Some(state) = self.take_call(key) else { return };
-            self.relay_pull(ticket, state.response, pull);
+            let Some(mut state) = self.take_call(key) else { return };
+            let response = std::mem::take(&mut state.response);
+            drop(self.recycle_call(state));
+            self.relay_pull(ticket, response, pull);
             return;
         }
         state.phase = Phase::Forwarding;
@@ -449,10 +510,23 @@ impl Worker {
             self.stats.completion_tokens.add(completion);
         }
         self.detach(key);
-        drop(self.take_call(key));
+        if let Some(state) = self.take_call(key) {
+            drop(self.recycle_call(state));
+        }
     }
 
-    fn take_call(&mut self, key: Key) -> Option<CallState> {
+    /// Puts a call's memory by for the next one; who gets the answer is left. The request is let go
+    /// of: its memory serves again only when nobody else holds it.
+    fn recycle_call(&mut self, mut state: Box<CallState>) -> Sink {
+        let sink = std::mem::take(&mut state.sink);
+        state.reset();
+        if self.spare_calls.len() < limits::POOLED_CALLS_MAX {
+            self.spare_calls.push(state);
+        }
+        sink
+    }
+
+    fn take_call(&mut self, key: Key) -> Option<Box<CallState>> {
         let mut state = self.calls.remove(key)?;
         state.deadline.cancel(&mut self.wheel);
         if state.up.is_some() || !state.dials.is_empty() {
@@ -486,7 +560,7 @@ impl Worker {
     }
 }
 
-fn state_put_back(calls: &mut crate::base::slab::Slab<CallState>, key: Key, inbound: Box<Inbound>) {
+fn state_put_back(calls: &mut crate::base::slab::Slab<Box<CallState>>, key: Key, inbound: Inbound) {
     if let Some(state) = calls.get_mut(key) {
         state.inbound = Some(inbound);
     }

@@ -155,6 +155,11 @@ impl Active {
         self.output.len() - self.sent
     }
 
+    /// Bytes of memory that it keeps for the next connection.
+    pub(super) fn kept_bytes(&self) -> usize {
+        size_of::<Active>() + self.input.capacity() + self.output.capacity()
+    }
+
     /// Nothing is in flight: the connection can do without it.
     pub(super) fn is_idle(&self) -> bool {
         self.phase == Phase::Head

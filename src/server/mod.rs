@@ -14,6 +14,7 @@ mod listener;
 mod log;
 mod mailbox;
 mod pool;
+mod reserve;
 mod resolve;
 mod serve;
 mod stats;

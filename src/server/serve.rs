@@ -1028,15 +1028,18 @@ impl Worker {
 
     // ---- answers of calls ----
 
-    /// The call has begun: it is cancelled when the client goes. False when that is so already.
-    pub(super) fn bind_call(&mut self, ticket: Ticket, call: Key) -> bool {
-        match self.waiting_active(ticket) {
-            Some(active) => {
-                active.call = Some(call);
-                true
-            }
-            None => false,
-        }
+    /// The call has begun: it is cancelled when the client goes, `None` when that is so already.
+    /// Lends it the exchange's response, whose memory has served before; it comes back with the
+    /// answer.
+    pub(super) fn bind_call(&mut self, ticket: Ticket, call: Key) -> Option<Response> {
+        let active = self.waiting_active(ticket)?;
+        active.call = Some(call);
+        Some(
+            active
+                .exchange
+                .as_mut()
+                .map_or_else(Response::default, |exchange| std::mem::take(&mut exchange.response)),
+        )
     }
 
     fn waiting_active(&mut self, ticket: Ticket) -> Option<&mut Box<Active>> {

@@ -91,7 +91,7 @@ impl Worker {
     /// Finds a connection for the current attempt of a call, or has it wait for one.
     pub(super) fn acquire(&mut self, call: Key, provider: &Arc<Provider>, only_new: bool) {
         let share = self.share_of(provider);
-        let index = self.pool_index(provider);
+        let index = self.pool_index(provider.id);
         while !only_new && let Some(up) = self.pools[index].idle.pop() {
             if self.ups.get(up).is_some() {
                 self.assign(up, call);
@@ -109,11 +109,11 @@ impl Worker {
         (provider.connections_max as usize).div_ceil(self.core.workers.len()).max(1)
     }
 
-    fn pool_index(&mut self, provider: &Provider) -> usize {
-        if let Some(index) = self.pools.iter().position(|pool| pool.id == provider.id) {
+    fn pool_index(&mut self, provider: u64) -> usize {
+        if let Some(index) = self.pools.iter().position(|pool| pool.id == provider) {
             return index;
         }
-        let pool = Pool { id: provider.id, idle: Vec::new(), open: 0, waiting: VecDeque::new() };
+        let pool = Pool { id: provider, idle: Vec::new(), open: 0, waiting: VecDeque::new() };
         self.pools.push(pool);
         self.pools.len() - 1
     }
@@ -175,7 +175,7 @@ impl Worker {
 
     fn dial_all(&mut self, call: Key, addresses: Arc<[SocketAddr]>) {
         let Some(state) = self.calls.get_mut(call) else { return };
-        state.addresses = addresses;
+        state.addresses = Some(addresses);
         state.next_address = 0;
         self.dial_next(call, None);
     }
@@ -185,16 +185,16 @@ impl Worker {
         let mut reason = reason;
         loop {
             let Some(state) = self.calls.get_mut(call) else { return };
-            let Some(outgoing) = &state.outgoing else { return };
-            let provider = Arc::clone(&outgoing.provider);
-            let Some(address) = state.addresses.get(state.next_address).copied() else {
+            let Some(provider) = state.provider().map(Arc::clone) else { return };
+            let addresses = state.addresses.as_deref().unwrap_or_default();
+            let Some(address) = addresses.get(state.next_address).copied() else {
                 if state.dials.is_empty() {
                     self.unreachable(call, &provider, reason);
                 }
                 return;
             };
             state.next_address += 1;
-            let has_more = state.next_address < state.addresses.len();
+            let has_more = state.next_address < addresses.len();
             match self.dial(call, &provider, address) {
                 Ok(up) => {
                     if has_more {
@@ -252,7 +252,7 @@ impl Worker {
             self.ups.remove(key);
             return Err(error);
         }
-        let index = self.pool_index(provider);
+        let index = self.pool_index(provider.id);
         self.pools[index].open += 1;
         if let Some(state) = self.calls.get_mut(call) {
             state.dials.push(key);
@@ -738,8 +738,8 @@ impl Worker {
     fn keep_up(&mut self, key: Key) {
         let Some(up) = self.ups.get_mut(key) else { return };
         up.state = UpState::Idle;
-        let provider = Arc::clone(&up.provider);
-        let index = self.pool_index(&provider);
+        let provider = up.provider.id;
+        let index = self.pool_index(provider);
         while let Some(call) = self.pools[index].waiting.pop_front() {
             if self.calls.get(call).is_some() {
                 self.assign(key, call);
@@ -780,7 +780,7 @@ impl Worker {
         let Some(mut up) = self.ups.remove(key) else { return };
         up.deadline.cancel(&mut self.wheel);
         up.transport.close(up.fd.as_raw_fd());
-        let index = self.pool_index(&up.provider);
+        let index = self.pool_index(up.provider.id);
         let pool = &mut self.pools[index];
         pool.open -= 1;
         if up.state == UpState::Idle {

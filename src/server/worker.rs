@@ -22,6 +22,7 @@ use super::conn::{Active, Conn};
 use super::core::{Core, DRAINING, RUNNING, STOPPED};
 use super::listener::Listener;
 use super::mailbox::{Mailbox, Message};
+use super::reserve::Reserve;
 use super::resolve::Names;
 use super::stats::WorkerStats;
 use super::upstream::{Pool, Up};
@@ -70,7 +71,9 @@ pub(super) struct Worker {
     pub(super) epoll: Epoll,
     pub(super) conns: Slab<Conn>,
     pub(super) ups: Slab<Up>,
-    pub(super) calls: Slab<CallState>,
+    pub(super) calls: Slab<Box<CallState>>,
+    /// Calls that are over, for their memory.
+    pub(super) spare_calls: Vec<Box<CallState>>,
     pub(super) pools: Vec<Pool>,
     pub(super) names: Names,
     /// Calls that requests of this turn have led to.
@@ -93,7 +96,7 @@ pub(super) struct Worker {
 
     pub(super) now_ms: u64,
     pub(super) now_us: u64,
-    second: i64,
+    pub(super) second: i64,
     /// Status line, Date and Server of a 200, rewritten when the second changes.
     pub(super) prefix: Vec<u8>,
     pub(super) date: [u8; 29],
@@ -103,10 +106,8 @@ pub(super) struct Worker {
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
     pub(super) tls_scratch: Vec<u8>,
-    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
-    actives: Vec<Box<Active>>,
-    #[expect(clippy::vec_box, reason = "they are lent as boxes: one move of a pointer")]
-    exchanges: Vec<Box<Exchange>>,
+    actives: Reserve<Box<Active>>,
+    exchanges: Reserve<Box<Exchange>>,
     id_seed: u64,
     id_count: u64,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
@@ -138,6 +139,7 @@ impl Worker {
             conns: Slab::default(),
             ups: Slab::default(),
             calls: Slab::default(),
+            spare_calls: Vec::new(),
             pools: Vec::new(),
             names: Names::default(),
             starting: VecDeque::new(),
@@ -162,8 +164,8 @@ impl Worker {
             pull_scratch: Vec::new(),
             relay_scratch: Vec::new(),
             tls_scratch: Vec::new(),
-            actives: Vec::new(),
-            exchanges: Vec::new(),
+            actives: Reserve::new(limits::POOLED_BUFFERS_BYTES_MAX),
+            exchanges: Reserve::new(limits::POOLED_EXCHANGES_BYTES_MAX),
             id_seed: random::number(),
             id_count: 0,
             ai_bytes_spare: 0,
@@ -568,21 +570,20 @@ impl Worker {
     // ---- pools ----
 
     pub(super) fn borrow_active(&mut self) -> Box<Active> {
-        self.actives.pop().unwrap_or_default()
+        self.actives.take().unwrap_or_default()
     }
 
     pub(super) fn give_back(&mut self, mut active: Box<Active>) {
         if let Some(exchange) = active.exchange.take() {
             self.give_back_exchange(exchange);
         }
-        if self.actives.len() < limits::POOLED_BUFFERS_MAX {
-            active.reset(limits::POOLED_BUFFER_BYTES_MAX);
-            self.actives.push(active);
-        }
+        active.reset(limits::POOLED_BUFFER_BYTES_MAX);
+        let bytes = active.kept_bytes();
+        self.actives.put(active, bytes);
     }
 
     pub(super) fn borrow_exchange(&mut self, ticket: Ticket) -> Box<Exchange> {
-        match self.exchanges.pop() {
+        match self.exchanges.take() {
             Some(mut exchange) => {
                 exchange.reuse(ticket);
                 exchange
@@ -595,9 +596,12 @@ impl Worker {
     }
 
     pub(super) fn give_back_exchange(&mut self, mut exchange: Box<Exchange>) {
-        let is_own = Arc::get_mut(&mut exchange.request).is_some();
-        if is_own && self.exchanges.len() < limits::POOLED_EXCHANGES_MAX {
-            self.exchanges.push(exchange);
+        if let Some(request) = Arc::get_mut(&mut exchange.request) {
+            request.give_back();
+            exchange.response.clear();
+            let kept = request.kept_bytes() + exchange.response.kept_bytes();
+            let bytes = size_of::<Exchange>() + size_of::<Request>() + kept;
+            self.exchanges.put(exchange, bytes);
         }
     }
 

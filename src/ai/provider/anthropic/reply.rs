@@ -19,7 +19,7 @@ pub(super) fn decode(status: u16, body: &[u8]) -> Result<Reply, Failure> {
     let content = root.get("content").ok_or_else(|| garbage("a message without content"))?;
     let mut found = Found::default();
     if let Some(usage) = root.get("usage") {
-        found.merge(usage);
+        found.merge(usage.raw.as_bytes());
     }
     Ok(Reply {
         id: root.text_of("id").map(str::to_owned),

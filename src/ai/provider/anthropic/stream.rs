@@ -76,7 +76,7 @@ impl State {
     /// Counts are cumulative: a later one replaces an earlier one, it is not added.
     fn usage(&mut self, usage: Option<&Node<'_>>, on: &mut dyn FnMut(Delta)) {
         let Some(usage) = usage else { return };
-        self.found.merge(usage);
+        self.found.merge(usage.raw.as_bytes());
         if let Some(usage) = self.found.usage() {
             on(Delta::Usage(usage));
         }

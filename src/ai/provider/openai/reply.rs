@@ -71,7 +71,7 @@ pub(super) fn usage(root: &Node<'_>) -> Option<Usage> {
     // Groq tells a stream's usage in a corner of its own.
     let node = root.get("usage").or_else(|| root.path(&["x_groq", "usage"]))?;
     let mut found = Found::default();
-    found.merge(node);
+    found.merge(node.raw.as_bytes());
     found.usage()
 }
 
