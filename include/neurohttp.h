@@ -175,6 +175,18 @@
 #define NH_CLIENT_NO_ENV 1u
 
 /**
+ * The version of the contract between plugins and servers, in nh_plugin and nh_plugin_host. It
+ * grows only when a plugin made for an older one can no longer run; additions go to the ends of
+ * both structs.
+ */
+#define NH_PLUGIN_ABI 1u
+
+/**
+ * A flag of nh_plugin: `before` may block, so it runs on the pool and every request with it.
+ */
+#define NH_PLUGIN_BLOCKING 1u
+
+/**
  * Calls models: nh_prompt, nh_chat, nh_chat_stream. Made by nh_client_new, nh_client_open or
  * nh_server_client, freed by nh_client_free.
  *
@@ -195,6 +207,11 @@ typedef struct nh_deferred nh_deferred;
  * One piece of a streamed answer. Lent during the callback.
  */
 typedef struct nh_delta nh_delta;
+
+/**
+ * A plugin in a server, as the plugin sees it: a member of nh_plugin_host.
+ */
+typedef struct nh_plugin_context nh_plugin_context;
 
 /**
  * The whole answer of a model. Given by nh_prompt, nh_chat and nh_chat_stream, freed by
@@ -404,6 +421,483 @@ typedef struct nh_client_options {
  * Since 1.0.
  */
 typedef int32_t (*nh_delta_fn)(const nh_delta *delta, void *user_data);
+
+/**
+ * What a server hands to a plugin: who it is there, and every function that it may call. Lent
+ * until the plugin's `fini` has returned, to all its threads. The members called nh_… are the
+ * functions of that name; those called plugin_… are for plugins alone and take `plugin`.
+ *
+ * It grows at its end: a plugin that uses a member added after the first release compares
+ * `struct_size` first.
+ */
+typedef struct nh_plugin_host {
+    /**
+     * The size of this table as the server knows it.
+     */
+    size_t struct_size;
+    /**
+     * NH_PLUGIN_ABI of the server.
+     */
+    uint32_t abi;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * This plugin in this server.
+     */
+    nh_plugin_context *plugin;
+    /**
+     * The server; lent as the table is.
+     */
+    nh_server *server;
+    /**
+     * Writes a line to the server's log, with the plugin's name in front. `level` is an NH_LOG_
+     * number. Borrows `text`. [any-thread]
+     */
+    void (*plugin_log)(nh_plugin_context *plugin, int32_t level, const char *text, size_t len);
+    /**
+     * Its configuration as TOML text: the table [plugin.NAME], or what nh_plugin_load was given;
+     * "" without one. Lends it as long as the table. [any-thread]
+     */
+    const char *(*plugin_config)(const nh_plugin_context *plugin, size_t *len);
+    /**
+     * One value of its configuration by its path: "rate", "paths.0", "table.key". A string is
+     * given decoded, a number, a boolean or a date as it is written. Borrows `path`, gives
+     * `*value`, NUL-terminated; free it with nh_free. Its length goes to `*len` unless that is
+     * NULL. Returns NH_OK, NH_ERR_NOT_FOUND, or NH_ERR_INVALID_ARGUMENT for a list or a table.
+     * [any-thread]
+     */
+    nh_status (*plugin_config_get)(const nh_plugin_context *plugin,
+                                   const char *path,
+                                   char **value,
+                                   size_t *len);
+    /**
+     * nh_server_route for this plugin: counted as its time, gone when it is unloaded.
+     * NH_ERR_STATE before its `init`. [any-thread]
+     */
+    nh_status (*plugin_route)(nh_plugin_context *plugin,
+                              const char *method,
+                              const char *pattern,
+                              uint32_t flags,
+                              nh_handler handler,
+                              void *user_data,
+                              nh_drop drop);
+    /**
+     * Removes a route of this plugin. [any-thread]
+     */
+    nh_status (*plugin_unroute)(nh_plugin_context *plugin,
+                                const char *method,
+                                const char *pattern);
+    /**
+     * One more middleware of this plugin before the handlers, behind its others. [any-thread]
+     */
+    nh_status (*plugin_before)(nh_plugin_context *plugin,
+                               nh_middleware middleware,
+                               void *user_data,
+                               nh_drop drop);
+    /**
+     * One more middleware of this plugin behind the answer. [any-thread]
+     */
+    nh_status (*plugin_after)(nh_plugin_context *plugin,
+                              nh_middleware middleware,
+                              void *user_data,
+                              nh_drop drop);
+    /**
+     * nh_status_name, which see.
+     */
+    const char *(*nh_status_name)(nh_status status);
+    /**
+     * nh_status_message, which see.
+     */
+    const char *(*nh_status_message)(nh_status status);
+    /**
+     * nh_last_error_message, which see.
+     */
+    const char *(*nh_last_error_message)(void);
+    /**
+     * nh_last_error_http, which see.
+     */
+    int32_t (*nh_last_error_http)(void);
+    /**
+     * nh_last_error_retry_after_ms, which see.
+     */
+    int64_t (*nh_last_error_retry_after_ms)(void);
+    /**
+     * nh_version, which see.
+     */
+    const char *(*nh_version)(void);
+    /**
+     * nh_free, which see.
+     */
+    void (*nh_free)(void *pointer);
+    /**
+     * nh_server_stop, which see.
+     */
+    void (*nh_server_stop)(nh_server *server);
+    /**
+     * nh_server_port, which see.
+     */
+    uint16_t (*nh_server_port)(const nh_server *server);
+    /**
+     * nh_server_stats_json, which see.
+     */
+    nh_status (*nh_server_stats_json)(const nh_server *server, char **out, size_t *len);
+    /**
+     * nh_server_client, which see.
+     */
+    nh_status (*nh_server_client)(nh_server *server, nh_client **out);
+    /**
+     * nh_request_method, which see.
+     */
+    const char *(*nh_request_method)(const nh_request *request, size_t *len);
+    /**
+     * nh_request_path, which see.
+     */
+    const char *(*nh_request_path)(const nh_request *request, size_t *len);
+    /**
+     * nh_request_target, which see.
+     */
+    const char *(*nh_request_target)(const nh_request *request, size_t *len);
+    /**
+     * nh_request_query, which see.
+     */
+    const char *(*nh_request_query)(const nh_request *request, const char *name, size_t *len);
+    /**
+     * nh_request_param, which see.
+     */
+    const char *(*nh_request_param)(const nh_request *request, const char *name, size_t *len);
+    /**
+     * nh_request_header, which see.
+     */
+    const char *(*nh_request_header)(const nh_request *request, const char *name, size_t *len);
+    /**
+     * nh_request_header_count, which see.
+     */
+    size_t (*nh_request_header_count)(const nh_request *request);
+    /**
+     * nh_request_header_at, which see.
+     */
+    nh_status (*nh_request_header_at)(const nh_request *request,
+                                      size_t index,
+                                      const char **name,
+                                      const char **value);
+    /**
+     * nh_request_body, which see.
+     */
+    const void *(*nh_request_body)(const nh_request *request, size_t *len);
+    /**
+     * nh_request_peer, which see.
+     */
+    const char *(*nh_request_peer)(const nh_request *request, size_t *len);
+    /**
+     * nh_request_id, which see.
+     */
+    const char *(*nh_request_id)(const nh_request *request, size_t *len);
+    /**
+     * nh_response_status, which see.
+     */
+    nh_status (*nh_response_status)(nh_response *response, int32_t status_code);
+    /**
+     * nh_response_header, which see.
+     */
+    nh_status (*nh_response_header)(nh_response *response,
+                                    const char *name,
+                                    const char *value);
+    /**
+     * nh_response_add_header, which see.
+     */
+    nh_status (*nh_response_add_header)(nh_response *response,
+                                        const char *name,
+                                        const char *value);
+    /**
+     * nh_response_get_status, which see.
+     */
+    int32_t (*nh_response_get_status)(const nh_response *response);
+    /**
+     * nh_response_get_header, which see.
+     */
+    const char *(*nh_response_get_header)(const nh_response *response,
+                                          const char *name,
+                                          size_t *len);
+    /**
+     * nh_response_get_body, which see.
+     */
+    const void *(*nh_response_get_body)(const nh_response *response, size_t *len);
+    /**
+     * nh_response_body, which see.
+     */
+    nh_status (*nh_response_body)(nh_response *response, const void *data, size_t len);
+    /**
+     * nh_response_send, which see.
+     */
+    nh_status (*nh_response_send)(nh_response *response,
+                                  int32_t status_code,
+                                  const char *content_type,
+                                  const void *data,
+                                  size_t len);
+    /**
+     * nh_response_defer, which see.
+     */
+    nh_status (*nh_response_defer)(nh_response *response, nh_deferred **out);
+    /**
+     * nh_response_stream, which see.
+     */
+    nh_status (*nh_response_stream)(nh_response *response, nh_stream **out);
+    /**
+     * nh_deferred_send, which see.
+     */
+    nh_status (*nh_deferred_send)(nh_deferred *deferred,
+                                  int32_t status_code,
+                                  const char *content_type,
+                                  const void *data,
+                                  size_t len);
+    /**
+     * nh_deferred_response, which see.
+     */
+    nh_response *(*nh_deferred_response)(nh_deferred *deferred);
+    /**
+     * nh_deferred_done, which see.
+     */
+    nh_status (*nh_deferred_done)(nh_deferred *deferred);
+    /**
+     * nh_deferred_cancelled, which see.
+     */
+    int32_t (*nh_deferred_cancelled)(const nh_deferred *deferred);
+    /**
+     * nh_deferred_free, which see.
+     */
+    void (*nh_deferred_free)(nh_deferred *deferred);
+    /**
+     * nh_stream_write, which see.
+     */
+    nh_status (*nh_stream_write)(nh_stream *stream, const void *data, size_t len);
+    /**
+     * nh_stream_event, which see.
+     */
+    nh_status (*nh_stream_event)(nh_stream *stream,
+                                 const char *event,
+                                 const char *data,
+                                 size_t len);
+    /**
+     * nh_stream_wait, which see.
+     */
+    nh_status (*nh_stream_wait)(nh_stream *stream, int64_t timeout_ms);
+    /**
+     * nh_stream_on_ready, which see.
+     */
+    nh_status (*nh_stream_on_ready)(nh_stream *stream,
+                                    nh_ready_fn ready,
+                                    void *user_data,
+                                    nh_drop drop);
+    /**
+     * nh_stream_end, which see.
+     */
+    void (*nh_stream_end)(nh_stream *stream);
+    /**
+     * nh_stream_abort, which see.
+     */
+    void (*nh_stream_abort)(nh_stream *stream);
+    /**
+     * nh_client_cancel, which see.
+     */
+    void (*nh_client_cancel)(nh_client *client);
+    /**
+     * nh_client_free, which see.
+     */
+    void (*nh_client_free)(nh_client *client);
+    /**
+     * nh_prompt, which see.
+     */
+    nh_status (*nh_prompt)(nh_client *client,
+                           const char *model,
+                           const char *prompt,
+                           nh_reply **out);
+    /**
+     * nh_chat, which see.
+     */
+    nh_status (*nh_chat)(nh_client *client,
+                         const char *request_json,
+                         size_t len,
+                         nh_reply **out);
+    /**
+     * nh_chat_stream, which see.
+     */
+    nh_status (*nh_chat_stream)(nh_client *client,
+                                const char *request_json,
+                                size_t len,
+                                nh_delta_fn on_delta,
+                                void *user_data,
+                                nh_reply **out);
+    /**
+     * nh_delta_text, which see.
+     */
+    const char *(*nh_delta_text)(const nh_delta *delta, size_t *len);
+    /**
+     * nh_delta_json, which see.
+     */
+    const char *(*nh_delta_json)(const nh_delta *delta, size_t *len);
+    /**
+     * nh_reply_text, which see.
+     */
+    const char *(*nh_reply_text)(const nh_reply *reply, size_t *len);
+    /**
+     * nh_reply_json, which see.
+     */
+    const char *(*nh_reply_json)(const nh_reply *reply, size_t *len);
+    /**
+     * nh_reply_model, which see.
+     */
+    const char *(*nh_reply_model)(const nh_reply *reply, size_t *len);
+    /**
+     * nh_reply_finish_reason, which see.
+     */
+    const char *(*nh_reply_finish_reason)(const nh_reply *reply, size_t *len);
+    /**
+     * nh_reply_usage, which see.
+     */
+    nh_status (*nh_reply_usage)(const nh_reply *reply,
+                                uint64_t *prompt_tokens,
+                                uint64_t *completion_tokens);
+    /**
+     * nh_reply_free, which see.
+     */
+    void (*nh_reply_free)(nh_reply *reply);
+    /**
+     * nh_models_json, which see.
+     */
+    nh_status (*nh_models_json)(nh_client *client, char **out, size_t *len);
+    /**
+     * nh_crc32, which see.
+     */
+    uint32_t (*nh_crc32)(const void *data, size_t len);
+    /**
+     * nh_crc32_update, which see.
+     */
+    uint32_t (*nh_crc32_update)(uint32_t crc, const void *data, size_t len);
+    /**
+     * nh_cpu_level, which see.
+     */
+    const char *(*nh_cpu_level)(void);
+} nh_plugin_host;
+
+/**
+ * What an answer came to, for nh_plugin's `on_response`. Lent during the call.
+ */
+typedef struct nh_plugin_outcome {
+    /**
+     * The size of this struct as the server knows it.
+     */
+    size_t struct_size;
+    /**
+     * The status that was sent.
+     */
+    int32_t status;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes of the body; 0 for a stream, which only begins.
+     */
+    uint64_t body_bytes;
+    /**
+     * From the end of the request's head to the answer, or to the head of a stream, in
+     * microseconds.
+     */
+    uint64_t elapsed_us;
+} nh_plugin_outcome;
+
+/**
+ * What a plugin is: the struct that its nh_plugin_entry returns. Static, or alive until `fini`
+ * has returned. Zero is "nothing" in every field but `struct_size` and `abi`.
+ *
+ * A plugin is a shared object that links against nothing and exports one function,
+ *
+ *     const nh_plugin *nh_plugin_entry(const nh_plugin_host *host);
+ *
+ * It is called once for each server that loads the file, must not register anything yet, and
+ * returns NULL to refuse. All it calls of this library is in `host`.
+ *
+ * Every callback gets the `state` that `init` has set. `before` and `after` are as for
+ * nh_server_before and nh_server_after; plugins stand behind the middleware before, in the order
+ * in which they were loaded, and in front of the middleware after, in reverse. The `on_` functions
+ * only look; those of requests and connections run on a loop and must not block. Several calls run
+ * at once. C++ exceptions and longjmp must not leave any of them.
+ */
+typedef struct nh_plugin {
+    /**
+     * sizeof(nh_plugin) as the plugin was compiled.
+     */
+    size_t struct_size;
+    /**
+     * NH_PLUGIN_ABI as the plugin was compiled.
+     */
+    uint32_t abi;
+    /**
+     * NH_PLUGIN_ flags, or 0.
+     */
+    uint32_t flags;
+    /**
+     * Its name in the log, in /stats and as [plugin.NAME] in the configuration: letters, digits,
+     * "-", "_" and ".". NULL: the file's name without directory and extension.
+     */
+    const char *name;
+    /**
+     * Its version, for /stats. NULL: none.
+     */
+    const char *version;
+    /**
+     * What it does, in one line, for the log. NULL: nothing.
+     */
+    const char *summary;
+    /**
+     * Called when it is loaded, after nh_plugin_entry: reads its configuration, registers routes
+     * and further middleware, sets `*state`. Anything but NH_OK refuses the plugin; say why with
+     * plugin_log. `host` is lent until `fini` has returned.
+     */
+    nh_status (*init)(const nh_plugin_host *host, void **state);
+    /**
+     * Called when it is unloaded, after every other call has returned and every `user_data` was
+     * freed. It ends what the plugin still has: threads, streams, deferred answers, clients. Not
+     * called when `init` has failed.
+     */
+    void (*fini)(void *state);
+    /**
+     * Looks at each request before its handler.
+     */
+    nh_middleware before;
+    /**
+     * Looks at each answer to a request, and may edit it.
+     */
+    nh_middleware after;
+    /**
+     * The server takes connections; at once when the plugin is loaded later.
+     */
+    void (*on_start)(void *state);
+    /**
+     * The server stops: the drain begins.
+     */
+    void (*on_stop)(void *state);
+    /**
+     * A connection was taken. `peer` is "127.0.0.1:4711" or "unix:", lent during the call.
+     */
+    void (*on_connect)(const char *peer, size_t len, void *state);
+    /**
+     * It is closed.
+     */
+    void (*on_disconnect)(const char *peer, size_t len, void *state);
+    /**
+     * The head of a request was understood; its body has not been read yet.
+     */
+    void (*on_request)(const nh_request *request, void *state);
+    /**
+     * An answer, or the head of a stream, goes out. `request` is NULL when what came was none.
+     */
+    void (*on_response)(const nh_request *request,
+                        const nh_plugin_outcome *outcome,
+                        void *state);
+} nh_plugin;
 
 /**
  * It worked.
@@ -1240,6 +1734,38 @@ void *nh_copy(void *to, const void *from, size_t len);
  * [any-thread]   Since 1.0.
  */
 const char *nh_cpu_level(void);
+
+/**
+ * Loads a plugin, before the start or while serving: of the new contract when the file exports
+ * nh_plugin_entry, else of the old one (plugin_init, plugin_process, plugin_cleanup of its own;
+ * its plugin_process runs on the pool). `path` is a file, or the bare name of one in
+ * `plugins.dir`, without which the folder installed with the library is meant. `config` is TOML
+ * text for it; NULL: the table [plugin.NAME] of the server's configuration. Borrows both.
+ * Returns NH_OK, NH_ERR_NOT_FOUND (no such file), NH_ERR_CONFIG (`config` is not TOML),
+ * NH_ERR_PLUGIN (it was refused; nh_last_error_message says why), NH_ERR_DUPLICATE (its name is
+ * taken) or NH_ERR_LIMIT.
+ * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_plugin_load(nh_server *server, const char *path, const char *config);
+
+/**
+ * Unloads a plugin while requests run: nobody enters it any more, its routes and middleware go,
+ * then it waits until the last call has left, and its last function runs. Borrows `name`.
+ * Returns NH_OK, NH_ERR_NOT_FOUND, or NH_ERR_TIMEOUT when a call stays inside for 30 seconds: then
+ * it ends when that returns.
+ * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_plugin_unload(nh_server *server, const char *name);
+
+/**
+ * Switches a plugin off (0) or on again: switched off it stays loaded, but is called for neither
+ * requests nor events, and its routes are as if they were not there. Borrows `name`.
+ * Returns NH_OK or NH_ERR_NOT_FOUND.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_plugin_set_enabled(nh_server *server, const char *name, int32_t enabled);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use neurohttp::config::{self, Config, Listen, Sources};
+use neurohttp::ffi::load_configured;
 use neurohttp::kernel;
 use neurohttp::server::client::{Client, prompt_json};
 use neurohttp::server::{LogSink, Server, Setup};
@@ -105,14 +106,21 @@ fn serve(config: Config) -> Result<(), Trouble> {
             config.server.max_connections
         );
     }
-    let server = Server::new(config, Setup::default()).map_err(ended)?;
-    server.start().map_err(ended)?;
+    let server = Arc::new(Server::new(config, Setup::default()).map_err(ended)?);
+    let served = load_configured(&server).and_then(|()| server.start());
+    if let Err(error) = served {
+        server.shutdown();
+        return Err(ended(error));
+    }
     try_it(&server);
     while signals.wait() == signal::HANG_UP {
         server.with_log(|| tracing::warn!("reload is not available yet; nothing has changed"));
     }
     server.stop();
-    server.wait(None).map_err(ended)
+    let drained = server.wait(None).map_err(ended);
+    // The last functions of plugins run here.
+    server.shutdown();
+    drained
 }
 
 /// One prompt, its answer as it comes.
@@ -148,7 +156,9 @@ impl LogSink for Errors {
 fn ended(error: neurohttp::base::error::Error) -> Trouble {
     use neurohttp::base::error::ErrorKind;
     match error.kind {
-        ErrorKind::Config | ErrorKind::Unsupported => Trouble::Usage(error.to_string()),
+        ErrorKind::Config | ErrorKind::Unsupported | ErrorKind::Plugin | ErrorKind::NotFound => {
+            Trouble::Usage(error.to_string())
+        }
         _ => Trouble::Running(error.to_string()),
     }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, in the order of the header.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 19] = [
     "version",
     "status",
     "memory",
@@ -27,6 +27,9 @@ const SOURCES: [&str; 16] = [
     "reply",
     "model",
     "kernel",
+    "plugin_context",
+    "plugin_host",
+    "plugin",
 ];
 
 /// Flags under which the header must be silent.
@@ -93,7 +96,18 @@ fn declarations(header: &str) -> Vec<String> {
     }
     text.push_str(rest);
     let code: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    let code = code.join(" ").replace("extern \"C\" {", ";");
+    let mut code = code.join(" ").replace("extern \"C\" {", ";");
+    // The members of a struct may be functions too; they are part of its type.
+    while let Some(start) = code.find("typedef struct nh_").filter(|_| code.contains('{')) {
+        let body = code[start..].find(';').unwrap() + start;
+        match code[start..body].find('{') {
+            Some(open) => {
+                let end = code[start..].find('}').unwrap() + start;
+                code.replace_range(start + open..=end, "");
+            }
+            None => code.replace_range(start..body, ""),
+        }
+    }
     let statements = code.split(';').map(|part| part.split_whitespace().collect::<Vec<_>>());
     statements
         .map(|words| words.join(" "))

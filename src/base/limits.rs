@@ -99,6 +99,10 @@ pub const ROUTE_PARAMS_MAX: usize = 16;
 pub const ROUTE_PATTERN_BYTES_MAX: usize = 4096;
 /// Middlewares before and after, each.
 pub const MIDDLEWARES_MAX: usize = 256;
+/// Plugins of one server.
+pub const PLUGINS_MAX: usize = 256;
+/// How long the unloading of a plugin waits for calls that are inside it, in milliseconds.
+pub const PLUGIN_LEAVE_MS: u64 = 30_000;
 
 const _: () = {
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);

@@ -31,10 +31,6 @@ const PENDING: &[(&str, &str, Effect)] = &[
     ("cache", "max_entries", Warn),
     ("cache", "max_bytes", Warn),
     ("cache", "ttl", Warn),
-    // A plugin may be what limits or checks requests.
-    ("plugins", "dir", Refuse),
-    ("plugins", "load", Refuse),
-    ("plugin", "*", Warn),
     ("log", "access", Warn),
 ];
 

@@ -63,6 +63,8 @@ pub struct Exchange {
     pub pending: Pending,
     /// Middlewares before the handler that it has passed: each sees it once, on whatever thread.
     pub passed: usize,
+    /// Headers that go out whatever the answer is, in addition to its own.
+    pub added: HeaderLines,
     owner: Arc<dyn Owner>,
     ticket: Ticket,
 }
@@ -75,6 +77,7 @@ impl Exchange {
             response: Response::default(),
             pending: Pending::Nothing,
             passed: 0,
+            added: HeaderLines::default(),
             owner,
             ticket,
         }
@@ -95,6 +98,7 @@ impl Exchange {
         self.ticket = ticket;
         self.pending = Pending::Nothing;
         self.passed = 0;
+        self.added.clear();
         self.response.clear();
     }
 
@@ -137,6 +141,7 @@ impl Exchange {
             response: std::mem::take(&mut self.response),
             pending: Pending::Nothing,
             passed: self.passed,
+            added: std::mem::take(&mut self.added),
             owner: Arc::clone(&self.owner),
             ticket: self.ticket,
         }
@@ -161,9 +166,14 @@ pub struct Outcome {
     pub elapsed_us: u64,
 }
 
-/// Is told what happens on connections. Called on the loop, so it must not block; it changes
-/// nothing.
+/// Is told what happens on connections. Called on the loop unless a method says otherwise, so it
+/// must not block; it changes nothing.
 pub trait Observer: Send + Sync {
+    /// The server takes connections. Called on the thread that has started it.
+    fn started(&self) {}
+    /// The drain begins, or the server ends without one. Called once, on a loop or on the thread
+    /// that ends the server.
+    fn stopping(&self) {}
     /// A connection was accepted.
     fn connected(&self, peer: Peer) {
         let _ = peer;

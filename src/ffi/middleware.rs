@@ -92,19 +92,27 @@ struct HostMiddleware {
 
 impl Middleware for HostMiddleware {
     fn pass(&self, exchange: &mut Exchange) -> Flow {
-        let failures = last_error::failures();
-        let request = Arc::as_ptr(&exchange.request).cast_mut().cast();
-        let response = std::ptr::from_mut(exchange);
-        let (function, user_data) = (self.callback.function(), self.callback.user_data());
-        // SAFETY: function and data were registered together; both pointers are good until this
-        // returns, and nothing else uses the exchange meanwhile.
-        let returned = unsafe { function(request, response.cast(), user_data) };
-        match (returned, exchange.pending) {
-            // Whatever it says, the response is no longer here for anybody else to fill.
-            (_, Pending::Deferred | Pending::Stream) => Flow::Answered,
-            (NH_NEXT, _) => Flow::Next,
-            (NH_ANSWERED, _) => Flow::Answered,
-            (other, _) => Flow::Fail(reason(other, failures)),
-        }
+        call_middleware(self.callback.function(), self.callback.user_data(), exchange)
+    }
+}
+
+/// Lets a middleware in C look at an exchange. `user_data` is what it was registered with.
+pub(super) fn call_middleware(
+    function: unsafe extern "C-unwind" fn(*mut nh_request, *mut nh_response, *mut c_void) -> i32,
+    user_data: *mut c_void,
+    exchange: &mut Exchange,
+) -> Flow {
+    let failures = last_error::failures();
+    let request = Arc::as_ptr(&exchange.request).cast_mut().cast();
+    let response = std::ptr::from_mut(exchange);
+    // SAFETY: function and data were registered together; both pointers are good until this
+    // returns, and nothing else uses the exchange meanwhile.
+    let returned = unsafe { function(request, response.cast(), user_data) };
+    match (returned, exchange.pending) {
+        // Whatever it says, the response is no longer here for anybody else to fill.
+        (_, Pending::Deferred | Pending::Stream) => Flow::Answered,
+        (NH_NEXT, _) => Flow::Next,
+        (NH_ANSWERED, _) => Flow::Answered,
+        (other, _) => Flow::Fail(reason(other, failures)),
     }
 }

@@ -99,7 +99,7 @@ pub unsafe extern "C" fn nh_server_unroute(
 
 /// # Safety
 /// `pattern` is NULL or NUL-terminated.
-unsafe fn pattern_text<'a>(pattern: *const c_char) -> Result<&'a str, Error> {
+pub(super) unsafe fn pattern_text<'a>(pattern: *const c_char) -> Result<&'a str, Error> {
     // SAFETY: the caller's promise.
     let text = unsafe { bytes::name(pattern, "the pattern") }?;
     std::str::from_utf8(text)
@@ -115,18 +115,28 @@ struct HostHandler {
 
 impl Handler for HostHandler {
     fn handle(&self, exchange: &mut Exchange) -> Result<(), String> {
-        let failures = last_error::failures();
-        let request = Arc::as_ptr(&exchange.request).cast_mut().cast();
-        let response = std::ptr::from_mut(exchange);
-        let (function, user_data) = (self.callback.function(), self.callback.user_data());
-        // SAFETY: function and data were registered together; both pointers are good until this
-        // returns, and nothing else uses the exchange meanwhile.
-        let returned = unsafe { function(request, response.cast(), user_data) };
-        if returned == NH_OK || exchange.pending != Pending::Nothing {
-            return Ok(());
-        }
-        Err(reason(returned, failures))
+        call_handler(&self.callback, exchange)
     }
+}
+
+/// Lets a handler in C answer; the error is what to log.
+pub(super) fn call_handler(
+    callback: &Callback<
+        unsafe extern "C-unwind" fn(*mut nh_request, *mut nh_response, *mut c_void) -> nh_status,
+    >,
+    exchange: &mut Exchange,
+) -> Result<(), String> {
+    let failures = last_error::failures();
+    let request = Arc::as_ptr(&exchange.request).cast_mut().cast();
+    let response = std::ptr::from_mut(exchange);
+    let (function, user_data) = (callback.function(), callback.user_data());
+    // SAFETY: function and data were registered together; both pointers are good until this
+    // returns, and nothing else uses the exchange meanwhile.
+    let returned = unsafe { function(request, response.cast(), user_data) };
+    if returned == NH_OK || exchange.pending != Pending::Nothing {
+        return Ok(());
+    }
+    Err(reason(returned, failures))
 }
 
 /// What to log about a status that a callback returned; `failures` is how many calls had failed

@@ -1,10 +1,12 @@
 //! Servers: made, started, stopped, freed.
 
 use std::ffi::{c_char, c_void};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::log::{self, nh_log_fn};
 use super::memory::nh_drop;
+use super::plugin_load;
 use super::settings;
 use super::status::nh_status;
 use crate::base::error::{Error, ErrorKind};
@@ -26,7 +28,8 @@ pub struct nh_server {
 }
 
 impl Opaque for nh_server {
-    type Inner = Server;
+    /// Shared with the plugins it has loaded, which end with it.
+    type Inner = Arc<Server>;
     const TAG: u16 = 1;
     const NAME: &'static str = "server";
 }
@@ -119,7 +122,10 @@ pub unsafe extern "C" fn nh_server_new(
         }?;
         let no_builtins = options.flags & NH_SERVER_NO_BUILTINS != 0;
         let log = log::sink(options.log, log_data);
-        let server = Server::new(config, Setup { no_builtins, log })?;
+        let server = Arc::new(Server::new(config, Setup { no_builtins, log })?);
+        plugin_load::load_configured(&server).inspect_err(|_| {
+            server.shutdown();
+        })?;
         // SAFETY: the caller's place for the result.
         unsafe { out.write(handle::give::<nh_server>(server)) };
         Ok(())

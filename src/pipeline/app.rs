@@ -21,6 +21,15 @@ pub struct HostRoute {
     pub blocking: bool,
 }
 
+/// A plugin's place behind the middleware before the handlers.
+#[derive(Clone)]
+pub struct PluginStage {
+    /// What passes it.
+    pub stage: Arc<dyn Middleware>,
+    /// It may block: it runs on the blocking pool.
+    pub blocks: bool,
+}
+
 /// What the running server tells of itself.
 pub trait Status: Send + Sync {
     /// Whether it takes new work.
@@ -65,6 +74,10 @@ pub struct App {
     pub before: Vec<Arc<dyn Middleware>>,
     /// One of `before` may block: requests go to the pool before it.
     pub before_blocks: bool,
+    /// Plugins, behind the middleware before; in the order in which they were loaded.
+    pub plugins: Vec<PluginStage>,
+    /// Plugins that look at answers, before the middleware after does; called in reverse.
+    pub plugins_after: Vec<Arc<dyn Middleware>>,
     /// In order of registration; called in reverse.
     pub after: Vec<Arc<dyn Middleware>>,
     /// Told what happens on connections.
@@ -96,6 +109,8 @@ impl App {
             builtins: builtins.then(|| Arc::new(builtin::table())),
             before: Vec::new(),
             before_blocks: false,
+            plugins: Vec::new(),
+            plugins_after: Vec::new(),
             after: Vec::new(),
             observers: Vec::new(),
             settings: Settings {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! head parsed ─ on_head:  firewall (address, rate) → route → key → may a body come, and how large
-//! body read   ─ run:      middleware before → handler | AI answer | built-in | 404, 405, 501
-//! answer made ─ finish:   middleware after → defaults
+//! body read   ─ run:      middleware before → plugins → handler | AI answer | built-in | 404, 405, 501
+//! answer made ─ finish:   plugins → middleware after → defaults
 //! ```
 //! This layer decides; `server` reads, writes, waits and calls these functions. It makes no system
 //! call and reads no clock.
@@ -26,7 +26,7 @@ use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
 use crate::route::{Allowed, Found, Params};
 
-pub use app::{App, HostRoute, Settings, Status};
+pub use app::{App, HostRoute, PluginStage, Settings, Status};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Outgoing};
@@ -134,6 +134,17 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
             Flow::Fail(reason) => return failed(exchange, "middleware", &reason),
         }
     }
+    while let Some(plugin) = app.plugins.get(exchange.passed.saturating_sub(app.before.len())) {
+        if plugin.blocks && !may_block {
+            return Step::Block;
+        }
+        exchange.passed += 1;
+        match plugin.stage.pass(exchange) {
+            Flow::Next => {}
+            Flow::Answered => return answered(exchange),
+            Flow::Fail(reason) => return failed(exchange, "plugin", &reason),
+        }
+    }
     match matched {
         Matched::Host(route) => {
             if route.blocking && !may_block {
@@ -165,7 +176,11 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
 pub fn finish(app: &App, exchange: &mut Exchange) {
     exchange.pending = Pending::Finishing;
     screen::answered(app, exchange);
-    for middleware in app.after.iter().rev() {
+    for (name, value) in std::mem::take(&mut exchange.added).iter() {
+        // It was checked when it was added; one that the server sets itself is left out.
+        let _ = exchange.response.add_header(name, value);
+    }
+    for middleware in app.plugins_after.iter().rev().chain(app.after.iter().rev()) {
         match middleware.pass(exchange) {
             Flow::Next => {}
             Flow::Answered => tracing::warn!(

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An open shared object.
 #[derive(Debug)]
@@ -47,6 +47,15 @@ impl Object {
         let mut object = Object { handle, base: 0 };
         object.base = object.own_base().ok_or("where it lies is unknown")?;
         Ok(object)
+    }
+
+    /// Holds the file that an address lies in, so that it stays in memory.
+    pub fn containing(address: *const c_void) -> Option<Object> {
+        let base = base_of(address)?;
+        let name = CString::new(file_of(address)?.into_os_string().into_encoded_bytes()).ok()?;
+        // SAFETY: a NUL-terminated name. Nothing is loaded and no constructor runs: the file is there.
+        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+        (!handle.is_null()).then_some(Object { handle, base })
     }
 
     /// Where the object lies in memory; tells objects apart.
@@ -103,6 +112,19 @@ pub fn base_of(address: *const c_void) -> Option<usize> {
     // SAFETY: dladdr only compares the address, whatever it is.
     let found: c_int = unsafe { libc::dladdr(address, &mut info) };
     (found != 0 && !info.dli_fbase.is_null()).then_some(info.dli_fbase as usize)
+}
+
+/// The file that an address lies in, as it was loaded.
+pub fn file_of(address: *const c_void) -> Option<PathBuf> {
+    // SAFETY: all zero is a valid Dl_info; dladdr takes any address and gives a NUL-terminated name.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        if libc::dladdr(address, &mut info) == 0 || info.dli_fname.is_null() {
+            return None;
+        }
+        let name = CStr::from_ptr(info.dli_fname).to_bytes();
+        Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+    }
 }
 
 fn global(name: &CStr) -> *mut c_void {

@@ -3,7 +3,7 @@
 
 use super::abi::{HttpRequest, METHOD_UNKNOWN, METHODS, RouteResponse};
 use crate::boundary::c_memory::{bytes, give, release, text};
-use crate::exchange::{Exchange, Request};
+use crate::exchange::{Exchange, HeaderLines, Request};
 use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::Body;
@@ -277,15 +277,8 @@ impl Answer {
 
     /// Adds `Name: value` lines; those that could split the message are dropped and logged.
     pub fn add_lines(&mut self, lines: &[Vec<u8>]) {
-        for line in lines {
-            let field = memchr::memchr(b':', line)
-                .map(|colon| (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()));
-            match field {
-                Some((name, value)) if encode::valid_name(name) && encode::valid_value(value) => {
-                    self.headers.push((name.to_vec(), value.to_vec()));
-                }
-                _ => tracing::warn!("a header that is no \"Name: value\" line was dropped"),
-            }
+        for (name, value) in fields(lines) {
+            self.headers.push((name.to_vec(), value.to_vec()));
         }
     }
 
@@ -311,6 +304,28 @@ impl Answer {
             // The queue takes the whole body by its bound; a client that has gone needs none.
             let _ = queue.write(&self.body);
             queue.finish(crate::exchange::Taken::End);
+        }
+    }
+}
+
+/// Name and value of `Name: value` lines; those that could split the message are dropped and logged.
+fn fields(lines: &[Vec<u8>]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    lines.iter().filter_map(|line| {
+        let field = memchr::memchr(b':', line)
+            .map(|colon| (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()))
+            .filter(|(name, value)| encode::valid_name(name) && encode::valid_value(value));
+        if field.is_none() {
+            tracing::warn!("a header that is no \"Name: value\" line was dropped");
+        }
+        field
+    })
+}
+
+/// Adds `Name: value` lines to headers that go out with whatever answers.
+pub fn add_lines(headers: &mut HeaderLines, lines: &[Vec<u8>]) {
+    for (name, value) in fields(lines) {
+        if headers.as_bytes().len() + name.len() + value.len() < HeaderLines::BYTES_MAX {
+            headers.push(name, value);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the workers of one server share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::pool::Pool;
 use super::stats::WorkerStats;
 use crate::config::Config;
 use crate::pipeline::{App, Status};
+use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::{clock, proc};
 
@@ -55,6 +56,10 @@ pub(super) struct Core {
     ended: Mutex<usize>,
     all_ended: Condvar,
     started_us: u64,
+    /// Plugins of this server.
+    pub(super) plugins: Registry,
+    /// Observers have been told that it stops.
+    told_stopping: AtomicBool,
 }
 
 impl Core {
@@ -85,6 +90,8 @@ impl Core {
             ended: Mutex::new(0),
             all_ended: Condvar::new(),
             started_us: clock::monotonic_us(),
+            plugins: Registry::default(),
+            told_stopping: AtomicBool::new(false),
         }
     }
 
@@ -145,15 +152,26 @@ impl Core {
         result
     }
 
+    /// Tells the observers, once, that the server stops.
+    pub(super) fn tell_stopping(&self, app: &App) {
+        // Relaxed: nothing but the telling depends on it.
+        if !self.told_stopping.swap(true, Ordering::Relaxed) {
+            for observer in &app.observers {
+                observer.stopping();
+            }
+        }
+    }
+
     /// Lets go of what the host has registered: its destructors run now, although a client may
     /// still use the models.
     pub(super) fn forget_host(&self) {
-        let (routes, before, after) = self.change(|app| {
+        let (routes, before, after, observers) = self.change(|app| {
             use std::mem::take;
-            (take(&mut app.routes), take(&mut app.before), take(&mut app.after))
+            let (before, after) = (take(&mut app.before), take(&mut app.after));
+            (take(&mut app.routes), before, after, take(&mut app.observers))
         });
         // Outside the lock that `change` holds.
-        drop((routes, before, after));
+        drop((routes, before, after, observers));
     }
 
     pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {
@@ -298,6 +316,7 @@ impl Core {
             self.workers.iter().map(|worker| get(&worker.stats)).sum()
         };
         let (pool_threads, pool_waiting) = self.pool.load();
+        let plugins: Vec<_> = self.plugins.list().iter().map(|plugin| plugin.stats()).collect();
         let workers: Vec<_> = self
             .workers
             .iter()
@@ -346,6 +365,7 @@ impl Core {
             "firewall": self.app().firewall.stats().to_json(),
             "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
             "memory_resident_bytes": proc::resident_bytes(),
+            "plugins": plugins,
             "workers": workers,
         })
         .to_string()

@@ -13,6 +13,7 @@ mod host;
 mod listener;
 mod log;
 mod mailbox;
+mod plugins;
 mod pool;
 mod reserve;
 mod resolve;
@@ -49,6 +50,7 @@ use worker::Worker;
 
 pub use log::LogSink;
 pub use mailbox::on_loop_thread;
+pub use plugins::refused;
 
 /// What a server is built with beside its configuration.
 #[derive(Default)]
@@ -172,6 +174,8 @@ impl Server {
                 return Err(error);
             }
         }
+        drop(seats);
+        self.tell_started();
         Ok(())
     }
 
@@ -208,7 +212,17 @@ impl Server {
         }
         self.announce();
         *self.attached.lock() = Some(Attached { worker: Box::new(worker), timer });
+        drop(seats);
+        self.tell_started();
         Ok(fd)
+    }
+
+    fn tell_started(&self) {
+        self.with_log(|| {
+            for observer in &self.core.app().observers {
+                observer.started();
+            }
+        });
     }
 
     /// Handles what is due, waiting for it at most `timeout`; returns how many events it handled.
@@ -328,6 +342,9 @@ impl Server {
             self.stop();
             return false;
         }
+        if self.core.state() != NEW {
+            self.with_log(|| self.core.tell_stopping(&self.core.app()));
+        }
         self.core.cut();
         // An attached loop ends here: nobody polls it any more.
         if let Some(mut attached) = self.attached.try_lock()
@@ -342,6 +359,7 @@ impl Server {
         }
         self.core.close_listeners();
         self.core.pool.end();
+        self.with_log(|| self.core.plugins.clear());
         self.core.forget_host();
         true
     }

@@ -527,6 +527,7 @@ impl Worker {
         // The turn may have been long: the deadline counts from now.
         self.read_clock();
         self.is_draining = true;
+        self.core.tell_stopping(&self.app);
         self.drain_deadline_ms = self.now_ms + self.core.drain_ms;
         self.is_accept_paused = false;
         self.close_listeners();

@@ -50,6 +50,8 @@ CHECK(NH_ROUTE_BLOCKING, 1u);
 CHECK(NH_ROUTE_CACHE, 2u);
 CHECK(NH_NEXT, 0);
 CHECK(NH_ANSWERED, 1);
+CHECK(NH_PLUGIN_ABI, 1u);
+CHECK(NH_PLUGIN_BLOCKING, 1u);
 
 /* Those that a preprocessor condition may use. */
 #if NH_VERSION_MAJOR < 1 || NH_ABI_VERSION != 1

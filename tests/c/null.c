@@ -130,12 +130,30 @@ static void kernels(void)
     CHECK(nh_crc32_update(7, NULL, 8) == 7);
 }
 
+static nh_server *in_this_server;
+
+static void plugins(nh_server *server)
+{
+    CHECK(NH_PLUGIN_ABI == 1 && NH_PLUGIN_BLOCKING == 1);
+    CHECK_STATUS(nh_plugin_load(NULL, "x", NULL), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_plugin_load(server, NULL, NULL), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_plugin_load(server, "absent", NULL), NH_ERR_NOT_FOUND);
+    CHECK_STATUS(nh_plugin_unload(NULL, "x"), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_plugin_unload(server, NULL), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_plugin_unload(server, "x"), NH_ERR_NOT_FOUND);
+    CHECK_STATUS(nh_plugin_set_enabled(NULL, "x", 1), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_plugin_set_enabled(server, NULL, 1), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_plugin_set_enabled(server, "x", 1), NH_ERR_NOT_FOUND);
+}
+
 static nh_status inside(nh_request *request, nh_response *response, void *user_data)
 {
     const char *name = "as before";
     size_t len = 4711;
 
     (void)user_data;
+    CHECK_STATUS(nh_plugin_load(in_this_server, "x", NULL), NH_ERR_STATE); /* it would block */
+    CHECK_STATUS(nh_plugin_unload(in_this_server, "x"), NH_ERR_STATE);
     CHECK(nh_request_query(request, NULL, &len) == NULL);
     CHECK(nh_request_param(request, NULL, &len) == NULL);
     CHECK(nh_request_header(request, NULL, &len) == NULL);
@@ -164,6 +182,8 @@ int main(void)
     requests();
     responses();
     kernels();
+    plugins(server);
+    in_this_server = server;
     CHECK_OK(nh_server_route(server, "GET", "/inside", 0, inside, NULL, NULL));
     CHECK_OK(nh_server_start(server));
     CHECK_TEXT(body_of(get(server, "/inside")), "fine");

@@ -234,7 +234,6 @@ fn pending_keys_are_refused_or_noted() {
         "4:21",
         "key.a.tokens_per_minute",
     );
-    refused("[plugins]\nload = [\"limiter\"]\n", "2:8", "plugins.load");
     assert_eq!(
         error(from_text("[server]\nlisten = [\"127.0.0.1:0\", \"tls://127.0.0.1:0\"]\n")),
         "config_text:2:26: listeners with tls:// are not available in this version, expected \
@@ -252,10 +251,6 @@ fn pending_keys_are_refused_or_noted() {
     );
     // The default says nothing, and neither does what is switched off.
     assert_eq!(notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"), [""; 0]);
-    assert_eq!(
-        notes("[plugin.limiter]\nrate = 5\n"),
-        ["config_text:1:9: `plugin.limiter` has no effect in this version"]
-    );
 }
 
 /// Wrong: hostile text takes the process down or runs away with its memory.
