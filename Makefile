@@ -30,8 +30,8 @@ PROGRAM := $(STAGE)/bin/neurohttp
 NATIVE_LIBS := $(RELEASE)/native-static-libs
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
-.PHONY: help run test build rebuild debug tests header check lint valgrind asan install uninstall \
-	clean setup setup-tests
+.PHONY: help run test build rebuild debug tests header check lint levels avx512 kernel-bench \
+	valgrind asan install uninstall clean setup setup-tests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -167,7 +167,35 @@ lint: ## formatting and clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
-check: lint test asan ## what a reviewer runs
+# What the kernels are used for, at each level (a level that this CPU lacks is its best) and in a build
+# that found no nasm.
+KERNEL_TESTS := --lib --test kernels -- kernel json http head copy crc utf8
+LEVELS := scalar sse42 avx2 avx512
+
+levels: setup-tests ## the kernel, JSON and HTTP tests at each forced CPU level and without nasm
+	@for level in $(LEVELS); do
+		echo "== NEUROHTTP_CPU=$$level"
+		NEUROHTTP_CPU=$$level $(CARGO) test -q $(KERNEL_TESTS)
+		NEUROHTTP_CPU=$$level $(CARGO) test -q --test net -- framing limits chat
+	done
+	echo "== without nasm"
+	NASM=/nonexistent $(CARGO) test -q $(KERNEL_TESTS)
+	NASM=/nonexistent $(CARGO) test -q --test net -- framing limits chat
+
+# Few machines have AVX-512; bochs has it. The tests are built with optimization, as it is slow.
+avx512: setup-tests ## the kernel tests on an emulated CPU with AVX-512; some ten minutes
+	@$(call need,bochs:bochs:bochs-term:bochsbios:vgabios grub-mkrescue:grub-common:grub-pc-bin \
+		xorriso:xorriso mformat:mtools cpio:cpio)
+	program=$$(CARGO_PROFILE_DEV_OPT_LEVEL=2 $(CARGO) test --test kernels --no-run \
+		--target-dir $(TARGET)/emulated 2>&1 | tee /dev/stderr | sed -n 's/.*Executable.*(\(.*\))$$/\1/p')
+	tests/emulated/run.sh $$program $(TARGET)/emulated/machine
+
+# The rivals are packages of the benchmark alone; the system's libraries take part when they are there.
+kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="--job crc32 --rounds 31")
+	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
+		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
+
+check: lint test levels asan ## what a reviewer runs
 
 # ---- installing ----
 

@@ -80,12 +80,7 @@ pub fn members(
     let mut duplicate = None;
     let mut note = |found: &mut [Option<Range<usize>>], member: Member| {
         let raw = json.get(member.key).unwrap_or_default();
-        // A name is spelled plainly nearly always; only a backslash can hide another one.
-        let place = wanted.iter().position(|name| raw == name.as_bytes()).or_else(|| {
-            memchr::memchr(b'\\', raw)?;
-            wanted.iter().position(|name| key_is(raw, name))
-        });
-        if let Some(index) = place
+        if let Some(index) = wanted.iter().position(|name| key_is(raw, name))
             && let Some(place) = found.get_mut(index)
         {
             if place.is_some() {
@@ -227,11 +222,16 @@ fn index(part: &str) -> Option<usize> {
 }
 
 /// Whether a raw key, without its quotes, spells this name.
+#[inline]
 fn key_is(raw: &[u8], name: &str) -> bool {
-    if memchr::memchr(b'\\', raw).is_none() {
-        return raw == name.as_bytes();
+    // Where the two part, nearly always at once, the key must have an escape.
+    let shared = raw.iter().zip(name.as_bytes()).take_while(|(key, name)| key == name).count();
+    match raw.get(shared) {
+        Some(b'\\') => text::unescape(raw).is_some_and(|key| key == name),
+        Some(_) => false,
+        // A backslash that the name has, too, is the key's escape all the same.
+        None => shared == name.len() && !raw.contains(&b'\\'),
     }
-    text::unescape(raw).is_some_and(|key| key == name)
 }
 
 /// The document with the bytes at `range` replaced. A range that does not lie within it is

@@ -124,15 +124,19 @@ STRAND_CONSTANTS strands_small, SMALL
 NH_FUNCTION nh_crc32c_avx2
         cmp rdx, CHUNK(SMALL)
         jae .chunks
-        cmp rdx, 16
+        cmp rdx, 128                    ; folding pays above
         jae nh_crc32c_fold_avx2
 .short:
         not edi
         mov eax, edi
-        test dl, 8
+        mov ecx, edx
+        shr ecx, 3
         jz .four
+.eight:
         crc32 rax, qword [rsi]
         add rsi, 8
+        dec ecx
+        jnz .eight
 .four:
         test dl, 4
         jz .two

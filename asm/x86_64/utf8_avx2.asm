@@ -12,48 +12,8 @@
 ; three bytes before. Blocks of ASCII only need to know that no sequence was open before them.
 
 %include "nh.inc"
-
-%define TOO_SHORT  0x01                 ; lead byte, then no continuation
-%define TOO_LONG   0x02                 ; ASCII, then a continuation
-%define OVERLONG_3 0x04                 ; e0 80-9f
-%define TOO_LARGE  0x08                 ; f4 90-bf, f5-ff and a continuation above 8f
-%define SURROGATE  0x10                 ; ed a0-bf
-%define OVERLONG_2 0x20                 ; c0, c1
-%define TOO_LARGE_1000 0x40             ; f5-ff and 80-8f
-%define OVERLONG_4 0x40                 ; f0 80-8f
-%define TWO_CONTS  0x80                 ; two continuations
-%define CARRY (TOO_SHORT | TOO_LONG | TWO_CONTS)
-
-section .rodata
-        align 32
-first_high:
-        times 2 db TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, \
-                TWO_CONTS, TWO_CONTS, TWO_CONTS, TWO_CONTS, TOO_SHORT | OVERLONG_2, TOO_SHORT, \
-                TOO_SHORT | OVERLONG_3 | SURROGATE, TOO_SHORT | TOO_LARGE | TOO_LARGE_1000 | OVERLONG_4
-first_low:
-        times 2 db CARRY | OVERLONG_3 | OVERLONG_2 | OVERLONG_4, CARRY | OVERLONG_2, CARRY, CARRY, \
-                CARRY | TOO_LARGE, CARRY | TOO_LARGE | TOO_LARGE_1000, \
-                CARRY | TOO_LARGE | TOO_LARGE_1000, CARRY | TOO_LARGE | TOO_LARGE_1000, \
-                CARRY | TOO_LARGE | TOO_LARGE_1000, CARRY | TOO_LARGE | TOO_LARGE_1000, \
-                CARRY | TOO_LARGE | TOO_LARGE_1000, CARRY | TOO_LARGE | TOO_LARGE_1000, \
-                CARRY | TOO_LARGE | TOO_LARGE_1000, CARRY | TOO_LARGE | TOO_LARGE_1000 | SURROGATE, \
-                CARRY | TOO_LARGE | TOO_LARGE_1000, CARRY | TOO_LARGE | TOO_LARGE_1000
-second_high:
-        times 2 db TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, \
-                TOO_LONG | OVERLONG_2 | TWO_CONTS | OVERLONG_3 | TOO_LARGE_1000 | OVERLONG_4, \
-                TOO_LONG | OVERLONG_2 | TWO_CONTS | OVERLONG_3 | TOO_LARGE, \
-                TOO_LONG | OVERLONG_2 | TWO_CONTS | SURROGATE | TOO_LARGE, \
-                TOO_LONG | OVERLONG_2 | TWO_CONTS | SURROGATE | TOO_LARGE, \
-                TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT
-low_nibbles:
-        times 32 db 0x0f
-third:                                  ; what is left of e0-ff
-        times 32 db 0xe0 - 0x80
-fourth:                                 ; what is left of f0-ff
-        times 32 db 0xf0 - 0x80
-open_end:                               ; above these in the last three bytes, a sequence is open
-        times 29 db 0xff
-        db 0xf0 - 1, 0xe0 - 1, 0xc0 - 1
+%define LANES 2
+%include "utf8_tables.inc"
 
 ; CHECK bytes, bytes before them: adds what is wrong to ymm15.
 %macro CHECK 2

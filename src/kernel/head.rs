@@ -39,8 +39,9 @@ impl Marks {
     /// The marks, ascending.
     #[inline(always)]
     pub fn positions(&self) -> &[u32] {
-        // SAFETY: the first `count` entries have been written: only `push` and `set_count` change it.
-        unsafe { self.positions[..self.count].assume_init_ref() }
+        // SAFETY: the first `count` entries have been written: only `push` and `set_count` change it, and both
+        // stay within the array.
+        unsafe { std::slice::from_raw_parts(self.positions.as_ptr().cast(), self.count) }
     }
 
     pub(super) fn clear(&mut self) {

@@ -73,6 +73,11 @@ const fn reference<F>(call: F) -> Job<F> {
     Job { implementation: REFERENCE, call }
 }
 
+#[cfg(all(nh_asm, not(miri)))]
+const fn kernel<F>(implementation: &'static str, call: F) -> Job<F> {
+    Job { implementation, call }
+}
+
 impl Kernels {
     /// The table of a level on a CPU with these features, which must reach that level.
     ///
@@ -101,34 +106,39 @@ impl Kernels {
 
     #[cfg(all(nh_asm, not(miri)))]
     fn raise_to_assembly(&mut self, features: Features) {
-        self.copy = Job {
-            implementation: "nasm sse2 above the last cache, else libc",
-            call: x86_64::copy::sse42,
-        };
-        if features.pclmulqdq() {
-            let implementation = "nasm sse4.2 pclmulqdq";
-            self.crc32 = Job { implementation, call: x86_64::crc32::ieee_sse42 };
-            self.crc32c = Job { implementation, call: x86_64::crc32::castagnoli_sse42 };
+        use x86_64::{copy, crc32, head_index, json_escape, json_index, utf8};
+        let clmul = features.pclmulqdq();
+        self.copy = kernel("nasm sse2, libc below the last cache", copy::sse42);
+        if clmul {
+            self.crc32 = kernel("nasm sse4.2 pclmulqdq", crc32::ieee_sse42);
+            self.crc32c = kernel("nasm sse4.2 pclmulqdq", crc32::castagnoli_sse42);
         }
         if self.level < CpuLevel::Avx2 {
             return;
         }
-        let implementation = "nasm avx2";
-        self.copy = Job {
-            implementation: "nasm avx2 above the last cache, else libc",
-            call: x86_64::copy::avx2,
-        };
-        if features.pclmulqdq() {
-            self.json_index = Job { implementation, call: x86_64::json_index::avx2 };
+        self.copy = kernel("nasm avx2, libc below the last cache", copy::avx2);
+        if clmul {
+            self.json_index = kernel("nasm avx2", json_index::avx2);
         }
-        self.head_index = Job { implementation, call: x86_64::head_index::avx2 };
-        self.json_escape = Job { implementation, call: x86_64::json_escape::avx2 };
-        self.is_utf8 = Job { implementation, call: x86_64::utf8::avx2 };
-        if features.pclmulqdq() && features.vpclmulqdq() {
-            let implementation = "nasm avx2 vpclmulqdq";
-            self.crc32 = Job { implementation, call: x86_64::crc32::ieee_avx2 };
-            self.crc32c = Job { implementation, call: x86_64::crc32::castagnoli_avx2 };
+        self.head_index = kernel("nasm avx2", head_index::avx2);
+        self.json_escape = kernel("nasm avx2", json_escape::avx2);
+        self.is_utf8 = kernel("nasm avx2", utf8::avx2);
+        if clmul && features.vpclmulqdq() {
+            self.crc32 = kernel("nasm avx2 vpclmulqdq", crc32::ieee_avx2);
+            self.crc32c = kernel("nasm avx2 vpclmulqdq", crc32::castagnoli_avx2);
         }
+        if self.level < CpuLevel::Avx512 {
+            return;
+        }
+        if clmul && features.vpclmulqdq() {
+            self.crc32 = kernel("nasm avx2 vpclmulqdq, crc32fast from 2 KB", crc32_wide);
+        }
+        self.copy = kernel("nasm avx512, libc below the last cache", copy::avx512);
+        if clmul {
+            self.json_index = kernel("nasm avx512", json_index::avx512);
+        }
+        self.head_index = kernel("nasm avx512", head_index::avx512);
+        self.is_utf8 = kernel("nasm avx512", utf8::avx512);
     }
 
     /// Who does each job, in a fixed order.
@@ -154,6 +164,17 @@ fn crc32fast_update(crc: u32, data: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// CRC-32 at the AVX-512 level: from here on the crate folds 512 bits at once, which no kernel here does.
+#[cfg(all(nh_asm, not(miri)))]
+fn crc32_wide(crc: u32, data: &[u8]) -> u32 {
+    const WIDE_MIN: usize = 2048;
+    if data.len() < WIDE_MIN {
+        x86_64::crc32::ieee_avx2(crc, data)
+    } else {
+        crc32fast_update(crc, data)
+    }
+}
+
 /// What was found and chosen, once.
 struct Chosen {
     table: Kernels,
@@ -167,17 +188,21 @@ fn chosen() -> &'static Chosen {
     CHOSEN.get_or_init(|| {
         let cap =
             std::env::var_os("NEUROHTTP_CPU").map(|value| value.to_string_lossy().into_owned());
-        choose(Features::detect(), cap)
+        choose(Features::detect(), cap, Kernels::build)
     })
 }
 
 /// Chooses the highest table within the cap that passes the self-test.
-fn choose(features: Features, cap_text: Option<String>) -> Chosen {
+fn choose(
+    features: Features,
+    cap_text: Option<String>,
+    build: fn(CpuLevel, Features) -> Kernels,
+) -> Chosen {
     let cap = cap_text.as_deref().and_then(CpuLevel::from_name);
     let level_max = features.level().min(cap.unwrap_or(CpuLevel::Avx512));
     let mut rejected = Vec::new();
     for level in CpuLevel::ALL.into_iter().rev().filter(|&level| level <= level_max) {
-        let table = Kernels::build(level, features);
+        let table = build(level, features);
         match self_test::run(&table) {
             Ok(()) => {
                 let report = Report::new(features, cap_text, &table, rejected);
@@ -187,7 +212,7 @@ fn choose(features: Features, cap_text: Option<String>) -> Chosen {
         }
     }
     // Not even the reference gave its own published values. Nothing better is left to run.
-    let table = Kernels::build(CpuLevel::Scalar, features);
+    let table = build(CpuLevel::Scalar, features);
     let report = Report::new(features, cap_text, &table, rejected);
     Chosen { table, report }
 }
@@ -281,7 +306,7 @@ mod tests {
     fn cap_binds_downwards_only() {
         let features = Features::detect();
         let check = |cap: Option<&str>, expected: CpuLevel| {
-            let chosen = choose(features, cap.map(str::to_owned));
+            let chosen = choose(features, cap.map(str::to_owned), Kernels::build);
             assert_eq!(chosen.table.level, expected, "{cap:?}");
             assert!(chosen.report.rejected().is_empty(), "{cap:?}: {}", chosen.report);
         };
@@ -290,6 +315,27 @@ mod tests {
         check(Some("turbo"), features.level());
         check(Some("scalar"), CpuLevel::Scalar);
         check(Some("sse42"), features.level().min(CpuLevel::Sse42));
+    }
+
+    // A kernel that computes something else must not be used, and the operator must learn of it.
+    #[test]
+    fn a_failing_level_falls_back() {
+        let features = Features::detect();
+        if features.level() == CpuLevel::Scalar {
+            return;
+        }
+        let chosen = choose(features, None, |level, features| {
+            let mut table = Kernels::build(level, features);
+            if level == features.level() {
+                table.is_utf8 = Job { implementation: "broken", call: |_| true };
+            }
+            table
+        });
+        assert!(chosen.table.level < features.level());
+        assert_ne!(chosen.table.is_utf8.implementation, "broken");
+        let failed = format!("is_utf8 FAILED at level {}", features.level());
+        assert_eq!(chosen.report.self_test(), failed);
+        assert!(chosen.report.to_string().contains(&failed), "{}", chosen.report);
     }
 
     // A table must never name a level the CPU lacks.

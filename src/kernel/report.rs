@@ -75,6 +75,21 @@ impl Report {
     pub fn rejected(&self) -> &[Rejected] {
         &self.rejected
     }
+
+    /// The outcome of the self-test in words: `passed`, or what failed at which level.
+    pub fn self_test(&self) -> String {
+        let failures: Vec<String> = self
+            .rejected
+            .iter()
+            .map(|Rejected { level, job }| format!("{job} FAILED at level {level}"))
+            .collect();
+        if failures.is_empty() { "passed".to_owned() } else { failures.join(", ") }
+    }
+
+    /// Whether `NEUROHTTP_CPU` is set to something that is no level.
+    pub fn has_unknown_cap(&self) -> bool {
+        self.cap().is_some_and(|cap| CpuLevel::from_name(cap).is_none())
+    }
 }
 
 impl fmt::Display for Report {
@@ -99,12 +114,7 @@ impl fmt::Display for Report {
             if self.has_assembly() { "yes" } else { "not in this build" }
         )?;
         writeln!(f, "level in use  {}", self.level)?;
-        for rejected in &self.rejected {
-            writeln!(f, "self-test     {} FAILED at level {}", rejected.job, rejected.level)?;
-        }
-        if self.rejected.is_empty() {
-            writeln!(f, "self-test     passed")?;
-        }
+        writeln!(f, "self-test     {}", self.self_test())?;
         let width = self.jobs.iter().map(|job| job.job.len()).max().unwrap_or(0);
         for job in &self.jobs {
             writeln!(f, "  {:width$}  {}", job.job, job.implementation)?;

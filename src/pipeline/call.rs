@@ -64,6 +64,7 @@ pub struct Call {
 }
 
 /// One attempt.
+#[expect(clippy::large_enum_variant, reason = "the usual variant; it is taken apart at once")]
 pub enum Attempt {
     /// Another process answers.
     Remote(Outgoing, Inbound),

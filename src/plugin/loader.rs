@@ -115,6 +115,10 @@ pub fn base_of(address: *const c_void) -> Option<usize> {
 }
 
 /// The file that an address lies in, as it was loaded.
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "dladdr does not read what the address points to"
+)]
 pub fn file_of(address: *const c_void) -> Option<PathBuf> {
     // SAFETY: all zero is a valid Dl_info; dladdr takes any address and gives a NUL-terminated name.
     unsafe {

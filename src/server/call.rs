@@ -122,10 +122,7 @@ impl Worker {
     }
 
     fn start_call(&mut self, mut call: Box<Call>, sink: Sink) {
-        let mut state = match self.spare_calls.pop() {
-            Some(state) => state,
-            None => Box::default(),
-        };
+        let mut state = self.spare_calls.pop().unwrap_or_default();
         state.app = Some(Arc::clone(&self.app));
         state.sink = sink;
         call.lend_head(std::mem::take(&mut state.head));

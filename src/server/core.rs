@@ -12,6 +12,7 @@ use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::stats::WorkerStats;
 use crate::config::Config;
+use crate::kernel;
 use crate::pipeline::{App, Status};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
@@ -365,6 +366,12 @@ impl Core {
             "firewall": self.app().firewall.stats().to_json(),
             "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
             "memory_resident_bytes": proc::resident_bytes(),
+            "kernels": {
+                "level": kernel::level().name(),
+                "cpu_level": kernel::report().cpu_level().name(),
+                "assembly": kernel::report().has_assembly(),
+                "self_test": kernel::report().self_test(),
+            },
             "plugins": plugins,
             "workers": workers,
         })

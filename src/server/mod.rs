@@ -38,6 +38,7 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware, Observer};
+use crate::kernel;
 use crate::pipeline::{App, HostRoute, Status};
 use crate::route::RouteError;
 use crate::sys::proc;
@@ -262,6 +263,17 @@ impl Server {
         self.with_log(|| {
             for note in &self.config.notes {
                 tracing::warn!("{note}");
+            }
+            let kernels = kernel::report();
+            let level = kernels.level();
+            if kernels.has_unknown_cap() {
+                tracing::warn!("NEUROHTTP_CPU is no level and has no effect");
+            }
+            if kernels.rejected().is_empty() {
+                tracing::info!("CPU kernels: {level}");
+            } else {
+                let self_test = kernels.self_test();
+                tracing::warn!("CPU kernels: {level}, as the self-test says: {self_test}");
             }
             for listener in self.core.listeners().iter() {
                 tracing::info!("listening on {listener}");

@@ -73,6 +73,7 @@ pub(super) struct Worker {
     pub(super) ups: Slab<Up>,
     pub(super) calls: Slab<Box<CallState>>,
     /// Calls that are over, for their memory.
+    #[expect(clippy::vec_box, reason = "they go back into `calls` as they are")]
     pub(super) spare_calls: Vec<Box<CallState>>,
     pub(super) pools: Vec<Pool>,
     pub(super) names: Names,

@@ -62,14 +62,18 @@ mod raw {
     unsafe extern "C" {
         fn nh_copy_sse42(to: *mut u8, from: *const u8, blocks: usize);
         fn nh_copy_avx2(to: *mut u8, from: *const u8, blocks: usize);
+        fn nh_copy_avx512(to: *mut u8, from: *const u8, blocks: usize);
     }
 
     // Any number of blocks, from any alignment, between unreadable pages.
     #[test]
     fn keeps_the_calling_convention() {
         let has = Features::detect();
-        let kernels: [(&str, bool, Raw); 2] =
-            [("sse42", true, nh_copy_sse42), ("avx2", has.avx2(), nh_copy_avx2)];
+        let kernels: [(&str, bool, Raw); 3] = [
+            ("sse42", true, nh_copy_sse42),
+            ("avx2", has.avx2(), nh_copy_avx2),
+            ("avx512", has.avx512f(), nh_copy_avx512),
+        ];
         let mut noise = Noise::new();
         let (mut from_memory, mut to_memory) = (Guarded::new(4096), Guarded::new(4096));
         for (name, _, kernel) in kernels.into_iter().filter(|kernel| kernel.1) {

@@ -97,7 +97,9 @@ mod raw {
         let seed = noise.seed();
         let data = noise.bytes(5000);
         for (name, _, kernel, reference) in kernels.into_iter().filter(|kernel| kernel.1) {
-            for length in (16..LENGTH_EACH_MAX).chain([511, 512, 513, 1000, 5000]) {
+            for length in
+                (16..LENGTH_EACH_MAX).chain([511, 512, 513, 1000, 1024, 1279, 1280, 1500, 5000])
+            {
                 let start = noise.next();
                 let arguments = [start, data.as_ptr() as u64, length as u64];
                 // SAFETY: the features were checked; the data is readable, at least 16 bytes of it. The

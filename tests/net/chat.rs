@@ -234,6 +234,65 @@ fn the_statistics_are_json_and_name_nobody() {
         assert!(answer.json().is_object());
         assert!(!answer.text().contains("secret"), "{}", answer.text());
     }
+    let kernels = connection.get("/stats").answer().json()["kernels"].clone();
+    let level = kernels["level"].as_str().expect("a level").to_owned();
+    assert_eq!(kernels["self_test"], "passed", "{kernels}");
     let output = server.stop();
     assert!(!output.contains("secret"), "{output}");
+    assert!(output.contains(&format!("CPU kernels: {level}")), "{output}");
+}
+
+/// A gateway that takes what a provider refuses, or reads another value than the provider, can be deceived.
+/// The library's corpus is in src/json/tests.rs; this is what it means at the door.
+#[test]
+fn json_is_taken_as_strictly_as_others_take_it() {
+    let server = Server::gateway(&[]);
+    let check = |body: &[u8], status: u16, code: &str| {
+        let mut connection = server.connect();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.send([head.as_bytes(), body].concat());
+        let answer = connection.answer();
+        let text = body.escape_ascii();
+        assert_eq!(answer.status, status, "{text}: {}", answer.text());
+        if status != 200 {
+            assert_eq!(answer.json()["error"]["code"], code, "{text}");
+        }
+    };
+    let with = |member: &str| {
+        format!(r#"{{"model":"echo","messages":[{{"role":"user","content":"hi"}}]{member}}}"#)
+    };
+    let nested = |levels| format!(r#","x":{}{}"#, "[".repeat(levels), "]".repeat(levels));
+    for member in
+        ["", r#","x":"\ud83d\ude00""#, r#","x":123456789012345678901234567890"#, r#","x":1e-999"#]
+    {
+        check(with(member).as_bytes(), 200, "");
+    }
+    check(with(&nested(126)).as_bytes(), 200, "");
+    check(with(&nested(127)).as_bytes(), 400, "invalid_json");
+    for member in [r#","x":"\ud800""#, r#","x":1e999"#, ",", r#","x":01"#, r#","x":NaN"#] {
+        check(with(member).as_bytes(), 400, "invalid_json");
+    }
+    check(format!("\u{feff}{}", with("")).as_bytes(), 400, "invalid_json");
+    check(&[with("").as_bytes(), b"\0"].concat(), 400, "invalid_json");
+    check(with("").replace("hi", "\u{1}").as_bytes(), 400, "invalid_json");
+    check(
+        &with("")
+            .into_bytes()
+            .iter()
+            .map(|&b| if b == b'h' { 0xff } else { b })
+            .collect::<Vec<_>>(),
+        400,
+        "invalid_json",
+    );
+    for member in [r#","model":"echo""#, r#","mod\u0065l":"echo""#, r#","messages":[]"#] {
+        check(with(member).as_bytes(), 400, "duplicate_member");
+    }
+    check(
+        with("").replace("user\"", "user\",\"role\":\"system\"").as_bytes(),
+        400,
+        "duplicate_member",
+    );
 }

@@ -8,7 +8,8 @@ use crate::ai::chat::{Number, Source};
 use crate::ai::tree::{self, Node};
 use crate::base::error::Failure;
 
-/// Parses a request body, an object without repeated members.
+/// Parses a request body, an object without repeated members, nor those of a turn in `messages` or `input`:
+/// a guard that reads one of two contents would let the other one pass.
 pub(super) fn body(bytes: &[u8]) -> Result<Node<'_>, Failure> {
     let node = tree::parse(bytes).map_err(|e| {
         Failure::new(400, format!("The body of the request is not valid JSON: {e}."))
@@ -19,15 +20,22 @@ pub(super) fn body(bytes: &[u8]) -> Result<Node<'_>, Failure> {
         return Err(Failure::new(400, format!("The body must be a JSON object, not {found}."))
             .code("invalid_type"));
     }
-    let mut names: Vec<&str> = node.members().iter().map(|(name, _)| name.as_ref()).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()) {
-        let name: String = twice.first().into_iter().flat_map(|s| s.chars()).take(64).collect();
+    let turns = ["messages", "input"].into_iter().filter_map(|name| node.get(name));
+    let objects = std::iter::once(&node).chain(turns.flat_map(Node::items));
+    if let Some(twice) = objects.into_iter().find_map(repeated) {
+        let name: String = twice.chars().take(64).collect();
         return Err(Failure::new(400, format!("The member '{name}' stands there twice."))
             .param(name)
             .code("duplicate_member"));
     }
     Ok(node)
+}
+
+/// The name of a member that an object has twice.
+fn repeated<'n>(object: &'n Node<'_>) -> Option<&'n str> {
+    let mut names: Vec<&str> = object.members().iter().map(|(name, _)| name.as_ref()).collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair.first() == pair.last())?.first().copied()
 }
 
 /// A member has the wrong type.

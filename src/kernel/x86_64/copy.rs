@@ -22,6 +22,9 @@ unsafe extern "C" {
     /// # Safety
     /// AVX; see [`Raw`].
     fn nh_copy_avx2(to: *mut u8, from: *const u8, blocks: usize);
+    /// # Safety
+    /// AVX-512 F; see [`Raw`].
+    fn nh_copy_avx512(to: *mut u8, from: *const u8, blocks: usize);
 }
 
 /// From this length on memory is copied past the caches: what does not fit into the last one is gone from
@@ -63,4 +66,10 @@ pub(in crate::kernel) fn sse42(to: &mut [u8], from: &[u8]) {
 pub(in crate::kernel) fn avx2(to: &mut [u8], from: &[u8]) {
     // SAFETY: the table checked the features.
     unsafe { run(nh_copy_avx2, to, from) }
+}
+
+/// Needs AVX-512 F.
+pub(in crate::kernel) fn avx512(to: &mut [u8], from: &[u8]) {
+    // SAFETY: the table checked the features.
+    unsafe { run(nh_copy_avx512, to, from) }
 }

@@ -33,12 +33,13 @@ pub(in crate::kernel) fn avx2(out: &mut Vec<u8>, text: &[u8]) {
     }
     // The kernel would wait here for the stores of the copy below.
     if is_plain(rest) {
-        out.extend_from_slice(rest);
+        append_plain(out, rest);
         return;
     }
     // Letters go through as they are, so those that fill up the last block can be taken off again.
     let mut padded = [b'x'; 3 * BLOCK];
-    copy_short(&mut padded, rest);
+    // SAFETY: `rest` is below two blocks, the array three.
+    unsafe { copy_short(padded.as_mut_ptr(), rest) };
     let blocks = rest.len().div_ceil(BLOCK);
     // SAFETY: the table checked the features; `rest` is below two blocks, the array three.
     unsafe { append(out, &padded, blocks) };
@@ -70,24 +71,46 @@ fn is_plain(text: &[u8]) -> bool {
     all & (ONES * 0x80) == 0
 }
 
-/// Copies fewer than 64 bytes in two overlapping pieces: a call of memcpy costs more than the rest.
+/// Appends fewer than 64 bytes as they are.
 #[inline(always)]
-fn copy_short(to: &mut [u8; 3 * BLOCK], from: &[u8]) {
+fn append_plain(out: &mut Vec<u8>, text: &[u8]) {
+    out.reserve(text.len());
+    // SAFETY: the bytes behind the end are reserved, and written before they are counted.
+    unsafe {
+        copy_short(out.as_mut_ptr_range().end, text);
+        out.set_len(out.len() + text.len());
+    }
+}
+
+/// Copies fewer than 64 bytes in two overlapping pieces: a call of memcpy costs more than the rest.
+///
+/// # Safety
+/// `to` is writable for as many bytes.
+#[inline(always)]
+unsafe fn copy_short(to: *mut u8, from: &[u8]) {
+    /// # Safety
+    /// `to` is writable for as many bytes as `from` has.
     #[inline(always)]
-    fn ends<const N: usize>(to: &mut [u8; 3 * BLOCK], from: &[u8]) -> bool {
+    unsafe fn ends<const N: usize>(to: *mut u8, from: &[u8]) -> bool {
         let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
             return false;
         };
-        to[..N].copy_from_slice(first);
-        to[from.len() - N..][..N].copy_from_slice(last);
+        // SAFETY: `from` has at least N bytes, so both pieces lie within what is writable.
+        unsafe {
+            to.cast::<[u8; N]>().write_unaligned(*first);
+            to.add(from.len() - N).cast::<[u8; N]>().write_unaligned(*last);
+        }
         true
     }
-    let is_copied = ends::<32>(to, from)
-        || ends::<16>(to, from)
-        || ends::<8>(to, from)
-        || ends::<4>(to, from)
-        || ends::<2>(to, from)
-        || ends::<1>(to, from);
+    // SAFETY: the caller's promise.
+    let is_copied = unsafe {
+        ends::<32>(to, from)
+            || ends::<16>(to, from)
+            || ends::<8>(to, from)
+            || ends::<4>(to, from)
+            || ends::<2>(to, from)
+            || ends::<1>(to, from)
+    };
     debug_assert!(is_copied);
 }
 

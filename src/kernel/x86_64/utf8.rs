@@ -2,10 +2,17 @@
 
 const BLOCK: usize = 64;
 
+/// # Safety
+/// What each symbol names below; `data` readable for `blocks` times 64 bytes; `blocks` at least 1.
+type Raw = unsafe extern "C" fn(data: *const u8, blocks: usize) -> u32;
+
 unsafe extern "C" {
     /// # Safety
-    /// AVX2; `data` readable for `blocks` times 64 bytes; `blocks` at least 1.
+    /// AVX2; see [`Raw`].
     fn nh_utf8_avx2(data: *const u8, blocks: usize) -> u32;
+    /// # Safety
+    /// AVX-512 F and BW; see [`Raw`].
+    fn nh_utf8_avx512(data: *const u8, blocks: usize) -> u32;
 }
 
 /// Up to here the standard library is as fast.
@@ -13,10 +20,24 @@ const SHORT_MAX: usize = 16;
 
 /// Needs AVX2.
 pub(in crate::kernel) fn avx2(data: &[u8]) -> bool {
+    // SAFETY: the table checked the feature.
+    unsafe { run(nh_utf8_avx2, data) }
+}
+
+/// Needs AVX-512 F and BW.
+pub(in crate::kernel) fn avx512(data: &[u8]) -> bool {
+    // SAFETY: the table checked the features.
+    unsafe { run(nh_utf8_avx512, data) }
+}
+
+/// # Safety
+/// The CPU has what `kernel` needs.
+#[inline(always)]
+unsafe fn run(kernel: Raw, data: &[u8]) -> bool {
     let (blocks, _) = data.as_chunks::<BLOCK>();
     if !blocks.is_empty() {
-        // SAFETY: the table checked the feature; the blocks are readable, at least one of them.
-        let is_right = unsafe { nh_utf8_avx2(data.as_ptr(), blocks.len()) } == 1;
+        // SAFETY: the caller checked the features; the blocks are readable, at least one of them.
+        let is_right = unsafe { kernel(data.as_ptr(), blocks.len()) } == 1;
         if !is_right {
             return false;
         }
@@ -29,7 +50,7 @@ pub(in crate::kernel) fn avx2(data: &[u8]) -> bool {
     let mut padded = [0; 2 * BLOCK];
     padded[..rest.len()].copy_from_slice(rest);
     // SAFETY: as above; the array is two blocks long.
-    unsafe { nh_utf8_avx2(padded.as_ptr(), 2) == 1 }
+    unsafe { kernel(padded.as_ptr(), 2) == 1 }
 }
 
 /// What follows the first `length` bytes, from the beginning of a sequence that their end cuts: less than a
