@@ -210,6 +210,16 @@ section! {
         not_found_threshold: u32 = 40, Range(0, 200);
         /// Limits of single routes.
         routes: Vec<RouteRate> = Vec::new(), Any;
+        /// Look for attacks in requests.
+        inspect: bool = true, Any;
+        /// Score from which a request is told in the log.
+        log_score: u32 = 3, Range(1, 1000);
+        /// Score from which it is refused with 429.
+        limit_score: u32 = 4, Range(1, 1000);
+        /// Score from which it is refused with 403.
+        block_score: u32 = 5, Range(1, 1000);
+        /// Rules (`sqli.union`) or families (`sqli`) that are left out.
+        disable_rules: Vec<String> = Vec::new(), Text(check::not_empty);
         /// Only tell what would be refused.
         dry_run: bool = false, Any;
     }

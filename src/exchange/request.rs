@@ -46,6 +46,7 @@ pub struct Request {
     body: Vec<u8>,
     id: RequestId,
     peer: Peer,
+    suspicion: u32,
     gone: AtomicBool,
     lent: Mutex<Vec<Box<[u8]>>>,
 }
@@ -102,6 +103,7 @@ impl Default for Request {
             body: Vec::new(),
             id: RequestId { text: [0; RequestId::BYTES_MAX], len: 0 },
             peer: Peer::Unix,
+            suspicion: 0,
             gone: AtomicBool::new(false),
             lent: Mutex::new(Vec::new()),
         }
@@ -130,6 +132,7 @@ impl Request {
         self.params.clear();
         self.body.clear();
         self.peer = peer;
+        self.suspicion = 0;
         *self.gone.get_mut() = false;
         let lent = self.lent.get_mut();
         if !lent.is_empty() {
@@ -277,6 +280,16 @@ impl Request {
     /// Who sent it: the client, also behind trusted proxies.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// The score that the firewall has given its head.
+    pub fn suspicion(&self) -> u32 {
+        self.suspicion
+    }
+
+    /// Keeps that score for the inspection of the body.
+    pub fn set_suspicion(&mut self, score: u32) {
+        self.suspicion = score;
     }
 
     /// Names the client that a trusted proxy tells of.

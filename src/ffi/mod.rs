@@ -16,6 +16,7 @@
 mod attach;
 mod client;
 mod deferred;
+mod firewall;
 mod kernel;
 mod log;
 mod memory;
@@ -38,6 +39,7 @@ mod version;
 pub use attach::*;
 pub use client::*;
 pub use deferred::*;
+pub use firewall::*;
 pub use kernel::*;
 pub use log::*;
 pub use memory::*;

@@ -3,6 +3,10 @@
 //! - `address`: ranges that are let in or kept out, in a prefix trie;
 //! - `client`: who the client is behind trusted proxies;
 //! - `rate`, `table`, `memory`: token buckets, offences and blocks of clients, in bounded tables;
+//! - `normalize`, `engine`, `rules`: one spelling for all values, one automaton over all literals, an
+//!   expression around each; `shell`, `ssrf`, `prose`: what expressions say badly;
+//! - `inspect`, `body`: which parts of a request are read, and which are language;
+//! - `judge`: from scores to what is done;
 //! - `old`: the firewall of the old C functions.
 //!
 //! It decides and remembers; it does no I/O and reads no clock. What an operator sets is immutable
@@ -10,10 +14,20 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod body;
 mod client;
+mod engine;
+mod inspect;
+mod judge;
 mod memory;
+mod normalize;
 pub mod old;
+mod prose;
 mod rate;
+mod rule_file;
+mod rules;
+mod shell;
+mod ssrf;
 mod stats;
 mod table;
 
@@ -24,8 +38,12 @@ use crate::config::{self, Cidr, Config};
 
 pub use address::{AddressSet, Note, canonical, client_key, to_ip};
 pub use client::resolve as resolve_client;
+pub use engine::{CustomRule, Engine, Finding, place};
+pub use inspect::BodyProfile;
+pub use judge::{Action, Judgement, Thresholds};
 pub use memory::{Blocked, Cause, Memory, Moment, Strictness};
 pub use rate::{Exhausted, Rate};
+pub use rule_file::{parse_csv, parse_toml, to_toml};
 pub use stats::{Counter, Stats};
 
 /// A limit on the requests of each client to some paths.
@@ -63,6 +81,9 @@ pub struct Firewall {
     rate: Option<Rate>,
     routes: Arc<[RouteRate]>,
     strictness: Strictness,
+    thresholds: Thresholds,
+    inspects: bool,
+    engine: Arc<Engine>,
     connections_max: u32,
     memory: Arc<Memory>,
     stats: Arc<Stats>,
@@ -70,12 +91,22 @@ pub struct Firewall {
 
 impl Firewall {
     /// The firewall that a configuration asks for, with an empty memory.
-    pub fn new(config: &Config) -> Firewall {
-        Firewall::with_memory(config, Arc::default(), Arc::default())
+    ///
+    /// # Errors
+    /// What is wrong with a rule.
+    pub fn new(config: &Config) -> Result<Firewall, String> {
+        let disabled: Arc<[String]> = config.firewall.disable_rules.clone().into();
+        let engine = Arc::new(Engine::new(Arc::from([]), disabled)?);
+        Ok(Firewall::with_memory(config, engine, Arc::default(), Arc::default()))
     }
 
     /// The same with a memory that is there already: what clients did outlives a new configuration.
-    pub fn with_memory(config: &Config, memory: Arc<Memory>, stats: Arc<Stats>) -> Firewall {
+    fn with_memory(
+        config: &Config,
+        engine: Arc<Engine>,
+        memory: Arc<Memory>,
+        stats: Arc<Stats>,
+    ) -> Firewall {
         let settings = &config.firewall;
         Firewall {
             is_enabled: settings.enable,
@@ -92,6 +123,13 @@ impl Firewall {
                 failures_window_s: settings.brute_force_window,
                 misses_max: settings.not_found_threshold,
             },
+            thresholds: Thresholds {
+                log: settings.log_score,
+                limit: settings.limit_score,
+                block: settings.block_score,
+            },
+            inspects: settings.inspect,
+            engine,
             connections_max: config.limits.connections_per_address,
             memory,
             stats,
@@ -99,8 +137,18 @@ impl Firewall {
     }
 
     /// The firewall of another configuration with the memory of this one.
-    pub fn renewed(&self, config: &Config) -> Firewall {
-        Firewall::with_memory(config, Arc::clone(&self.memory), Arc::clone(&self.stats))
+    ///
+    /// # Errors
+    /// What is wrong with a rule.
+    pub fn renewed(&self, config: &Config) -> Result<Firewall, String> {
+        let disabled: Arc<[String]> = config.firewall.disable_rules.clone().into();
+        let engine = if disabled == *self.engine.disabled() {
+            Arc::clone(&self.engine)
+        } else {
+            Arc::new(Engine::new(Arc::clone(self.engine.custom()), disabled)?)
+        };
+        let (memory, stats) = (Arc::clone(&self.memory), Arc::clone(&self.stats));
+        Ok(Firewall::with_memory(config, engine, memory, stats))
     }
 
     /// Whether it does anything.
@@ -111,6 +159,21 @@ impl Firewall {
     /// Whether it only tells what it would refuse.
     pub fn is_dry(&self) -> bool {
         self.is_dry
+    }
+
+    /// Whether it looks for attacks.
+    pub fn inspects(&self) -> bool {
+        self.is_enabled && self.inspects
+    }
+
+    /// Its rules.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The same with other rules.
+    pub fn set_engine(&mut self, engine: Arc<Engine>) {
+        self.engine = engine;
     }
 
     /// What it has counted.
@@ -207,6 +270,14 @@ impl Firewall {
             }
         }
         Ok(())
+    }
+
+    /// What lists and blocks say of an address, without counting it.
+    pub fn standing(&self, address: IpAddr, moment: Moment) -> Option<Refusal> {
+        if let Some(note) = self.deny.find(canonical(address), moment.unix_s) {
+            return Some(Refusal::Denied(Arc::clone(note)));
+        }
+        self.memory.blocked(client_key(address), moment).map(Refusal::Blocked)
     }
 
     /// A client showed a wrong key.

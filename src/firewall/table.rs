@@ -135,7 +135,7 @@ mod tests {
             table.with(key << 64, 1, |value| value.0 = true);
         }
         // Ten million distinct addresses; fewer where nothing is optimized.
-        let flood = if cfg!(debug_assertions) { 500_000 } else { 10_000_000_u128 };
+        let flood = if cfg!(debug_assertions) { 100_000 } else { 10_000_000_u128 };
         for key in 0..flood {
             table.with(key << 64 | 1, 2, |_| ());
         }

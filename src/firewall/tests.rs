@@ -3,7 +3,7 @@ use super::*;
 fn firewall(text: &str) -> Firewall {
     let text = format!("[firewall]\n{text}");
     let sources = config::Sources { text: Some(&text), ..config::Sources::default() };
-    Firewall::new(&config::load(&sources).unwrap())
+    Firewall::new(&config::load(&sources).unwrap()).unwrap()
 }
 
 fn at(seconds: u64) -> Moment {

@@ -123,7 +123,7 @@ impl App {
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
             },
-            firewall: Arc::new(Firewall::new(config)),
+            firewall: Arc::new(Firewall::new(config)?),
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
             providers: provider::providers(config)?,

@@ -1,8 +1,8 @@
 //! The life of a request: the one place that states the order of its stages.
 //!
 //! ```text
-//! head parsed ─ on_head:  firewall (address, rate) → route → key → may a body come, and how large
-//! body read   ─ run:      middleware before → plugins → handler | AI answer | built-in | 404, 405, 501
+//! head parsed ─ on_head:  firewall (address, rate, head) → route → key → may a body come, and how large
+//! body read   ─ run:      firewall (fields) → middleware before → plugins → handler | AI answer | built-in | 404, 405, 501
 //! answer made ─ finish:   plugins → middleware after → defaults
 //! ```
 //! This layer decides; `server` reads, writes, waits and calls these functions. It makes no system
@@ -34,6 +34,7 @@ pub use complete::host_call;
 pub use failure::{answer, answer_failed_call, dialect_of};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use provider::{BaseUrl, Provider, Proxy};
+pub use screen::explain;
 
 /// What a request's method and target lead to.
 #[derive(Default)]
@@ -89,7 +90,7 @@ pub fn on_head(
     params: &mut Params,
     now_ms: u64,
 ) -> Result<BodyPlan, Failure> {
-    screen::head(app, request, now_ms)?;
+    screen::on_head(app, request, now_ms)?;
     *matched = find(app, request, params);
     if !params.is_empty() {
         request.set_params(params.drain(..));
@@ -123,6 +124,10 @@ pub fn too_large(bytes_max: u64) -> Failure {
 /// The request is complete: takes it through the stages up to its answer. With `may_block` the
 /// caller is a thread of the blocking pool.
 pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: bool) -> Step {
+    if !may_block && let Err(failure) = screen::body(app, exchange, matched) {
+        answer(exchange, &failure);
+        return Step::Respond;
+    }
     if app.before_blocks && !may_block {
         return Step::Block;
     }

@@ -9,6 +9,7 @@ pub mod client;
 mod conn;
 mod core;
 mod deadline;
+mod firewall;
 mod host;
 mod listener;
 mod log;
