@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, in the order of the header.
-const SOURCES: [&str; 19] = [
+const SOURCES: [&str; 20] = [
     "version",
     "status",
     "memory",
@@ -26,6 +26,7 @@ const SOURCES: [&str; 19] = [
     "client",
     "reply",
     "model",
+    "firewall",
     "kernel",
     "plugin_context",
     "plugin_host",

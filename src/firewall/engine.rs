@@ -479,10 +479,10 @@ impl Scan {
         if seen.separator {
             self.shell(engine, text, part);
         }
-        if ssrf::may_hold_url(text) && part.place & ssrf::PLACES != 0 {
-            if let Some(range) = ssrf::find(text) {
-                self.by_name(engine, "ssrf.internal", text, range, part);
-            }
+        if part.place & ssrf::PLACES != 0
+            && let Some(range) = ssrf::find(text)
+        {
+            self.by_name(engine, "ssrf.internal", text, range, part);
         }
         if seen.nul
             && part.place & (place::QUERY | place::FORM | place::COOKIE | place::HEADER) != 0

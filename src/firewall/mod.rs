@@ -352,4 +352,6 @@ fn route_rate(route: &config::RouteRate) -> Option<RouteRate> {
 }
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod tests;

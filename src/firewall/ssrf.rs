@@ -52,11 +52,6 @@ const ENDS: &[&[u8]] = &[
     b".dnslog.cn",
 ];
 
-/// Whether a text can hold such a URL.
-pub fn may_hold_url(text: &[u8]) -> bool {
-    memchr::memmem::find(text, b"//").is_some()
-}
-
 /// The first URL in a normalized text that points inwards.
 pub fn find(text: &[u8]) -> Option<Range<usize>> {
     for at in memchr::memmem::find_iter(text, b"//") {
