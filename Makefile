@@ -28,13 +28,14 @@ SO := $(STAGE)/lib/libneurohttp.so.$(VERSION)
 ARCHIVE := $(STAGE)/lib/libneurohttp.a
 PROGRAM := $(STAGE)/bin/neurohttp
 NATIVE_LIBS := $(RELEASE)/native-static-libs
+PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
-.PHONY: help run test build rebuild debug tests header check lint levels avx512 kernel-bench \
-	valgrind asan install uninstall clean setup setup-tests
+.PHONY: help run test build rebuild debug plugins tests header check lint without-legacy levels avx512 \
+	kernel-bench bench valgrind asan fuzz install uninstall clean setup setup-tests
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- using it ----
 
@@ -44,7 +45,9 @@ run: $(PROGRAM) ## the server on 127.0.0.1:8080, with no file, no key and no net
 test: setup-tests build ## every test, on the libraries and the program as they are shipped
 	@$(call run_tests,)
 
-build: $(PROGRAM) $(SO) $(ARCHIVE) ## the program, libneurohttp.so and libneurohttp.a, optimized
+build: $(PROGRAM) $(SO) $(ARCHIVE) plugins ## the program, the libraries and the plugins, optimized
+
+plugins: $(PLUGINS) ## the shipped plugins, into build/plugins
 
 rebuild: clean build ## the same from nothing
 
@@ -57,7 +60,7 @@ setup:
 
 setup-tests:
 	@$(call need,cc:gcc:libc6-dev c++:g++ ld:binutils nasm:nasm pkg-config:pkg-config \
-		python3:python3 ensurepip:python3-venv valgrind:valgrind)
+		python3:python3 ensurepip:python3-venv valgrind:valgrind cmake:cmake)
 
 define need
 if ! command -v $(firstword $(CARGO)) >/dev/null; then
@@ -135,6 +138,12 @@ $(SO) $(ARCHIVE) &: $(SOURCES) | setup $(PROGRAM)
 	$(AR) rcs $(ARCHIVE) $(STAGE)/neurohttp.o
 	rm -f $(STAGE)/neurohttp.o $(STAGE)/roots
 
+# A plugin links against nothing but libc: what it calls of the server it is handed.
+$(STAGE)/plugins/%.so: plugins/%.c plugins/settings.h include/neurohttp.h | setup
+	mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -g -fPIC -shared -pthread -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror \
+		-Iinclude -Iinclude/legacy $(CFLAGS) $(LDFLAGS) -o $@ $<
+
 debug: setup ## unoptimized, with cargo's own layout in target/debug
 	$(CARGO) build
 
@@ -153,12 +162,42 @@ endef
 tests: setup-tests ## the tests on an unoptimized build: quicker to build while writing
 	@$(CARGO) test
 
-valgrind: setup-tests build ## the examples under valgrind: no error, no leak
-	@$(call run_tests,--test examples valgrind)
+valgrind: setup-tests build ## examples, old hosts and plugins under valgrind: no error, no leak
+	@$(call run_tests,--test examples --test legacy --test plugins valgrind)
 
 asan: setup-tests build ## the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@export NH_CFLAGS="-g -fsanitize=address$(comma)undefined -fno-omit-frame-pointer"
-	$(call run_tests,--test c_api)
+	$(call run_tests,--test c_api --test legacy --test plugins)
+
+without-legacy: setup ## the library without the old names: it builds, and has none of them
+	$(CARGO) rustc --no-default-features --lib --crate-type cdylib \
+		--target-dir $(TARGET)/without-legacy -- -D warnings
+	if $(NM) -D --defined-only $(TARGET)/without-legacy/debug/libneurohttp.so |
+			awk '{ print $$3 }' | grep -v '^nh_'; then
+		echo "these names are exported although the feature legacy is off" >&2
+		exit 1
+	fi
+
+# libFuzzer with the coverage passes that every toolchain has: no nightly is needed. What it keeps
+# lies in target/fuzz/corpus; a finding is written to target/fuzz and ends the run.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+FUZZ_FLAGS := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 \
+	inline-8bit-counters pc-table trace-compares)
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz: setup-tests ## each target of tests/fuzz for FUZZ_SECONDS (600), or those of FUZZ_TARGETS="…"
+	@export RUSTFLAGS="$(FUZZ_FLAGS)"
+	$(CARGO) build --release --manifest-path tests/fuzz/Cargo.toml --target $(FUZZ_HOST) \
+		--target-dir $(TARGET)/fuzz
+	for target in $(FUZZ_TARGETS); do
+		mkdir -p $(TARGET)/fuzz/corpus/$$target
+		echo "$$target for $(FUZZ_SECONDS) s"
+		$(TARGET)/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+			-timeout=5 -rss_limit_mb=512 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=$(TARGET)/fuzz/$$target- \
+			$(TARGET)/fuzz/corpus/$$target tests/fuzz/corpus/$$target
+	done
 
 header: ## writes include/neurohttp.h anew from src/ffi
 	NEUROHTTP_WRITE_HEADER=1 $(CARGO) test --test header the_committed_header_is_fresh
@@ -195,7 +234,12 @@ kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="
 	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
 		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
 
-check: lint test levels asan ## what a reviewer runs
+check: lint without-legacy test levels asan ## what a reviewer runs
+
+bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
+	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
+	python3 tests/bench/run.py $(PROGRAM) $(STAGE)/load $(ARGS)
+	$(CARGO) bench --bench routes
 
 # ---- installing ----
 
@@ -205,8 +249,9 @@ INCLUDE := $(DESTDIR)$(PREFIX)/include
 ETC := $(DESTDIR)$(SYSCONFDIR)/neurohttp
 DOC := $(DESTDIR)$(PREFIX)/share/doc/neurohttp
 OLD_HEADERS := $(patsubst include/legacy/%,%,$(shell find include/legacy -name '*.h' 2>/dev/null))
-SAMPLES := $(notdir $(wildcard config/neurohttp.toml config/aionic.conf))
-DOCUMENTS := README.md CHANGELOG.md LICENSE
+SAMPLES := neurohttp.toml aionic.conf
+DOCUMENTS := README.md CHANGELOG.md LICENSE docs/dialects.md docs/migration.md docs/plugins.md
+CMAKE_FILES := neurohttpConfig.cmake neurohttpConfigVersion.cmake
 
 # An operator's own configuration is never overwritten.
 install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
@@ -233,23 +278,47 @@ install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
 	Libs.private: $$(cat $(STAGE)/lib/native-static-libs)
 	Cflags: -I\$${includedir}
 	END
+	cat >$(LIB)/pkgconfig/neurohttp-legacy.pc <<-END
+	prefix=$(PREFIX)
+	includedir=\$${prefix}/include
+
+	Name: neurohttp-legacy
+	Description: NeuroHTTP for hosts and plugins of the original server: its headers
+	Version: $(VERSION)
+	Requires: neurohttp
+	Cflags: -I\$${includedir}/neurohttp/legacy -I\$${includedir}/neurohttp/legacy/ai
+	END
+	install -d $(LIB)/cmake/neurohttp
+	for file in $(CMAKE_FILES); do
+		sed -e "s|@VERSION@|$(VERSION)|g; s|@ABI@|$(ABI)|g" \
+			-e "s|@NATIVE_LIBS@|$$(cat $(STAGE)/lib/native-static-libs)|" \
+			config/$$file.in >$(LIB)/cmake/neurohttp/$$file
+	done
+	for plugin in $(notdir $(PLUGINS)); do
+		install -D -m 755 $(STAGE)/plugins/$$plugin $(LIB)/neurohttp/plugins/$$plugin
+	done
+	install -D -m 644 plugins/README.md $(DOC)/shipped-plugins.md
 	for sample in $(SAMPLES); do
 		[ -e $(ETC)/$$sample ] || install -D -m 644 config/$$sample $(ETC)/$$sample
 	done
 	for document in $(DOCUMENTS); do
-		install -D -m 644 $$document $(DOC)/$$document
+		install -D -m 644 $$document $(DOC)/$$(basename $$document)
 	done
 
 # What was changed since it was installed belongs to its owner and stays.
 uninstall: ## removes exactly what install put there
 	rm -f $(BIN)/neurohttp $(BIN)/aionic $(LIB)/libneurohttp.so{,.$(ABI),.$(VERSION)} \
-		$(LIB)/libneurohttp.a $(LIB)/pkgconfig/neurohttp.pc $(INCLUDE)/neurohttp.h \
-		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) $(addprefix $(DOC)/,$(DOCUMENTS))
+		$(LIB)/libneurohttp.a $(LIB)/pkgconfig/neurohttp{,-legacy}.pc $(INCLUDE)/neurohttp.h \
+		$(addprefix $(LIB)/cmake/neurohttp/,$(CMAKE_FILES)) \
+		$(addprefix $(LIB)/neurohttp/plugins/,$(notdir $(PLUGINS))) \
+		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) \
+		$(addprefix $(DOC)/,$(notdir $(DOCUMENTS)) shipped-plugins.md)
 	for sample in $(SAMPLES); do
 		! cmp -s config/$$sample $(ETC)/$$sample || rm $(ETC)/$$sample
 	done
 	for folder in $(INCLUDE)/neurohttp/legacy/ai $(INCLUDE)/neurohttp/legacy $(INCLUDE)/neurohttp \
-			$(LIB)/pkgconfig $(ETC) $(DOC); do
+			$(LIB)/pkgconfig $(LIB)/cmake/neurohttp $(LIB)/cmake $(LIB)/neurohttp/plugins \
+			$(LIB)/neurohttp $(ETC) $(DOC); do
 		[ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder
 	done
 

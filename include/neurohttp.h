@@ -209,6 +209,20 @@ typedef struct nh_deferred nh_deferred;
 typedef struct nh_delta nh_delta;
 
 /**
+ * What a model of the host is asked. Lent to nh_generate_fn until it returns; when the
+ * generation was deferred, until nh_generation_finish or nh_generation_fail has returned. It does
+ * not change, so any number of threads may read it; what its functions lend lives as long.
+ */
+typedef struct nh_generate nh_generate;
+
+/**
+ * The answer of a model of the host in the making. Valid until nh_generate_fn returns; when it
+ * was deferred, until nh_generation_finish or nh_generation_fail has ended it. One thread at a
+ * time uses it, any thread may. It may outlive its server: then it returns NH_ERR_CANCELLED.
+ */
+typedef struct nh_generation nh_generation;
+
+/**
  * A plugin in a server, as the plugin sees it: a member of nh_plugin_host.
  */
 typedef struct nh_plugin_context nh_plugin_context;
@@ -256,6 +270,11 @@ typedef struct nh_server nh_server;
  * where the handle stays valid until the callback returns.
  */
 typedef struct nh_stream nh_stream;
+
+/**
+ * One text on its way. Lent to nh_text_hook until it returns.
+ */
+typedef struct nh_text_edit nh_text_edit;
 
 /**
  * What a call came to: NH_OK, or one of the negative NH_ERR_ numbers. Numbers are permanent, new
@@ -421,6 +440,35 @@ typedef struct nh_client_options {
  * Since 1.0.
  */
 typedef int32_t (*nh_delta_fn)(const nh_delta *delta, void *user_data);
+
+/**
+ * Answers one request to a model of the host: says the answer with nh_generation_text and its
+ * kin and returns NH_OK, which ends it as nh_generation_finish(generation, NULL) would, unless it
+ * was ended before. Or it calls nh_generation_defer, keeps `generation` and returns: then what it
+ * returns is ignored, and any thread goes on.
+ *
+ * When it returns anything else the client gets 500, or the dialect's error event once the
+ * stream has begun, and the status and this thread's last error are logged; nh_generation_fail
+ * says more.
+ *
+ * It runs on a thread of the pool (`server.blocking_threads`) and may block; several run at once.
+ * It may call everything but nh_server_free and nh_server_wait of its server. C++ exceptions and
+ * longjmp must not leave it: an exception ends the process.
+ * Since 1.0.
+ */
+typedef nh_status (*nh_generate_fn)(const nh_generate *request,
+                                    nh_generation *generation,
+                                    void *user_data);
+
+/**
+ * Looks at one text and edits it if it wants. Returns 0 to go on; anything else refuses.
+ *
+ * It runs on a loop and must not block; several run at once. It may call everything but what
+ * blocks and nh_server_free. C++ exceptions and longjmp must not leave it: an exception ends the
+ * process.
+ * [loop-thread]   Since 1.0.
+ */
+typedef int32_t (*nh_text_hook)(nh_text_edit *edit, void *user_data);
 
 /**
  * What a server hands to a plugin: who it is there, and every function that it may call. Lent
@@ -779,6 +827,75 @@ typedef struct nh_plugin_host {
      * nh_cpu_level, which see.
      */
     const char *(*nh_cpu_level)(void);
+    /**
+     * nh_crc32c, which see.
+     */
+    uint32_t (*nh_crc32c)(const void *data, size_t len);
+    /**
+     * nh_json_find, which see.
+     */
+    nh_status (*nh_json_find)(const char *json,
+                              size_t len,
+                              const char *member,
+                              const char **value,
+                              size_t *value_len);
+    /**
+     * nh_json_get, which see.
+     */
+    nh_status (*nh_json_get)(const char *json,
+                             size_t len,
+                             const char *path,
+                             char **value,
+                             size_t *value_len);
+    /**
+     * nh_copy, which see.
+     */
+    void *(*nh_copy)(void *to, const void *from, size_t len);
+    /**
+     * nh_server_on_prompt for this plugin: counted as its time, gone when it is unloaded.
+     * NH_ERR_STATE before its `init`. [any-thread]
+     */
+    nh_status (*plugin_on_prompt)(nh_plugin_context *plugin,
+                                  nh_text_hook hook,
+                                  void *user_data,
+                                  nh_drop drop);
+    /**
+     * nh_server_on_delta for this plugin. [any-thread]
+     */
+    nh_status (*plugin_on_delta)(nh_plugin_context *plugin,
+                                 nh_text_hook hook,
+                                 void *user_data,
+                                 nh_drop drop);
+    /**
+     * nh_server_on_reply for this plugin. [any-thread]
+     */
+    nh_status (*plugin_on_reply)(nh_plugin_context *plugin,
+                                 nh_text_hook hook,
+                                 void *user_data,
+                                 nh_drop drop);
+    /**
+     * nh_text_edit_text, which see.
+     */
+    const char *(*nh_text_edit_text)(const nh_text_edit *edit, size_t *len);
+    /**
+     * nh_text_edit_model, which see.
+     */
+    const char *(*nh_text_edit_model)(const nh_text_edit *edit, size_t *len);
+    /**
+     * nh_text_edit_role, which see.
+     */
+    const char *(*nh_text_edit_role)(const nh_text_edit *edit, size_t *len);
+    /**
+     * nh_text_edit_replace, which see.
+     */
+    nh_status (*nh_text_edit_replace)(nh_text_edit *edit, const char *text, size_t len);
+    /**
+     * nh_count_tokens, which see.
+     */
+    nh_status (*nh_count_tokens)(const char *encoding,
+                                 const char *text,
+                                 size_t len,
+                                 uint64_t *tokens);
 } nh_plugin_host;
 
 /**
@@ -1106,8 +1223,9 @@ void nh_server_stop(nh_server *server);
 
 /**
  * Waits until the server was stopped and is drained, at most `timeout_ms` milliseconds; below 0
- * for ever. Returns NH_OK, NH_ERR_TIMEOUT, or NH_ERR_STATE when it was neither started nor stopped,
- * and for an attached server until it is drained.
+ * for ever. Returns NH_OK, NH_ERR_TIMEOUT, NH_ERR_STATE when it was neither started nor stopped,
+ * and for an attached server until it is drained, or NH_ERR_PANIC when it has stopped because a
+ * fault inside the library could not be mended.
  * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
  * [any-thread]   Since 1.0.
  */
@@ -1716,6 +1834,195 @@ nh_status nh_firewall_check(nh_server *server,
 nh_status nh_firewall_add_rule(nh_server *server,
                                const char *toml,
                                size_t len);
+
+/**
+ * Serves a model of the host's own under `name`, in every API of ours, whole and streaming, over
+ * HTTP and to nh_chat of nh_server_client; before the start or while serving. Until the
+ * configuration names a default model the first such model is it. Copies `name`. Takes
+ * `user_data`; `drop` (may be NULL) frees it exactly once, also when this fails.
+ *
+ * The timeouts are those of a provider: 60 s to the first piece of a stream, 300 s between two,
+ * 600 s in all; a table [[provider]] with kind = "host" sets others.
+ * Returns NH_OK, NH_ERR_DUPLICATE when a model has that name, or NH_ERR_INVALID_ARGUMENT.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_model(nh_server *server,
+                          const char *name,
+                          nh_generate_fn generate,
+                          void *user_data,
+                          nh_drop drop);
+
+/**
+ * The request as an OpenAI chat request, whichever API it came in by: as it was written when by
+ * that one. Lends it; NULL only on NULL.
+ * [any-thread]   Since 1.0.
+ */
+const char *nh_generate_json(const nh_generate *request, size_t *len);
+
+/**
+ * How many messages the request has, system prompts included; 0 on NULL.
+ * [any-thread]   Since 1.0.
+ */
+size_t nh_generate_message_count(const nh_generate *request);
+
+/**
+ * One message: `*role` is "system", "developer", "user", "assistant" or "tool", `*text` its text
+ * parts joined, "" when it has none (images and calls of tools stand in the JSON). Lends both;
+ * either place may be NULL.
+ * Returns NH_OK, NH_ERR_NOT_FOUND beyond the last message, or NH_ERR_INVALID_ARGUMENT.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_generate_message(const nh_generate *request,
+                              size_t index,
+                              const char **role,
+                              const char **text);
+
+/**
+ * Puts the answer off: the callback returns now and the generation goes on from any thread, with
+ * no thread held meanwhile, until nh_generation_finish or nh_generation_fail. Call it inside the
+ * callback. Harmless the second time.
+ * Returns NH_OK, or NH_ERR_STATE after the end.
+ * Since 1.0.
+ */
+nh_status nh_generation_defer(nh_generation *generation);
+
+/**
+ * Says more text of the answer; it goes out as one delta. Copies `text`, whole or not at all.
+ * Returns NH_OK; NH_ERR_CANCELLED when nobody listens any more (then end it);
+ * NH_ERR_WOULD_BLOCK, of deferred ones only, when the client is slower than the model and 64 KiB
+ * wait: say it again later; others wait meanwhile. NH_ERR_INVALID_ARGUMENT for text that is not
+ * UTF-8 (keep the first bytes of a character back until it is whole), NH_ERR_LIMIT beyond 32 MiB
+ * at once, NH_ERR_STATE after the end.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_generation_text(nh_generation *generation, const char *text, size_t len);
+
+/**
+ * Has the model call a tool: `arguments_json` is a JSON object as text (NULL: {}), `id` the name
+ * that its result will refer to (NULL: one is made). Copies all.
+ * Returns what nh_generation_text returns; NH_ERR_INVALID_ARGUMENT for arguments that are not
+ * JSON.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_generation_tool_call(nh_generation *generation,
+                                  const char *id,
+                                  const char *name,
+                                  const char *arguments_json);
+
+/**
+ * Tells how many tokens the answer takes, for the client and the statistics; a later call
+ * replaces an earlier one.
+ * Returns NH_OK, NH_ERR_CANCELLED or NH_ERR_STATE.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_generation_usage(nh_generation *generation,
+                              uint64_t prompt_tokens,
+                              uint64_t completion_tokens);
+
+/**
+ * Ends the answer. `reason` is "stop", "length", "tool_calls" or "content_filter"; NULL: "stop",
+ * or "tool_calls" when tools were called. Frees a deferred generation.
+ * Returns NH_OK, also when nobody listens any more; NH_ERR_INVALID_ARGUMENT for another reason,
+ * which leaves it as it is; NH_ERR_STATE when it was ended before.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_generation_finish(nh_generation *generation, const char *reason);
+
+/**
+ * Ends the answer with an error in place of what was not said: `message` (NULL: a plain one) is
+ * one English sentence for the client. NH_ERR_INVALID_ARGUMENT is answered with 400,
+ * NH_ERR_DENIED 403, NH_ERR_NOT_FOUND 404, NH_ERR_LIMIT 429, NH_ERR_UNSUPPORTED 501,
+ * NH_ERR_TIMEOUT 504, everything else 500; once a stream has begun, with the dialect's error
+ * event. Copies `message`. Frees a deferred generation.
+ * Returns NH_OK, also when nobody listens any more; NH_ERR_INVALID_ARGUMENT when `why` is no
+ * failure, which leaves it as it is; NH_ERR_STATE when it was ended before.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_generation_fail(nh_generation *generation, nh_status why, const char *message);
+
+/**
+ * 1 when nobody listens any more (the client has gone, a deadline passed, the server ended), else
+ * 0; NH_ERR_INVALID_ARGUMENT on NULL. A cancelled generation is still ended by
+ * nh_generation_finish.
+ * [any-thread]   Since 1.0.
+ */
+int32_t nh_generation_cancelled(const nh_generation *generation);
+
+/**
+ * Adds a hook on prompts: called for each text of a request to a model (system prompts, messages,
+ * results of tools), once for each part, before anything is sent; in order of registration, each
+ * on what the last one left. Refusing answers 403. nh_chat and its kin through nh_server_client
+ * pass it too. Before the start or while serving. Takes `user_data`; `drop` (may be NULL) frees it
+ * exactly once, also when this fails.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_LIMIT.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_on_prompt(nh_server *server,
+                              nh_text_hook hook,
+                              void *user_data,
+                              nh_drop drop);
+
+/**
+ * Adds a hook on streams: called for each piece of text as the model sends it, in neutral form,
+ * whatever the API of the client. Pieces are not merged before. Refusing ends the stream with the
+ * error event of its dialect and closes the provider's connection. Thinking and calls of tools are
+ * not shown. Else as nh_server_on_prompt.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_on_delta(nh_server *server,
+                             nh_text_hook hook,
+                             void *user_data,
+                             nh_drop drop);
+
+/**
+ * Adds a hook on finished answers: called with the whole text of an answer before it is sent;
+ * refusing answers 403. Of a stream it is called once at its end, to read only: nothing can be
+ * refused any more. Else as nh_server_on_prompt.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_on_reply(nh_server *server,
+                             nh_text_hook hook,
+                             void *user_data,
+                             nh_drop drop);
+
+/**
+ * The text as the hooks before have left it. Lends it until nh_text_edit_replace or the hook's
+ * return; NULL only on NULL.
+ * [loop-thread]   Since 1.0.
+ */
+const char *nh_text_edit_text(const nh_text_edit *edit, size_t *len);
+
+/**
+ * The name of the model that was asked for. Lends it until the hook returns; NULL only on NULL.
+ * [loop-thread]   Since 1.0.
+ */
+const char *nh_text_edit_model(const nh_text_edit *edit, size_t *len);
+
+/**
+ * Who says the text: "system", "developer", "user", "assistant" or "tool". Static text; NULL only
+ * on NULL.
+ * [loop-thread]   Since 1.0.
+ */
+const char *nh_text_edit_role(const nh_text_edit *edit, size_t *len);
+
+/**
+ * Puts `text` in the place of the text; an empty one drops it, with the part of the message or
+ * the message that it was. Copies it.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT for text that is not UTF-8, or NH_ERR_STATE at the end of
+ * a stream, where the text can only be read.
+ * [loop-thread]   Since 1.0.
+ */
+nh_status nh_text_edit_replace(nh_text_edit *edit, const char *text, size_t len);
+
+/**
+ * Counts the tokens of `text` in a published encoding: "o200k" (OpenAI's models since GPT-4o) or
+ * "cl100k" (GPT-3.5 and GPT-4). Special tokens count as the text they are written as. Borrows
+ * both. The first use of an encoding unpacks its vocabulary, for about half a second and 50 MiB
+ * that stay; a count takes about 40 microseconds a KiB: neither belongs on a loop.
+ * Returns NH_OK, or NH_ERR_INVALID_ARGUMENT for another encoding and for text that is not UTF-8.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_count_tokens(const char *encoding, const char *text, size_t len, uint64_t *tokens);
 
 /**
  * The IEEE CRC-32 of `len` bytes, as zlib's crc32 and gzip have it. Borrows `data`, which may be

@@ -135,6 +135,7 @@ fn serve(config: Config) -> Result<(), Trouble> {
     }
     try_it(&server);
     while signals.wait() == signal::HANG_UP {
+        server.reopen_log();
         server.with_log(|| tracing::warn!("reload is not available yet; nothing has changed"));
     }
     server.stop();
@@ -187,11 +188,12 @@ fn ended(error: neurohttp::base::error::Error) -> Trouble {
 /// What to try, for somebody at a terminal or reading along.
 fn try_it(server: &Server) {
     let config = server.config();
-    let is_tcp = config.server.listen.iter().any(|listen| matches!(listen, Listen::Tcp(_)));
-    if !is_tcp {
-        return;
-    }
-    let url = format!("http://127.0.0.1:{}", server.port());
+    let scheme = match config.server.listen.iter().find(|it| !matches!(it, Listen::Unix(_))) {
+        Some(Listen::Tls(_)) => "https",
+        Some(_) => "http",
+        None => return,
+    };
+    let url = format!("{scheme}://127.0.0.1:{}", server.port());
     let key = match config.auth.keys.is_empty() && config.key.is_empty() {
         true => "",
         false => " -H \"Authorization: Bearer $KEY\"",

@@ -39,8 +39,8 @@ macro_rules! programs {
 }
 
 programs! {
-    attached client deferred header kernels life middleware null options request response routes
-    signals stream threads two_servers
+    attached client deferred header hooks kernels life middleware model null options request
+    response routes signals stream threads two_servers
 }
 
 /// The names of the files in `tests/c` with this ending.
@@ -157,4 +157,36 @@ fn the_shared_library_is_loaded_by_its_soname() {
     let program = build("tests/c/kernels.c", Link::Shared);
     let needed = succeed(Command::new("readelf").arg("-d").arg(program));
     assert!(needed.contains("[libneurohttp.so.1]"), "{needed}");
+}
+
+/// One object in assembly without its note would make the stack of every program executable.
+#[test]
+fn the_stack_stays_not_executable() {
+    let segments =
+        succeed(Command::new("readelf").arg("-lW").arg(stage().lib.join("libneurohttp.so")));
+    let stack = segments.lines().find(|line| line.contains("GNU_STACK")).expect("a GNU_STACK line");
+    assert!(stack.contains(" RW ") && !stack.contains("RWE"), "{stack}");
+}
+
+/// `perf` and debuggers stop at a function without unwind information. Each kernel begins an entry of it;
+/// tests/kernels calls them all, so none can be missing from the library unseen.
+#[test]
+fn kernels_can_be_unwound() {
+    let library = stage().lib.join("libneurohttp.so");
+    let names = succeed(Command::new("nm").arg(&library));
+    let frames = succeed(Command::new("readelf").arg("--debug-dump=frames").arg(&library));
+    let mut kernels = 0;
+    for line in names.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(address), Some("t"), Some(name)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let is_kernel = ["_sse42", "_avx2", "_avx512"].iter().any(|level| name.ends_with(level));
+        if name.starts_with("nh_") && is_kernel {
+            assert!(frames.contains(&format!("pc={address}..")), "{name} at {address}");
+            kernels += 1;
+        }
+    }
+    assert_eq!(kernels > 0, cfg!(nh_asm), "{kernels} kernels in the library");
 }

@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ fn every_example_is_short_and_named_in_the_readme() {
             count += 1;
         }
     }
-    assert!(count >= 7);
+    assert!(count >= 10);
 }
 
 #[test]
@@ -212,6 +214,93 @@ fn what_is_open_when_the_signal_comes_is_answered() {
 }
 
 #[test]
+fn model_is_served_in_both_apis() {
+    for_each_link(|link| {
+        let server = start("model", link);
+        check_model(&mut server.connect());
+        server.stop();
+    });
+}
+
+fn check_model(connection: &mut Connection) {
+    let ask = |extra: &str| {
+        format!(r#"{{"model":"parrot",{extra}"messages":[{{"role":"user","content":"a b c"}}]}}"#)
+    };
+    for (path, extra, expected) in [
+        ("/v1/chat/completions", "", r#""content":"a b c""#),
+        ("/v1/chat/completions", r#""max_tokens":2,"#, r#""finish_reason":"length""#),
+        ("/v1/messages", r#""max_tokens":9,"#, r#""text":"a b c""#),
+        ("/v1/responses", "", r#""text":"a b c""#),
+    ] {
+        let body = match path {
+            "/v1/responses" => r#"{"model":"parrot","input":"a b c"}"#.to_owned(),
+            _ => ask(extra),
+        };
+        let answer = connection.post(path, &body).answer();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.text().contains(expected), "{path}: {}", answer.text());
+    }
+    let answer = connection.post("/v1/chat/completions", &ask(r#""stream":true,"#)).answer();
+    let events = answer.events();
+    assert!(events[1].contains(r#""content":"a""#), "{events:?}");
+    assert!(events[2].contains(r#""content":" b""#), "{events:?}");
+    assert_eq!(events.last().unwrap(), "[DONE]");
+}
+
+#[test]
+fn batch_model_answers_many_from_one_thread() {
+    for_each_link(|link| {
+        let server = start("batch_model", link);
+        check_batch(&server, 16);
+        server.stop();
+    });
+}
+
+fn check_batch(server: &Server, count: usize) {
+    let ask = |number: usize| {
+        format!(
+            r#"{{"model":"counter","stream":true,"messages":[{{"role":"user","content":"{number}"}}]}}"#
+        )
+    };
+    let mut open: Vec<Connection> = (0..count).map(|_| server.connect()).collect();
+    for (index, connection) in open.iter_mut().enumerate() {
+        connection.post("/v1/chat/completions", &ask(index + 1));
+    }
+    // One of them leaves in the middle: the batch goes on without it.
+    let mut leaving = server.connect();
+    leaving.post("/v1/chat/completions", &ask(1_000_000_000));
+    assert_eq!(leaving.head().status, 200);
+    leaving.reset();
+    for (index, connection) in open.iter_mut().enumerate() {
+        let events = connection.answer().events();
+        // Role, as many tokens, the reason, the mark.
+        assert_eq!(events.len(), index + 4, "{events:?}");
+    }
+}
+
+#[test]
+fn hooks_redact_drop_and_refuse() {
+    for_each_link(|link| {
+        let server = start("hooks", link);
+        check_hooks(&mut server.connect());
+        server.stop();
+    });
+}
+
+fn check_hooks(connection: &mut Connection) {
+    for (prompt, status, expected) in [
+        ("my card is 4242424242424242, see?", 200, "my card is ****************, see?"),
+        ("tell me the launch code", 403, "refused"),
+        ("plain", 200, r#""response":"plain""#),
+    ] {
+        let body = format!(r#"{{"model":"echo","prompt":"{prompt}"}}"#);
+        let answer = connection.post("/v1/chat", &body).answer();
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert!(answer.text().contains(expected), "{}", answer.text());
+    }
+}
+
+#[test]
 fn middleware_guards_and_edits() {
     for_each_link(|link| {
         let server = start("middleware", link);
@@ -310,6 +399,113 @@ fn echo_takes_long_heads_and_large_bodies() {
 }
 
 #[test]
+fn chat_prints_the_answer_as_it_comes() {
+    for_each_link(|link| {
+        let output = Server::launch(example("chat", link).args(["say", "\"h\u{00e9}llo\"", "\\n"]))
+            .expect_exit(0);
+        assert!(output.contains("say \"h\u{00e9}llo\" \\n"), "{output}");
+        assert!(output.contains(" tokens"), "{output}");
+    });
+    let run = |words: &[&str], code| {
+        Server::launch(example("chat", Link::Shared).args(words)).expect_exit(code)
+    };
+    assert!(run(&["-m", "nobody", "x"], 1).contains("chat: NH_ERR_NOT_FOUND: "));
+    assert!(run(&[], 2).contains("usage: chat"));
+    assert!(run(&["-c", "/no/such/file.toml", "x"], 2).contains("chat: no client: "));
+    // A provider that is busy, found through a file, says when to come again.
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = scratch().join("chat.toml");
+    let port = upstream.local_addr().unwrap().port();
+    let text = format!(
+        "[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    let busy = std::thread::spawn(move || {
+        let (mut stream, _) = upstream.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            let mut piece = [0; 4096];
+            let count = stream.read(&mut piece).unwrap();
+            assert!(count > 0);
+            request.extend_from_slice(&piece[..count]);
+        }
+        let answer = b"HTTP/1.1 429 X\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let output = run(&["-c", file.to_str().unwrap(), "-m", "up/m", "a", "b"], 1);
+    assert!(output.contains("chat: NH_ERR_LIMIT: "), "{output}");
+    assert!(output.contains("chat: try again in 3000 ms"), "{output}");
+    assert!(busy.join().unwrap().contains("\"content\":\"a b\""));
+}
+
+#[test]
+fn gateway_serves_what_its_file_says_and_asks_it_itself() {
+    let file = scratch().join("gateway.toml");
+    let text = "[[model]]\nname = \"parrot\"\naliases = [\"bird\"]\n\
+        targets = [{ provider = \"echo\" }]\n[[provider]]\nname = \"echo\"\nkind = \"echo\"\n\
+        [auth]\nkeys = [\"sesame\"]\n";
+    fs::write(&file, text).unwrap();
+    for_each_link(|link| {
+        let mut server = Server::start(example("gateway", link).arg("0").arg(&file));
+        let mut connection = server.connect();
+        let body = r#"{"model":"bird","messages":[{"role":"user","content":"Hi"}]}"#;
+        assert_eq!(connection.post("/v1/chat/completions", body).answer().status, 401);
+        connection.send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+             Authorization: Bearer sesame\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let answer = connection.answer();
+        assert_eq!(answer.json()["choices"][0]["message"]["content"], "Hi");
+        let answer = connection.get("/haiku").answer();
+        assert_eq!((answer.status, answer.text()), (200, "Write a haiku about sockets."));
+        server.line(|line| line.starts_with("gateway[") && line.contains("listening on"));
+        server.stop();
+    });
+    fs::write(&file, "[server]\nports = 1\n").unwrap();
+    let output =
+        Server::launch(example("gateway", Link::Shared).arg("0").arg(&file)).expect_exit(2);
+    assert!(output.contains("gateway: new: ") && output.contains(":2:"), "{output}");
+}
+
+#[test]
+fn own_loop_does_everything_on_one_thread() {
+    for_each_link(|link| {
+        let server = start("own_loop", link);
+        check_own_loop(&server);
+        assert_eq!(server.threads(), 1);
+        server.stop();
+    });
+}
+
+fn check_own_loop(server: &Server) {
+    let mut connection = server.connect();
+    let ticks = |connection: &mut Connection| -> u64 {
+        let answer = connection.get("/ticks").answer();
+        answer.text().strip_suffix(" ticks\n").unwrap().parse().unwrap()
+    };
+    let before = ticks(&mut connection);
+    support::wait_until("its own clock goes on", || ticks(&mut connection) > before);
+    let body = r#"{"prompt":"one two three","stream":true}"#;
+    let answer = connection.post("/v1/chat", body).answer();
+    assert_eq!(answer.status, 200);
+    assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+}
+
+#[test]
+fn own_loop_fires_the_servers_timers() {
+    // Nothing but the timer makes the descriptor readable: a client that never ends its head.
+    let mut command = example("own_loop", Link::Shared);
+    let server = Server::start(command.arg("0").env("NEUROHTTP_TIMEOUTS__HEADER", "200"));
+    let mut slow = server.connect();
+    slow.send("GET /ticks HTTP/1.1\r\n");
+    let answer = slow.answer();
+    assert_eq!(answer.status, 408);
+    server.stop();
+}
+
+#[test]
 fn every_signal_ends_with_the_code_0() {
     for (name, signal) in
         [("hello", libc::SIGINT), ("stream", libc::SIGTERM), ("middleware", libc::SIGINT)]
@@ -360,7 +556,15 @@ fn valgrind_finds_no_error_and_no_leak() {
         leaving.reset();
         check_deferred(server, 3);
     });
+    run("model", &|server| check_model(&mut server.connect()));
+    run("batch_model", &|server| check_batch(server, 4));
+    run("hooks", &|server| check_hooks(&mut server.connect()));
     run("middleware", &|server| check_middleware(&mut server.connect()));
+    run("own_loop", &check_own_loop);
+    run("gateway", &|server| {
+        let answer = server.connect().get("/haiku").answer();
+        assert_eq!(answer.text(), "Write a haiku about sockets.");
+    });
     run("echo", &|server| check_echo(&mut server.connect()));
 }
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, in the order of the header.
-const SOURCES: [&str; 20] = [
+const SOURCES: [&str; 23] = [
     "version",
     "status",
     "memory",
@@ -27,6 +27,9 @@ const SOURCES: [&str; 20] = [
     "reply",
     "model",
     "firewall",
+    "generate",
+    "hooks",
+    "tokens",
     "kernel",
     "plugin_context",
     "plugin_host",

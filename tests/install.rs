@@ -56,10 +56,10 @@ fn entries(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// The flags that pkg-config gives for what is installed under `prefix`.
-fn pkg_config(prefix: &Path, arguments: &[&str]) -> Vec<String> {
+/// The flags that pkg-config gives for a package that is installed under `prefix`.
+fn pkg_config(prefix: &Path, package: &str, arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
-    command.args(arguments).arg("neurohttp");
+    command.args(arguments).arg(package);
     let output = succeed(command.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")));
     output.split_whitespace().map(str::to_owned).collect()
 }
@@ -102,7 +102,19 @@ fn installs_links_and_uninstalls() {
         "lib/libneurohttp.so.1",
         &format!("lib/libneurohttp.so.{version}"),
         "lib/pkgconfig/neurohttp.pc",
+        "lib/pkgconfig/neurohttp-legacy.pc",
+        "lib/cmake/neurohttp/neurohttpConfig.cmake",
+        "lib/cmake/neurohttp/neurohttpConfigVersion.cmake",
+        "lib/neurohttp/plugins/limiter.so",
+        "lib/neurohttp/plugins/logstats.so",
+        "lib/neurohttp/plugins/openai_proxy.so",
+        "include/neurohttp/legacy/server.h",
+        "include/neurohttp/legacy/ai/prompt_router.h",
+        "etc/neurohttp/neurohttp.toml",
+        "etc/neurohttp/aionic.conf",
         "share/doc/neurohttp/README.md",
+        "share/doc/neurohttp/migration.md",
+        "share/doc/neurohttp/plugins.md",
     ] {
         assert!(installed.contains(wanted), "{wanted} is not among {installed:?}");
     }
@@ -110,13 +122,17 @@ fn installs_links_and_uninstalls() {
     let program = clean(prefix.join("bin/neurohttp")).arg("--version").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&program.stdout).trim(), format!("neurohttp {version}"));
 
-    assert_eq!(pkg_config(&prefix, &["--modversion"]), [version]);
-    check_program(&prefix, &pkg_config(&prefix, &["--cflags", "--libs"]), "shared");
+    assert_eq!(pkg_config(&prefix, "neurohttp", &["--modversion"]), [version]);
+    check_program(&prefix, &pkg_config(&prefix, "neurohttp", &["--cflags", "--libs"]), "shared");
     // The archive alone, with all that it needs.
     for link in ["libneurohttp.so", "libneurohttp.so.1"] {
         fs::remove_file(prefix.join("lib").join(link)).unwrap();
     }
-    check_program(&prefix, &pkg_config(&prefix, &["--cflags", "--libs", "--static"]), "static");
+    check_program(
+        &prefix,
+        &pkg_config(&prefix, "neurohttp", &["--cflags", "--libs", "--static"]),
+        "static",
+    );
     let needed = succeed(Command::new("readelf").arg("-d").arg(prefix.join("static")));
     assert!(!needed.contains("libneurohttp"), "{needed}");
 
@@ -143,12 +159,170 @@ fn a_destdir_is_a_stage_and_leaves_no_trace_in_the_files() {
     fs::write(stage.join("usr/lib/other.so"), "other").unwrap();
     let mut left = BTreeSet::from(["usr/lib/other.so".to_owned()]);
     let sample = stage.join("etc/neurohttp/neurohttp.toml");
-    if sample.exists() {
-        fs::write(&sample, "[server]\nworkers = 3\n").unwrap();
-        make(&[&["install".to_owned()], &arguments[..]].concat());
-        assert_eq!(fs::read_to_string(&sample).unwrap(), "[server]\nworkers = 3\n");
-        left.insert("etc/neurohttp/neurohttp.toml".to_owned());
-    }
+    fs::write(&sample, "[server]\nworkers = 3\n").unwrap();
+    make(&[&["install".to_owned()], &arguments[..]].concat());
+    assert_eq!(fs::read_to_string(&sample).unwrap(), "[server]\nworkers = 3\n");
+    left.insert("etc/neurohttp/neurohttp.toml".to_owned());
     make(&[&["uninstall".to_owned()], &arguments[..]].concat());
     assert_eq!(entries(&stage), left);
+}
+
+/// Installs into a fresh prefix.
+fn install(name: &str) -> PathBuf {
+    let prefix = fresh(name);
+    make(&["install".to_owned(), format!("PREFIX={}", prefix.display())]);
+    prefix
+}
+
+/// What hosts of the original were compiled with.
+const OLD_FLAGS: [&str; 5] =
+    ["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-D_DEFAULT_SOURCE", "-Wall", "-Werror"];
+
+/// What would break: a host of the original that needs more than another include path and link line.
+#[test]
+fn old_hosts_build_and_run_against_what_is_installed() {
+    if !staged() {
+        return;
+    }
+    let prefix = install("install-old");
+    let shared = pkg_config(&prefix, "neurohttp-legacy", &["--cflags", "--libs"]);
+    let archive: Vec<String> =
+        pkg_config(&prefix, "neurohttp-legacy", &["--cflags", "--libs", "--static"])
+            .into_iter()
+            .map(|flag| flag.replace("-lneurohttp", "-l:libneurohttp.a"))
+            .collect();
+    let plugins = prefix.join("old-plugins");
+    fs::create_dir_all(&plugins).unwrap();
+    for (source, name) in [
+        ("first", "first"),
+        ("second", "second.with.dots"),
+        ("third", "third"),
+        ("lacks", "lacks"),
+        ("fails", "fails"),
+    ] {
+        let mut command = Command::new("cc");
+        command.args(OLD_FLAGS).args(["-shared", "-fPIC"]);
+        command.args(pkg_config(&prefix, "neurohttp-legacy", &["--cflags"]));
+        command.arg(root().join(format!("tests/legacy/plugins/{source}.c")));
+        succeed(command.arg("-o").arg(plugins.join(format!("{name}.so"))));
+    }
+    // Every subsystem; a server with routes, middleware and plugins; one with clashing names.
+    for (host, flags, extra) in [
+        ("subsystems", &shared, &[][..]),
+        ("utils", &archive, &[]),
+        ("stream", &archive, &[]),
+        ("prompts", &shared, &[]),
+        ("server", &shared, &[]),
+        ("server", &archive, &[]),
+        ("plugins", &shared, &[]),
+        ("plugins", &shared, &["-rdynamic"]),
+        ("plugins", &archive, &["-rdynamic"]),
+        ("clash", &shared, &["-rdynamic"]),
+        ("clash", &archive, &[]),
+        ("features", &shared, &["-no-pie", "-fno-pie"]),
+    ] {
+        let program = prefix.join("host");
+        let mut command = Command::new("cc");
+        command.args(OLD_FLAGS).args(extra);
+        command.arg(root().join(format!("tests/legacy/{host}.c"))).arg("-o").arg(&program);
+        succeed(command.args(flags).arg("-pthread"));
+        let folder = if host == "plugins" { plugins.clone() } else { fresh("install-old-run") };
+        let mut command = clean(&program);
+        command.env("LD_LIBRARY_PATH", prefix.join("lib")).current_dir(fresh("install-old-cwd"));
+        eprintln!("{host} {extra:?}");
+        Server::launch(command.arg(folder)).expect_exit(0);
+    }
+}
+
+/// What would break: plugins that are not found by their names where they were installed.
+#[test]
+fn shipped_plugins_are_found_beside_the_program_and_the_library() {
+    if !staged() {
+        return;
+    }
+    let prefix = install("install-plugins");
+    let mut command = clean(prefix.join("bin/neurohttp"));
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--set",
+        "plugins.load=limiter",
+        "--set",
+        "plugin.limiter.requests=1",
+    ]);
+    let server = Server::start(command.args(["--set", "plugin.limiter.seconds=3600"]));
+    let statuses: Vec<u16> =
+        (0..3).map(|_| server.connect().get("/health").answer().status).collect();
+    assert_eq!(statuses, [200, 429, 429]);
+    server.stop();
+
+    let source = prefix.join("load.c");
+    fs::write(
+        &source,
+        "#include <neurohttp.h>\n#include <stdio.h>\nint main(void) {\n    nh_server *server;\n\
+         if (nh_server_new(NULL, &server) != NH_OK) return 1;\n\
+         if (nh_plugin_load(server, \"limiter\", NULL) != NH_OK) { puts(nh_last_error_message()); return 1; }\n\
+         nh_server_free(server);\n    return 0;\n}\n",
+    )
+    .unwrap();
+    let program = prefix.join("load");
+    succeed(Command::new("cc").arg(&source).arg("-o").arg(&program).args(pkg_config(
+        &prefix,
+        "neurohttp",
+        &["--cflags", "--libs"],
+    )));
+    succeed(clean(&program).env("LD_LIBRARY_PATH", prefix.join("lib")));
+}
+
+#[test]
+fn cmake_finds_the_libraries() {
+    if !staged() {
+        return;
+    }
+    if Command::new("cmake").arg("--version").output().is_err() {
+        eprintln!("skipped: no cmake");
+        return;
+    }
+    let prefix = install("install-cmake");
+    let project = fresh("install-cmake-project");
+    let text = format!(
+        "cmake_minimum_required(VERSION 3.13)\nproject(hosts C)\nfind_package(neurohttp 1.0 REQUIRED)\n\
+         set(CMAKE_C_STANDARD 11)\nadd_definitions(-D_DEFAULT_SOURCE)\n\
+         add_executable(new {0}/c_examples/hello.c)\ntarget_link_libraries(new neurohttp::neurohttp)\n\
+         add_executable(new_static {0}/c_examples/hello.c)\ntarget_link_libraries(new_static neurohttp::static)\n\
+         add_executable(old {0}/tests/legacy/utils.c)\ntarget_link_libraries(old neurohttp::legacy)\n\
+         add_executable(old_static {0}/tests/legacy/utils.c)\ntarget_link_libraries(old_static neurohttp::legacy_static)\n",
+        root().display()
+    );
+    fs::write(project.join("CMakeLists.txt"), text).unwrap();
+    let build = project.join("build");
+    let prefix_path = format!("-DCMAKE_PREFIX_PATH={}", prefix.display());
+    succeed(Command::new("cmake").arg("-S").arg(&project).arg("-B").arg(&build).arg(prefix_path));
+    succeed(Command::new("cmake").arg("--build").arg(&build));
+    for program in ["old", "old_static"] {
+        let run = fresh("install-cmake-run");
+        succeed(clean(build.join(program)).arg(&run).current_dir(&run));
+    }
+    for program in ["new", "new_static"] {
+        let server = Server::start(clean(build.join(program)).arg("0"));
+        assert_eq!(server.connect().get("/hello/cmake").answer().text(), "Hello, cmake!\n");
+        server.stop();
+    }
+    // Another ABI is not what was asked for.
+    let wrong = project.join("wrong");
+    fs::create_dir_all(&wrong).unwrap();
+    fs::write(
+        wrong.join("CMakeLists.txt"),
+        "cmake_minimum_required(VERSION 3.13)\nproject(x C)\nfind_package(neurohttp 2.0 REQUIRED)\n",
+    )
+    .unwrap();
+    let output = Command::new("cmake")
+        .arg("-S")
+        .arg(&wrong)
+        .arg("-B")
+        .arg(wrong.join("build"))
+        .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display()))
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
 }

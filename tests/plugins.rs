@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use support::cc::{build, c_compiler, succeed};
 use support::for_each_link;
-use support::process::{Server, clean};
+use support::process::{Server, clean, program};
 use support::stage::{root, scratch};
+use support::wire::Connection;
 
 /// An empty folder of one test.
 fn folder(name: &str) -> PathBuf {
@@ -53,4 +54,230 @@ fn old_plugins_serve_a_new_server() {
         let mut command = clean(build("tests/plugins/old_host.c", link));
         Server::launch(command.arg(&folder)).expect_exit(0);
     });
+}
+
+/// The shipped plugins: what `make build` has staged, else built here.
+fn shipped(name: &str) -> PathBuf {
+    if let Some(stage) = std::env::var_os("NH_STAGE") {
+        return Path::new(&stage).join("plugins").join(format!("{name}.so"));
+    }
+    static ONCE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = ONCE.lock();
+    let output = scratch().join("shipped").join(format!("{name}.so"));
+    fs::create_dir_all(output.parent().unwrap()).unwrap();
+    let headers = format!("-I{}", root().join("include/legacy").display());
+    plugin(&format!("plugins/{name}.c"), &output, &[&headers, "-pthread"]);
+    output
+}
+
+/// The program with a shipped plugin and its table.
+fn with_plugin(name: &str, table: &str) -> Server {
+    let folder = folder(&format!("shipped-{name}-{}", table.len()));
+    let file = folder.join("neurohttp.toml");
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 2\n[plugins]\nload = [{:?}]\n[plugin.{name}]\n{table}",
+        shipped(name)
+    );
+    fs::write(&file, text).unwrap();
+    let mut command = program();
+    Server::start(command.arg("-c").arg(file).current_dir(&folder))
+}
+
+/// Status and Retry-After of each of `count` requests on one connection.
+fn asked(port: u16, client: &str, count: usize) -> Vec<(u16, Option<String>)> {
+    let mut connection = Connection::open(port);
+    let request = format!("GET /health HTTP/1.1\r\nHost: x\r\nX-Client: {client}\r\n\r\n");
+    (0..count)
+        .map(|_| {
+            let answer = connection.send(&request).answer();
+            (answer.status, answer.header("retry-after"))
+        })
+        .collect()
+}
+
+/// What would break: a client that is let through more often than its bucket holds, or one that pays
+/// for another's requests.
+#[test]
+fn the_limiter_counts_exactly_under_load() {
+    let server = with_plugin(
+        "limiter",
+        "by = \"header:X-Client\"\nrequests = 1\nseconds = 3600\nburst = 25\npaths = [\"/health\"]\n\
+         exempt = [\"friend\"]\n",
+    );
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|n| {
+                let (port, client) = (server.port, format!("client-{}", n % 2));
+                scope.spawn(move || (client.clone(), asked(port, &client, 50)))
+            })
+            .collect();
+        let mut passed = std::collections::BTreeMap::new();
+        for (client, answers) in clients.into_iter().map(|thread| thread.join().unwrap()) {
+            for (status, retry_after) in answers {
+                match status {
+                    200 => *passed.entry(client.clone()).or_insert(0) += 1,
+                    429 => {
+                        let seconds: u32 = retry_after.unwrap().parse().unwrap();
+                        assert!((1..=3600).contains(&seconds), "{seconds}");
+                    }
+                    other => panic!("{other}"),
+                }
+            }
+        }
+        assert_eq!(
+            passed.into_iter().collect::<Vec<_>>(),
+            [("client-0".into(), 25), ("client-1".into(), 25)]
+        );
+    });
+    assert!(asked(server.port, "friend", 60).iter().all(|(status, _)| *status == 200));
+    let mut connection = server.connect();
+    let refused =
+        connection.send("GET /health HTTP/1.1\r\nHost: x\r\nX-Client: client-0\r\n\r\n").answer();
+    assert_eq!(refused.json()["error"]["code"], "rate_limited");
+    assert!(refused.header("x-request-id").is_some());
+    assert_eq!(connection.get("/ready").answer().status, 200);
+    // Without the header the address counts; 25 of them and no more.
+    let mut connection = server.connect();
+    let passed = (0..30).filter(|_| connection.get("/health").answer().status == 200).count();
+    assert_eq!(passed, 25);
+    let stats = connection.get("/stats").answer().json();
+    assert_eq!(stats["plugins"][0]["name"], "limiter");
+    assert!(stats["plugins"][0]["calls"].as_u64().unwrap() > 400);
+    server.stop();
+}
+
+/// What would break: keys that share a bucket, and a configuration that is taken although it is wrong.
+#[test]
+fn the_limiter_knows_keys_and_refuses_nonsense() {
+    let server = with_plugin("limiter", "by = \"key\"\nrequests = 1\nseconds = 3600\nburst = 2\n");
+    let ask = |header: &str| {
+        let request = format!("GET /health HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n");
+        server.connect().send(request).answer().status
+    };
+    for (header, status) in [
+        ("Authorization: Bearer one", 200),
+        ("x-api-key: one", 200),
+        ("Authorization: bearer one", 429),
+        ("x-api-key: two", 200),
+        ("X-None: 1", 200),
+        ("X-None: 1", 200),
+        ("X-None: 1", 429),
+        ("x-api-key: 127.0.0.1", 200),
+    ] {
+        assert_eq!(ask(header), status, "{header}");
+    }
+    server.stop();
+    for (name, table, says) in [
+        ("limiter", "by = \"moon\"\n", "by: expected"),
+        ("limiter", "requests = 0\n", "requests: expected"),
+        ("limiter", "clients = 3\n", "clients: expected"),
+        ("logstats", "format = \"xml\"\n", "format: expected"),
+        ("logstats", "file = \"/nowhere/at/all\"\n", "/nowhere/at/all"),
+    ] {
+        let config = format!("[plugins]\nload = [{:?}]\n[plugin.{name}]\n{table}", shipped(name));
+        let file = folder("shipped-wrong").join("neurohttp.toml");
+        fs::write(&file, config).unwrap();
+        let mut server =
+            Server::launch(program().arg("-c").arg(&file).args(["--listen", "127.0.0.1:0"]));
+        let output = server.expect_exit(2);
+        assert!(output.contains(says) && output.contains("its init failed"), "{output}");
+    }
+}
+
+/// The rows of a log and of its rotated files, the oldest first.
+fn rows(folder: &Path, name: &str, bytes_max: u64) -> Vec<String> {
+    let mut files = Vec::new();
+    for number in
+        (1..).map(|number| folder.join(format!("{name}.{number}"))).take_while(|f| f.exists())
+    {
+        files.insert(0, number);
+    }
+    files.push(folder.join(name));
+    for file in &files {
+        assert!(fs::metadata(file).unwrap().len() <= bytes_max, "{}", file.display());
+    }
+    files
+        .iter()
+        .flat_map(|f| fs::read_to_string(f).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+/// What would break: a row that is lost, cut, or forged by what a client sends.
+#[test]
+fn logstats_loses_no_row_under_load() {
+    let folder_name = "shipped-logstats";
+    let table = "file = \"rows.jsonl\"\nmax_bytes = 20000\nkeep = 1000\n";
+    let server = with_plugin("logstats", table);
+    let folder = scratch().join("plugins").join(format!("{folder_name}-{}", table.len()));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let port = server.port;
+            scope.spawn(move || {
+                let mut connection = Connection::open(port);
+                for n in 0..250 {
+                    let request = format!("GET /none/{thread}/{n}?secret=1 HTTP/1.1\r\nHost: x\r\nUser-Agent: a\"b\\\t{n}\r\n\r\n");
+                    assert_eq!(connection.send(request).answer().status, 404);
+                }
+            });
+        }
+    });
+    server.connect().send("nonsense\r\n\r\n").answer();
+    server.stop();
+    let rows = rows(&folder, "rows.jsonl", 20_000);
+    assert_eq!(rows.len(), 1001);
+    let mut targets = std::collections::BTreeSet::new();
+    for row in &rows {
+        let row: serde_json::Value =
+            serde_json::from_str(row).unwrap_or_else(|e| panic!("{e}: {row}"));
+        if row["status"] == 404 {
+            assert!(
+                row["ms"].is_number()
+                    && row["bytes"].as_u64().unwrap() > 0
+                    && row["id"].is_string()
+            );
+            assert!(row["agent"].as_str().unwrap().starts_with("a\"b\\\t"), "{row}");
+            assert_eq!(row["method"], "GET");
+            assert!(row["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+            targets.insert(row["target"].as_str().unwrap().to_owned());
+        } else {
+            assert_eq!((&row["status"], &row["target"]), (&400.into(), &serde_json::Value::Null));
+        }
+    }
+    assert_eq!(targets.len(), 1000);
+    assert!(targets.contains("/none/3/249"));
+}
+
+#[test]
+fn logstats_writes_csv_with_its_names_on_top() {
+    let table = "file = \"rows.csv\"\nformat = \"csv\"\nquery = true\n";
+    let server = with_plugin("logstats", table);
+    let folder = scratch().join("plugins").join(format!("shipped-logstats-{}", table.len()));
+    server
+        .connect()
+        .send("GET /a?b=c,d HTTP/1.1\r\nHost: x\r\nUser-Agent: \"quoted\", x\r\n\r\n")
+        .answer();
+    server.stop();
+    let rows = rows(&folder, "rows.csv", 1 << 20);
+    assert_eq!(rows[0], "time,id,peer,method,target,status,bytes,ms,agent");
+    assert!(rows[1].ends_with(",\"\"\"quoted\"\", x\""), "{}", rows[1]);
+    assert_eq!(rows.len(), 2);
+}
+
+/// What would break: a first plugin, copied from the manual, that does not compile or does nothing.
+#[test]
+fn the_plugin_in_the_manual_works() {
+    let manual = fs::read_to_string(root().join("docs/plugins.md")).unwrap();
+    let section = manual.split("## The new contract").nth(1).unwrap();
+    let code = section.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = folder("manual");
+    let (source, object) = (folder.join("hello.c"), folder.join("hello.so"));
+    fs::write(&source, code).unwrap();
+    plugin(source.to_str().unwrap(), &object, &[]);
+    let mut command = program();
+    let load = format!("plugins.load={}", object.display());
+    let server = Server::start(command.args(["--listen", "127.0.0.1:0", "--set", &load]));
+    let answer = server.connect().get("/health").answer();
+    assert_eq!(answer.header("x-hello").as_deref(), Some("plugin"));
+    let output = server.stop();
+    assert!(output.contains("plugin hello: ready"), "{output}");
 }

@@ -124,19 +124,15 @@ STRAND_CONSTANTS strands_small, SMALL
 NH_FUNCTION nh_crc32c_avx2
         cmp rdx, CHUNK(SMALL)
         jae .chunks
-        cmp rdx, 128                    ; folding pays above
+        cmp rdx, 16
         jae nh_crc32c_fold_avx2
 .short:
         not edi
         mov eax, edi
-        mov ecx, edx
-        shr ecx, 3
+        test dl, 8
         jz .four
-.eight:
         crc32 rax, qword [rsi]
         add rsi, 8
-        dec ecx
-        jnz .eight
 .four:
         test dl, 4
         jz .two

@@ -17,6 +17,7 @@
 ; An index never holds a closing quote: it is the last byte before the next entry that is not a blank.
 
 %include "nh.inc"
+%include "json_marks.inc"
 
 %define STATE_IN_STRING 0               ; 0, or all ones: the next byte lies in a string
 %define STATE_ESCAPED 8                 ; 0 or 1: the next byte is escaped
@@ -182,36 +183,7 @@ NH_FUNCTION nh_json_index_avx2, rbx, rbp, r12, r13, r14, r15
         andn rbp, rbp, rax              ; the structure
         jz .next
 
-        popcnt rax, rbp
-        %assign i 0
-        %rep 8
-                tzcnt rbx, rbp
-                add ebx, r11d
-                mov [rdx + 4 * i], ebx
-                blsr rbp, rbp
-                %assign i i + 1
-        %endrep
-        cmp eax, 8
-        jbe .written
-        %rep 8
-                tzcnt rbx, rbp
-                add ebx, r11d
-                mov [rdx + 4 * i], ebx
-                blsr rbp, rbp
-                %assign i i + 1
-        %endrep
-        cmp eax, 16
-        jbe .written
-        lea r12, [rdx + 64]
-.dense:
-        tzcnt rbx, rbp
-        add ebx, r11d
-        mov [r12], ebx
-        add r12, 4
-        blsr rbp, rbp
-        jnz .dense
-.written:
-        lea rdx, [rdx + rax * 4]
+        WRITE_MARKS
 
 .next:
         add rdi, 64

@@ -8,6 +8,7 @@
 //! - [`usage`]: token counts out of an answer that passes by unread.
 //! - [`tokenizer`]: token counts with the published encodings.
 //! - [`router`]: from the model name a client sends to the targets that can answer.
+//! - [`texts`]: texts in bodies that pass by, edited in place.
 //! - [`tree`] and [`write`]: JSON in and out, with the text of every value kept.
 //!
 //! Invariants: no sockets and no clock (ids and times are arguments); what a peer sent is bounded
@@ -20,6 +21,7 @@ pub mod dialect;
 pub mod provider;
 pub mod router;
 pub mod scan;
+pub mod texts;
 pub mod tokenizer;
 pub mod tree;
 pub mod usage;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use crate::ai::write::{self, Array};
 use crate::base::error::Failure;
+use crate::http::date;
 
 /// The name under which the echo provider is reached.
 pub const ECHO_MODEL: &str = "echo";
@@ -154,6 +155,7 @@ impl RouterBuilder {
     /// The router. A name twice, a model without targets, a target without a provider or a second
     /// default: the text says which.
     pub fn build(mut self) -> Result<Router, String> {
+        let mut is_echo_added = false;
         if let Some(provider) = self.echo
             && !self.models.iter().any(|model| model.answers_to(ECHO_MODEL))
         {
@@ -162,6 +164,7 @@ impl RouterBuilder {
                 targets: vec![Target { provider, model: None, weight: 1 }],
                 ..Model::default()
             });
+            is_echo_added = true;
         }
         let mut router = Router {
             providers: self.providers,
@@ -171,6 +174,9 @@ impl RouterBuilder {
         };
         for model in self.models {
             router.add(model)?;
+        }
+        if let (true, Some(last)) = (is_echo_added, router.entries.last_mut()) {
+            last.is_stopgap = true;
         }
         Ok(router)
     }
@@ -186,6 +192,8 @@ impl Model {
 struct Entry {
     model: Model,
     available: bool,
+    /// Echo under its own name: what comes when nothing else was asked for or set up.
+    is_stopgap: bool,
 }
 
 /// Resolves names.
@@ -228,9 +236,15 @@ impl Router {
         }
     }
 
-    /// The name requests without a model get: the chosen default, else the first not named `*`.
+    /// The name requests without a model get: the chosen default, else the first not named `*`,
+    /// else `echo`.
     pub fn default_model(&self) -> Option<&str> {
-        self.default.as_deref().or_else(|| self.models().next())
+        let first = |is_stopgap| {
+            let mut listed = self.entries.iter().filter(|entry| entry.is_listed());
+            listed.find(|entry| entry.is_stopgap == is_stopgap)
+        };
+        let found = || first(false).or_else(|| first(true));
+        self.default.as_deref().or_else(|| Some(found()?.model.name.as_str()))
     }
 
     /// The models clients can ask for by name, in the order of the configuration; switched-off ones
@@ -243,6 +257,27 @@ impl Router {
     /// The providers, in the order they were added.
     pub fn providers(&self) -> &[Provider] {
         &self.providers
+    }
+
+    /// Whether this is a model's name or an alias. The built-in echo makes way for a model of its
+    /// name.
+    pub fn has(&self, name: &str) -> bool {
+        self.entry(name).is_some_and(|entry| !entry.is_stopgap)
+    }
+
+    /// Adds a model that the provider at this index has under the same name. False: the name is
+    /// taken.
+    pub fn add_own(&mut self, name: &str, provider: usize) -> Result<bool, String> {
+        if self.has(name) {
+            return Ok(false);
+        }
+        self.remove(name);
+        self.add(Model {
+            name: name.to_owned(),
+            targets: vec![Target { provider, model: None, weight: 1 }],
+            ..Model::default()
+        })?;
+        Ok(true)
     }
 
     /// Adds a model while serving.
@@ -277,7 +312,7 @@ impl Router {
         if model.is_default {
             self.default = Some(name.clone());
         }
-        self.entries.push(Entry { model, available: true });
+        self.entries.push(Entry { model, available: true, is_stopgap: false });
         Ok(())
     }
 
@@ -342,6 +377,36 @@ impl Router {
         Ok(())
     }
 
+    /// Appends the answer of `GET /v1/models` to a client that speaks Anthropic's dialect: one page
+    /// with all of them.
+    pub fn encode_models_anthropic(&self, created: i64, out: &mut Vec<u8>) {
+        let listed = || self.entries.iter().filter(|entry| entry.is_listed());
+        let name = |entry: &Entry| entry.model.name.clone();
+        write::object(out, |o| {
+            o.array("data", |data| {
+                for entry in listed() {
+                    encode_anthropic(&entry.model.name, created, data);
+                }
+            });
+            o.boolean("has_more", false)
+                .string_or_null("first_id", listed().next().map(name).as_deref())
+                .string_or_null("last_id", listed().next_back().map(name).as_deref());
+        });
+    }
+
+    /// Appends the answer of `GET /v1/models/{id}` in Anthropic's dialect.
+    pub fn encode_model_anthropic(
+        &self,
+        name: &str,
+        created: i64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let entry = self.entry(name).filter(|entry| entry.is_listed());
+        entry.ok_or_else(|| not_found(name))?;
+        encode_anthropic(name, created, &mut Array::bare(out));
+        Ok(())
+    }
+
     fn encode_entry(&self, entry: &Entry, name: &str, created: i64, data: &mut Array<'_>) {
         let owner = entry.model.targets.first();
         let owner = owner.and_then(|target| self.providers.get(target.provider));
@@ -356,6 +421,16 @@ impl Router {
     fn entry(&self, name: &str) -> Option<&Entry> {
         self.names.get(name).and_then(|&index| self.entries.get(index))
     }
+}
+
+/// A model as Anthropic's page "List Models" has it.
+fn encode_anthropic(name: &str, created: i64, data: &mut Array<'_>) {
+    data.object(|m| {
+        m.string("type", "model")
+            .string("id", name)
+            .string("display_name", name)
+            .string("created_at", &date::rfc3339(created));
+    });
 }
 
 impl Entry {
@@ -526,5 +601,25 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["id"], "quick");
         assert_eq!(router().encode_model("*", 5, &mut out).unwrap_err().status, 404);
+    }
+
+    /// Wrong: what Anthropic's SDK cannot page through.
+    #[test]
+    fn lists_are_anthropics_too() {
+        let mut out = Vec::new();
+        router().encode_models_anthropic(5, &mut out);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let created_at = "1970-01-01T00:00:05Z";
+        let fast = serde_json::json!(
+            {"type":"model","id":"fast","display_name":"fast","created_at":created_at}
+        );
+        assert_eq!(value["data"][0], fast);
+        assert_eq!((&value["first_id"], &value["last_id"]), (&"fast".into(), &"echo".into()));
+        assert_eq!(value["has_more"], false);
+        let mut out = Vec::new();
+        router().encode_model_anthropic("quick", 5, &mut out).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&value["id"], &value["type"]), (&"quick".into(), &"model".into()));
+        assert_eq!(router().encode_model_anthropic("*", 5, &mut out).unwrap_err().status, 404);
     }
 }

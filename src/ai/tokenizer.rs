@@ -8,6 +8,8 @@
 //! Special tokens such as `<|endoftext|>` count as the text they are written as.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
 use crate::ai::chat::{Part, Request, ResponseFormat, Tool};
@@ -44,11 +46,27 @@ impl Encoding {
     }
 
     fn table(self) -> &'static CoreBPE {
-        match self {
+        let table = match self {
             Encoding::O200k => o200k_base_singleton(),
             Encoding::Cl100k => cl100k_base_singleton(),
+        };
+        // Relaxed: who does not see it yet only takes the long way once more.
+        self.loaded().store(true, Ordering::Relaxed);
+        table
+    }
+
+    fn loaded(self) -> &'static AtomicBool {
+        static LOADED: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+        match self {
+            Encoding::O200k => &LOADED[0],
+            Encoding::Cl100k => &LOADED[1],
         }
     }
+}
+
+/// Whether the vocabulary is unpacked, so that a count begins at once.
+pub fn is_loaded(encoding: Encoding) -> bool {
+    encoding.loaded().load(Ordering::Relaxed)
 }
 
 /// Tokens of `text`. Equal to the published encoding, except that within 16 KiB without a blank

@@ -181,11 +181,10 @@ impl<'a> Node<'a> {
 
 /// A number's text as a whole number, as [`Node::unsigned`] takes it.
 pub fn whole_number(text: &str) -> Option<u64> {
-    let whole = match text.split_once('.') {
-        Some((whole, zeros)) if zeros.bytes().all(|b| b == b'0') => whole,
-        _ => text,
-    };
-    whole.parse().ok()
+    text.parse().ok().or_else(|| {
+        let (whole, zeros) = text.split_once('.')?;
+        if zeros.bytes().all(|b| b == b'0') { whole.parse().ok() } else { None }
+    })
 }
 
 /// A value of a document that was read before, when its text tells it at a glance: a word, a number,

@@ -43,25 +43,32 @@ pub const REQUESTS_PER_TURN: usize = 256;
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// Connection buffers that a worker keeps for reuse, in bytes.
-pub const POOLED_BUFFERS_BYTES_MAX: usize = 1024 * 1024;
+pub const POOLED_BUFFERS_BYTES_MAX: usize = 512 * 1024;
 
 /// A pooled buffer that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
 /// Exchanges that a worker keeps for reuse, in bytes.
-pub const POOLED_EXCHANGES_BYTES_MAX: usize = 512 * 1024;
+pub const POOLED_EXCHANGES_BYTES_MAX: usize = 384 * 1024;
 
 /// Calls to models whose memory a worker keeps for reuse.
-pub const POOLED_CALLS_MAX: usize = 256;
+pub const POOLED_CALLS_MAX: usize = 128;
 
 /// A kept call's head that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_HEAD_BYTES_MAX: usize = 2 * 1024;
+
+/// Streamed answers of one worker that are compressed at once: an encoder holds up to about a
+/// megabyte. Beyond it they go out as they are.
+pub const CODED_STREAMS_MAX: usize = 128;
 
 /// How long an idle thread of the blocking pool waits for work before it ends, in milliseconds.
 pub const POOL_THREAD_IDLE_MS: u64 = 10_000;
 
 /// An upstream's error body that is read and handed on, in bytes.
 pub const UPSTREAM_ERROR_BYTES_MAX: usize = 256 * 1024;
+
+/// What one piece of a compressed answer may grow to, in bytes.
+pub const DECODED_PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A whole answer that must be translated, in bytes.
 pub const UPSTREAM_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -90,6 +97,36 @@ pub const ADDRESSES_MAX: usize = 16;
 
 /// Bytes of an answer that wait for a client before its upstream is left unread.
 pub const RELAY_HIGH_BYTES: usize = 256 * 1024;
+
+/// Time for work on an answer that is done on the blocking pool, in milliseconds.
+pub const WORK_MS: u64 = 60_000;
+
+/// A request whose tokens are counted on the loop, in bytes; a larger one goes to the pool.
+pub const COUNTED_ON_LOOP_BYTES_MAX: usize = 16 * 1024;
+
+/// What a model of the host program has said and the worker has not taken, in bytes.
+pub const GENERATION_QUEUE_BYTES: usize = 64 * 1024;
+
+/// Handles of ended generations that are kept so that late calls on them are answered.
+pub const GENERATIONS_REMEMBERED: usize = 64;
+
+/// Log lines that wait to be written, in bytes; what does not fit is counted and dropped.
+pub const LOG_WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// How long the end of a server waits for its log to be written, in milliseconds.
+pub const LOG_FLUSH_MS: u64 = 1_000;
+
+/// Connections of one worker after which their memory is given back when they have gone.
+pub const CROWD_CONNECTIONS: usize = 256;
+
+/// How long after they have gone, in milliseconds.
+pub const TRIM_AFTER_MS: u64 = 500;
+
+/// Panics of one worker within [`WORKER_PANICS_MS`] after which it is not replaced any more.
+pub const WORKER_PANICS_MAX: usize = 5;
+
+/// How long a worker's panic counts, in milliseconds.
+pub const WORKER_PANICS_MS: u64 = 60_000;
 
 /// Hosts' routes and middlewares.
 pub const ROUTES_MAX: usize = 100_000;

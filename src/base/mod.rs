@@ -4,5 +4,6 @@
 pub mod error;
 pub mod limits;
 pub mod lru;
+pub mod metrics;
 pub mod slab;
 pub mod timer;

@@ -13,6 +13,26 @@ pub(crate) fn not_empty(text: &str) -> Result<(), &'static str> {
     if text.is_empty() { Err("a name") } else { Ok(()) }
 }
 
+/// A content coding.
+pub(crate) fn coding(text: &str) -> Result<(), &'static str> {
+    match text {
+        "gzip" | "br" | "zstd" => Ok(()),
+        _ => Err("gzip, br or zstd"),
+    }
+}
+
+/// A media type, or all of a kind.
+pub(crate) fn media_type(text: &str) -> Result<(), &'static str> {
+    let is_token = |part: &str| {
+        let is_fit = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b);
+        !part.is_empty() && part.bytes().all(is_fit)
+    };
+    let fits = text
+        .split_once('/')
+        .is_some_and(|(kind, own)| is_token(kind) && (own == "*" || is_token(own)));
+    if fits { Ok(()) } else { Err("a type such as application/json or text/*") }
+}
+
 /// A name for people: of a key.
 pub(crate) fn plain_name(text: &str) -> Result<(), &'static str> {
     let fits = !text.is_empty()

@@ -75,6 +75,14 @@ choices! {
         Always = "always",
     }
 
+    /// What becomes of a request of which something has no place at its provider.
+    DroppedMembers {
+        /// It goes on without; the answer's head names what was left out.
+        Warn = "warn",
+        /// It is answered with 400.
+        Refuse = "refuse",
+    }
+
     /// The importance of log messages.
     LogLevel {
         /// Something failed.

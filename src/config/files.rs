@@ -31,6 +31,11 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ConfigError>
     }
 }
 
+/// Whether it is a folder.
+pub(crate) fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
 fn read_bounded(file: File) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than may be there tells a file that is too long from one that just fits,

@@ -14,6 +14,8 @@ pub enum Dialect {
     Ollama,
     /// None: answered inside the process.
     Echo,
+    /// None: the models of the program itself (`nh_server_model`).
+    Host,
 }
 
 /// One kind of provider.
@@ -37,7 +39,12 @@ pub struct Kind {
 pub const fn available(dialect: Dialect) -> bool {
     matches!(
         dialect,
-        Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini | Dialect::Ollama | Dialect::Echo
+        Dialect::OpenAi
+            | Dialect::Anthropic
+            | Dialect::Gemini
+            | Dialect::Ollama
+            | Dialect::Echo
+            | Dialect::Host
     )
 }
 
@@ -98,7 +105,13 @@ pub const KINDS: &[Kind] = &[
     local("llamacpp", Dialect::OpenAi, "http://127.0.0.1:8081/v1"),
     local("lmstudio", Dialect::OpenAi, "http://127.0.0.1:1234/v1"),
     local("echo", Dialect::Echo, ""),
+    local("host", Dialect::Host, ""),
 ];
+
+/// Whether what speaks so is inside the process, without an address.
+pub const fn is_inside(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Echo | Dialect::Host)
+}
 
 /// The kind with this name.
 pub fn find(name: &str) -> Option<&'static Kind> {
@@ -127,7 +140,7 @@ mod tests {
         assert_eq!(names.len(), KINDS.len());
         for kind in KINDS {
             assert!(super::super::check::provider_name(kind.name).is_ok(), "{}", kind.name);
-            if kind.dialect == Dialect::Echo || kind.name == "azure" {
+            if is_inside(kind.dialect) || kind.name == "azure" {
                 assert!(kind.base_url.is_empty());
                 continue;
             }

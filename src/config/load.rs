@@ -78,6 +78,11 @@ pub fn load_legacy_start(
     let by_name = environment.iter().cloned().collect::<BTreeMap<_, _>>();
     let mut draft = Draft::default();
     apply_legacy_default(&mut draft, dir, by_name.get("AIONIC_ENV").map(String::as_str))?;
+    // The original loaded what lay there.
+    let plugins = dir.join("plugins");
+    if files::is_dir(&plugins) {
+        draft.config.plugins.dir = plugins.display().to_string();
+    }
     apply_variables(&mut draft, environment, &by_name)?;
     finish(draft, &by_name, &by_name)
 }

@@ -36,14 +36,15 @@ mod tests;
 mod validate;
 mod values;
 
-pub use choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
+pub(crate) use check::alias as check_own_model_name;
+pub use choice::{CacheWhen, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
 pub use cidr::Cidr;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use secret::Secret;
 pub use settings::{
-    Admin, Auth, Cache, Firewall, Key, Limits, Log, Model, ModelTarget, Optimizer, Plugins,
-    Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
+    Admin, Auth, Cache, Compression, Dialects, Firewall, Key, Limits, Log, Model, ModelTarget,
+    Optimizer, Plugins, Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
 };
 
 /// A whole, checked configuration. Immutable by custom: a reload makes a new one. The default is
@@ -70,10 +71,14 @@ pub struct Config {
     pub model: Vec<Model>,
     /// `[retry]`
     pub retry: Retry,
+    /// `[compression]`
+    pub compression: Compression,
     /// `[cache]`
     pub cache: Cache,
     /// `[firewall]`
     pub firewall: Firewall,
+    /// `[dialects]`
+    pub dialects: Dialects,
     /// `[optimizer]`
     pub optimizer: Optimizer,
     /// `[plugins]`
@@ -115,8 +120,10 @@ impl Config {
             provider: Vec::new(),
             model: Vec::new(),
             retry: Retry::default(),
+            compression: Compression::default(),
             cache: Cache::default(),
             firewall: Firewall::default(),
+            dialects: Dialects::default(),
             optimizer: Optimizer::default(),
             plugins: Plugins::default(),
             plugin: BTreeMap::new(),

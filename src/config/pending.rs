@@ -4,12 +4,12 @@
 //! here go.
 #![forbid(unsafe_code)]
 
+use super::ConfigError;
 use super::draft::Draft;
 use super::node::At;
 use super::parts::{self, Part};
 use super::schema::{Scope, Section};
 use super::values::shown;
-use super::{ConfigError, Listen};
 
 /// What happens when a pending key is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +23,6 @@ use Effect::{Refuse, Warn};
 
 /// Table, key, effect. The key `*` stands for the table itself.
 const PENDING: &[(&str, &str, Effect)] = &[
-    ("tls", "*", Refuse),
     ("key", "tokens_per_minute", Refuse),
     ("retry", "attempts", Warn),
     ("retry", "backoff", Warn),
@@ -31,31 +30,14 @@ const PENDING: &[(&str, &str, Effect)] = &[
     ("cache", "max_entries", Warn),
     ("cache", "max_bytes", Warn),
     ("cache", "ttl", Warn),
-    ("log", "access", Warn),
 ];
-
-/// Whether listeners may speak TLS.
-const TLS_LISTENERS: bool = false;
 
 /// Notes or refuses what is set and does not exist yet.
 pub(crate) fn check(draft: &mut Draft) -> Result<(), ConfigError> {
-    check_listeners(draft)?;
     for &(part, key, effect) in PENDING {
         for path in set_keys(draft, part, key) {
             let at = scope(draft).at(&path);
             report(draft, &at, &path, effect)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_listeners(draft: &Draft) -> Result<(), ConfigError> {
-    for (index, listen) in draft.config.server.listen.iter().enumerate() {
-        if matches!(listen, Listen::Tls(_)) && !TLS_LISTENERS {
-            return Err(scope(draft).at(&format!("server.listen[{index}]")).error(
-                "listeners with tls:// are not available in this version, expected ADDRESS:PORT \
-                 or unix:/PATH",
-            ));
         }
     }
     Ok(())

@@ -84,7 +84,7 @@ pub(crate) fn complete(draft: &mut Draft) -> Result<(), ConfigError> {
         if provider.base_url.is_empty() {
             provider.base_url = kind.base_url.to_owned();
         }
-        if provider.base_url.is_empty() && kind.dialect != kinds::Dialect::Echo {
+        if provider.base_url.is_empty() && !kinds::is_inside(kind.dialect) {
             return Err(scope.at(&path).error(format!(
                 "provider \"{}\" has no `base_url`, expected the address of your resource, such \
                  as https://NAME.openai.azure.com/openai/v1",

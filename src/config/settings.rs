@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::check;
-use super::choice::{CacheWhen, HashOn, LogFormat, LogLevel, Strategy};
+use super::choice::{CacheWhen, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
 use super::cidr::Cidr;
 use super::listen::Listen;
 use super::schema::Rule::{Any, MaskedUrl, OneOrMany, Range, Text};
@@ -21,6 +21,10 @@ const BYTES_MAX: u64 = 1 << 40;
 /// Where a server listens when nothing says otherwise.
 fn default_listen() -> Vec<Listen> {
     vec![Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080))]
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
 }
 
 section! {
@@ -169,6 +173,28 @@ section! {
         backoff: u32 = 100, Range(0, 60_000);
     }
 
+    /// `[compression]`: answers to clients that take a content coding.
+    Compression {
+        /// On or off.
+        enable: bool = false, Any;
+        /// The codings that are spoken; of those a client likes the same, the first.
+        codings: Vec<String> = words(&["zstd", "br", "gzip"]), Text(check::coding);
+        /// 1, the quickest, to 9, the smallest.
+        level: u32 = 4, Range(1, 9);
+        /// Bytes below which an answer stays as it is.
+        min_bytes: u64 = 1024, Range(0, BYTES_MAX);
+        /// The types that are compressed; one that ends in `/*` stands for all of its kind.
+        types: Vec<String> = words(&[
+            "text/*",
+            "application/json",
+            "application/javascript",
+            "application/xml",
+            "image/svg+xml",
+        ]), Text(check::media_type);
+        /// Streams of events too, each event on its own.
+        event_streams: bool = false, Any;
+    }
+
     /// `[cache]`: answers of models.
     Cache {
         /// On or off.
@@ -234,6 +260,14 @@ section! {
         burst: u32 = 10, Range(1, 100_000_000);
     }
 
+    /// `[dialects]`.
+    Dialects {
+        /// What becomes of a request that cannot reach its provider whole.
+        dropped: DroppedMembers = DroppedMembers::Warn, Any;
+        /// Ask for the usage of OpenAI's streams that pass through.
+        stream_usage: bool = false, Any;
+    }
+
     /// `[optimizer]`.
     Optimizer {
         /// On or off.
@@ -258,5 +292,7 @@ section! {
         file: String = String::new(), Any;
         /// A line for each request.
         access: bool = false, Any;
+        /// Of so many requests one gets its line; those answered with 500 and above always do.
+        access_every: u32 = 1, Range(1, 1_000_000_000);
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod deferred;
+mod params;
 mod request;
 mod response;
 mod stream;
@@ -14,6 +15,7 @@ mod stream;
 use std::sync::Arc;
 
 pub use deferred::Deferred;
+pub use params::Params;
 pub use request::{Lent, Peer, Request};
 pub use response::{HeaderError, HeaderLines, Response};
 pub use stream::{ReadyFn, StreamQueue, Taken};

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::http::head::{Known, RequestHead, Span};
+use super::params::Params;
+use crate::http::head::{Known, RequestHead};
 use crate::http::method::Method;
 use crate::http::target::{self, Target};
 
@@ -29,20 +29,13 @@ impl fmt::Display for Peer {
     }
 }
 
-/// A parameter of the matched route: its name and where its value stands in the path.
-#[derive(Clone, Debug)]
-struct Param {
-    name: Arc<str>,
-    value: Span,
-}
-
 /// A request that owns its bytes. Immutable once it has been routed; [`Request::lend`] and the
 /// flag for a vanished client are the only things that change behind a shared reference.
 pub struct Request {
     raw: Vec<u8>,
     head: RequestHead,
     target: Target,
-    params: Vec<Param>,
+    params: Params,
     body: Vec<u8>,
     id: RequestId,
     peer: Peer,
@@ -99,7 +92,7 @@ impl Default for Request {
             raw: Vec::new(),
             head: RequestHead::new(),
             target: Target::default(),
-            params: Vec::new(),
+            params: Params::new(),
             body: Vec::new(),
             id: RequestId { text: [0; RequestId::BYTES_MAX], len: 0 },
             peer: Peer::Unix,
@@ -202,14 +195,12 @@ impl Request {
 
     /// The value of a parameter of the matched route.
     pub fn param(&self, name: &[u8]) -> Option<&[u8]> {
-        let param = self.params.iter().find(|param| param.name.as_bytes() == name)?;
-        Some(param.value.of(self.path()))
+        Some(self.params.get(name)?.of(self.path()))
     }
 
-    /// Sets the parameters that the route found in the path.
-    pub fn set_params(&mut self, params: impl Iterator<Item = (Arc<str>, Span)>) {
-        self.params.clear();
-        self.params.extend(params.map(|(name, value)| Param { name, value }));
+    /// Takes over the parameters that the route found in the path; leaves the old ones for reuse.
+    pub fn swap_params(&mut self, params: &mut Params) {
+        std::mem::swap(&mut self.params, params);
     }
 
     /// The value of the first field with this known name.

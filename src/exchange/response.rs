@@ -1,5 +1,6 @@
 //! The response in the making: status, header lines, body.
 
+use crate::base::error::Failure;
 use crate::http::encode;
 
 /// Why a header was refused.
@@ -93,6 +94,10 @@ pub struct Response {
     pub body: Vec<u8>,
     /// The connection is to be closed after this response.
     pub close: bool,
+    /// The failure that it tells, when it is one of ours.
+    pub failure: Option<Box<Failure>>,
+    /// Goes out as a status line, its length and `Connection: close`, and no more.
+    pub is_bare: bool,
 }
 
 impl Response {
@@ -139,6 +144,7 @@ impl Response {
     /// Fills status, content type and body at once.
     pub fn send(&mut self, status: u16, content_type: &str, body: &[u8]) {
         self.status = status;
+        self.failure = None;
         self.headers.remove(b"content-type");
         if !content_type.is_empty() {
             self.headers.push(b"Content-Type", content_type.as_bytes());
@@ -164,6 +170,8 @@ impl Response {
         }
         self.body.clear();
         self.close = false;
+        self.failure = None;
+        self.is_bare = false;
     }
 
     /// Whether the line is to be stored. `Connection: close` is a wish that is noted instead.

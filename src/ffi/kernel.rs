@@ -139,21 +139,34 @@ pub unsafe extern "C" fn nh_copy(to: *mut c_void, from: *const c_void, len: usiz
         return to;
     }
     let (target, source) = (to.cast::<u8>(), from.cast::<u8>());
-    if len < kernel::COPY_LARGE_MIN || len > isize::MAX as usize {
+    if len > isize::MAX as usize {
+        return to;
+    }
+    if len < kernel::COPY_LARGE_MIN {
         // No guard here: nothing in a call of memcpy panics, and a short one should cost no more.
         // SAFETY: the caller's promise.
         unsafe { target.copy_from_nonoverlapping(source, len) };
         return to;
     }
+    // SAFETY: the caller's promise.
+    unsafe { copy_large(target, source, len) };
+    to
+}
+
+/// Apart, so that a short copy pays for nothing of it.
+///
+/// # Safety
+/// Both are readable or writable for `len` bytes, no more than an object has, and do not overlap.
+#[cold]
+#[inline(never)]
+unsafe fn copy_large(target: *mut u8, source: *const u8, len: usize) {
     guard((), || {
-        // SAFETY: readable and writable without overlap by the caller's promise, and no longer than an
-        // object.
+        // SAFETY: the caller's promise.
         let (target, source) = unsafe {
             (std::slice::from_raw_parts_mut(target, len), std::slice::from_raw_parts(source, len))
         };
         kernel::copy(target, source);
     });
-    to
 }
 
 /// Which CPU kernels were chosen: "scalar", "sse42", "avx2" or "avx512". Static text, never NULL.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
+use super::hooks::{nh_text_edit, nh_text_hook};
 use super::memory::nh_drop;
 use super::middleware::{call_middleware, nh_middleware};
 use super::request::nh_request;
@@ -21,7 +22,7 @@ use crate::boundary::guard::{guard, status, value};
 use crate::boundary::handle::{self, Opaque};
 use crate::boundary::{bytes, options};
 use crate::exchange::{Exchange, Flow, Handler, Middleware};
-use crate::pipeline;
+use crate::pipeline::{self, HookPlace, TextEdit, TextHook};
 use crate::plugin::Plugin;
 use crate::plugin::loader::Object;
 use crate::server::Server;
@@ -48,6 +49,7 @@ pub struct Context {
     /// Set before its init.
     ready: OnceLock<Ready>,
     routes: Mutex<Vec<Route>>,
+    hooks: Mutex<Vec<Arc<dyn TextHook>>>,
     registered: Mutex<Vec<Weak<dyn Release>>>,
 }
 
@@ -70,6 +72,7 @@ impl Context {
             server: Arc::downgrade(server),
             ready: OnceLock::new(),
             routes: Mutex::default(),
+            hooks: Mutex::default(),
             registered: Mutex::default(),
         }
     }
@@ -95,10 +98,14 @@ impl Context {
         self.ready.get().ok_or_else(early)
     }
 
-    /// Takes its routes out of the server.
+    /// Takes its routes and hooks out of the server.
     pub(super) fn remove_routes(&self) {
         let routes = std::mem::take(&mut *self.routes.lock());
+        let hooks = std::mem::take(&mut *self.hooks.lock());
         if let Some(server) = self.server.upgrade() {
+            for hook in &hooks {
+                server.remove_hook(hook);
+            }
             for route in &routes {
                 server.remove_route_of(&route.method, &route.pattern, &route.handler);
             }
@@ -172,6 +179,20 @@ type HandlerFn =
     unsafe extern "C-unwind" fn(*mut nh_request, *mut nh_response, *mut c_void) -> nh_status;
 type MiddlewareFn =
     unsafe extern "C-unwind" fn(*mut nh_request, *mut nh_response, *mut c_void) -> i32;
+
+type HookFn = unsafe extern "C-unwind" fn(*mut nh_text_edit, *mut c_void) -> i32;
+
+impl TextHook for Registered<HookFn> {
+    fn look(&self, edit: &mut TextEdit) -> bool {
+        let goes_on = self.call(|callback| {
+            let edit = std::ptr::from_mut(edit).cast();
+            // SAFETY: function and data were registered together; the text is good until this
+            // returns, and nothing else uses it meanwhile.
+            unsafe { callback.function()(edit, callback.user_data()) == 0 }
+        });
+        goes_on.unwrap_or(true)
+    }
+}
 
 impl Handler for Registered<HandlerFn> {
     fn handle(&self, exchange: &mut Exchange) -> Result<(), String> {
@@ -372,6 +393,59 @@ pub(super) unsafe extern "C" fn plugin_after(
             |server, plugin, stage| server.add_plugin_after(plugin, stage),
         )
     }
+}
+
+pub(super) unsafe extern "C" fn plugin_on_prompt(
+    plugin: *mut nh_plugin_context,
+    hook: nh_text_hook,
+    user_data: *mut c_void,
+    drop: nh_drop,
+) -> nh_status {
+    // SAFETY: the caller's promise for the handle.
+    unsafe { add_hook(plugin, HookPlace::Prompt, hook, UserData::new(user_data, drop)) }
+}
+
+pub(super) unsafe extern "C" fn plugin_on_delta(
+    plugin: *mut nh_plugin_context,
+    hook: nh_text_hook,
+    user_data: *mut c_void,
+    drop: nh_drop,
+) -> nh_status {
+    // SAFETY: the caller's promise for the handle.
+    unsafe { add_hook(plugin, HookPlace::Delta, hook, UserData::new(user_data, drop)) }
+}
+
+pub(super) unsafe extern "C" fn plugin_on_reply(
+    plugin: *mut nh_plugin_context,
+    hook: nh_text_hook,
+    user_data: *mut c_void,
+    drop: nh_drop,
+) -> nh_status {
+    // SAFETY: the caller's promise for the handle.
+    unsafe { add_hook(plugin, HookPlace::Reply, hook, UserData::new(user_data, drop)) }
+}
+
+/// # Safety
+/// `plugin` is NULL or a handle.
+unsafe fn add_hook(
+    plugin: *mut nh_plugin_context,
+    place: HookPlace,
+    hook: nh_text_hook,
+    user_data: UserData,
+) -> nh_status {
+    status(|| {
+        let callback = Callback::new(hook, user_data)?;
+        // SAFETY: the caller's promise.
+        let context = unsafe { handle::hold(plugin) }?;
+        let (server, plugin, _) = context.parts()?;
+        let hook = Arc::new(Registered::<HookFn>::new(callback, plugin));
+        let weak: Weak<Registered<HookFn>> = Arc::downgrade(&hook);
+        context.remember(weak)?;
+        let hook: Arc<dyn TextHook> = hook;
+        server.add_hook(place, Arc::clone(&hook))?;
+        context.hooks.lock().push(hook);
+        Ok(())
+    })
 }
 
 /// # Safety

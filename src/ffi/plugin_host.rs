@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void};
 
 use super::client::*;
 use super::deferred::*;
+use super::hooks::*;
 use super::kernel::*;
 use super::memory::*;
 use super::middleware::nh_middleware;
@@ -17,6 +18,7 @@ use super::route::nh_handler;
 use super::server::*;
 use super::status::*;
 use super::stream::*;
+use super::tokens::*;
 use super::version::nh_version;
 
 /// What a server hands to a plugin: who it is there, and every function that it may call. Lent
@@ -315,6 +317,69 @@ pub struct nh_plugin_host {
     pub nh_crc32_update: unsafe extern "C" fn(crc: u32, data: *const c_void, len: usize) -> u32,
     /// nh_cpu_level, which see.
     pub nh_cpu_level: unsafe extern "C" fn() -> *const c_char,
+    /// nh_crc32c, which see.
+    pub nh_crc32c: unsafe extern "C" fn(data: *const c_void, len: usize) -> u32,
+    /// nh_json_find, which see.
+    pub nh_json_find: unsafe extern "C" fn(
+        json: *const c_char,
+        len: usize,
+        member: *const c_char,
+        value: *mut *const c_char,
+        value_len: *mut usize,
+    ) -> nh_status,
+    /// nh_json_get, which see.
+    pub nh_json_get: unsafe extern "C" fn(
+        json: *const c_char,
+        len: usize,
+        path: *const c_char,
+        value: *mut *mut c_char,
+        value_len: *mut usize,
+    ) -> nh_status,
+    /// nh_copy, which see.
+    pub nh_copy:
+        unsafe extern "C" fn(to: *mut c_void, from: *const c_void, len: usize) -> *mut c_void,
+
+    /// nh_server_on_prompt for this plugin: counted as its time, gone when it is unloaded.
+    /// NH_ERR_STATE before its `init`. [any-thread]
+    pub plugin_on_prompt: unsafe extern "C" fn(
+        plugin: *mut nh_plugin_context,
+        hook: nh_text_hook,
+        user_data: *mut c_void,
+        drop: nh_drop,
+    ) -> nh_status,
+    /// nh_server_on_delta for this plugin. [any-thread]
+    pub plugin_on_delta: unsafe extern "C" fn(
+        plugin: *mut nh_plugin_context,
+        hook: nh_text_hook,
+        user_data: *mut c_void,
+        drop: nh_drop,
+    ) -> nh_status,
+    /// nh_server_on_reply for this plugin. [any-thread]
+    pub plugin_on_reply: unsafe extern "C" fn(
+        plugin: *mut nh_plugin_context,
+        hook: nh_text_hook,
+        user_data: *mut c_void,
+        drop: nh_drop,
+    ) -> nh_status,
+    /// nh_text_edit_text, which see.
+    pub nh_text_edit_text:
+        unsafe extern "C" fn(edit: *const nh_text_edit, len: *mut usize) -> *const c_char,
+    /// nh_text_edit_model, which see.
+    pub nh_text_edit_model:
+        unsafe extern "C" fn(edit: *const nh_text_edit, len: *mut usize) -> *const c_char,
+    /// nh_text_edit_role, which see.
+    pub nh_text_edit_role:
+        unsafe extern "C" fn(edit: *const nh_text_edit, len: *mut usize) -> *const c_char,
+    /// nh_text_edit_replace, which see.
+    pub nh_text_edit_replace:
+        unsafe extern "C" fn(edit: *mut nh_text_edit, text: *const c_char, len: usize) -> nh_status,
+    /// nh_count_tokens, which see.
+    pub nh_count_tokens: unsafe extern "C" fn(
+        encoding: *const c_char,
+        text: *const c_char,
+        len: usize,
+        tokens: *mut u64,
+    ) -> nh_status,
 }
 
 impl nh_plugin_host {
@@ -393,6 +458,18 @@ impl nh_plugin_host {
             nh_crc32,
             nh_crc32_update,
             nh_cpu_level,
+            nh_crc32c,
+            nh_json_find,
+            nh_json_get,
+            nh_copy,
+            plugin_on_prompt,
+            plugin_on_delta,
+            plugin_on_reply,
+            nh_text_edit_text,
+            nh_text_edit_model,
+            nh_text_edit_role,
+            nh_text_edit_replace,
+            nh_count_tokens,
         }
     }
 }

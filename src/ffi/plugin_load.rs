@@ -122,7 +122,7 @@ fn find(directory: &Path, path: &Path) -> Result<PathBuf, Error> {
 
 /// Where `make install` puts plugins, seen from the library, or from a program that holds it.
 fn installed_directory() -> Option<PathBuf> {
-    let own = loader::file_of(installed_directory as *const c_void)?.canonicalize().ok()?;
+    let own = loader::file_of(installed_directory as *const () as usize)?.canonicalize().ok()?;
     let folder = own.parent()?;
     let inside = folder.join("neurohttp/plugins");
     match inside.is_dir() {

@@ -173,8 +173,9 @@ pub unsafe extern "C" fn nh_server_stop(server: *mut nh_server) {
 }
 
 /// Waits until the server was stopped and is drained, at most `timeout_ms` milliseconds; below 0
-/// for ever. Returns NH_OK, NH_ERR_TIMEOUT, or NH_ERR_STATE when it was neither started nor stopped,
-/// and for an attached server until it is drained.
+/// for ever. Returns NH_OK, NH_ERR_TIMEOUT, NH_ERR_STATE when it was neither started nor stopped,
+/// and for an attached server until it is drained, or NH_ERR_PANIC when it has stopped because a
+/// fault inside the library could not be mended.
 /// Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
 /// [any-thread]   Since 1.0.
 #[unsafe(no_mangle)]

@@ -1,10 +1,6 @@
 //! What is remembered of clients: their buckets, offences and blocks. Shared by all workers.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use parking_lot::Mutex;
 
 use super::rate::{Exhausted, Rate};
 use super::table::{Bucket, Entry, Table};
@@ -153,12 +149,6 @@ pub struct Blocked {
     pub left_s: u32,
 }
 
-/// Connections of one address, counted exactly: there are never more of them than connections.
-struct Connections {
-    shards: [Mutex<HashMap<u128, u32>>; 16],
-    hash: RandomState,
-}
-
 /// The memory.
 pub struct Memory {
     clients: Table<Standing>,
@@ -168,7 +158,6 @@ pub struct Memory {
     /// No block lasts longer than this, in seconds; a look at it spares the look-up.
     last_block_s: AtomicU32,
     last_prefix_block_s: AtomicU32,
-    connections: Connections,
 }
 
 impl Default for Memory {
@@ -180,10 +169,6 @@ impl Default for Memory {
             keys: Table::default(),
             last_block_s: AtomicU32::new(0),
             last_prefix_block_s: AtomicU32::new(0),
-            connections: Connections {
-                shards: std::array::from_fn(|_| Mutex::default()),
-                hash: RandomState::new(),
-            },
         }
     }
 }
@@ -352,39 +337,6 @@ impl Memory {
         self.clients.for_each(|_, _| count += 1);
         count
     }
-
-    /// A connection of a client begins; false when it has `connections_max` already.
-    pub fn connect(&self, client: u128, connections_max: u32) -> bool {
-        let Some(shard) = self.connections.shard(client) else { return true };
-        let mut counts = shard.lock();
-        let count = counts.entry(client).or_insert(0);
-        if *count >= connections_max {
-            return false;
-        }
-        *count += 1;
-        true
-    }
-
-    /// A connection that [`Memory::connect`] has counted ends.
-    pub fn disconnect(&self, client: u128) {
-        let Some(shard) = self.connections.shard(client) else { return };
-        let mut counts = shard.lock();
-        if let Some(count) = counts.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&client);
-                if counts.is_empty() {
-                    counts.shrink_to_fit();
-                }
-            }
-        }
-    }
-}
-
-impl Connections {
-    fn shard(&self, client: u128) -> Option<&Mutex<HashMap<u128, u32>>> {
-        self.shards.get(self.hash.hash_one(client) as usize % self.shards.len())
-    }
 }
 
 /// How many different things set these bits, when each sets one by chance: linear counting.
@@ -463,17 +415,5 @@ mod tests {
         let slow = (0..100)
             .all(|n| memory.missed(3, format!("/p{n}").as_bytes(), &STRICT, at(n * 3)).is_none());
         assert!(slow);
-    }
-
-    #[test]
-    fn connections_are_counted_exactly() {
-        let memory = Memory::default();
-        assert!(memory.connect(1, 2) && memory.connect(1, 2) && !memory.connect(1, 2));
-        memory.disconnect(1);
-        assert!(memory.connect(1, 2));
-        memory.disconnect(1);
-        memory.disconnect(1);
-        memory.disconnect(1);
-        assert!(memory.connections.shards.iter().all(|shard| shard.lock().is_empty()));
     }
 }

@@ -66,10 +66,6 @@ pub enum Refusal {
     TooOften(&'static str, Exhausted),
 }
 
-/// An address has as many connections as it may.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooMany;
-
 /// What an operator has set, and the memory of clients.
 #[derive(Clone)]
 pub struct Firewall {
@@ -84,7 +80,6 @@ pub struct Firewall {
     thresholds: Thresholds,
     inspects: bool,
     engine: Arc<Engine>,
-    connections_max: u32,
     memory: Arc<Memory>,
     stats: Arc<Stats>,
 }
@@ -130,7 +125,6 @@ impl Firewall {
             },
             inspects: settings.inspect,
             engine,
-            connections_max: config.limits.connections_per_address,
             memory,
             stats,
         }
@@ -215,26 +209,10 @@ impl Firewall {
         self.is_dry
     }
 
-    /// Counts a connection of an address; the key to give to [`Memory::disconnect`] at its end, if
-    /// it is counted.
-    ///
-    /// # Errors
-    /// When the address has as many as it may.
-    pub fn connect(&self, peer: SocketAddr, now: i64) -> Result<Option<u128>, TooMany> {
-        // A proxy has the connections of all its clients.
-        let address = canonical(peer.ip());
-        let is_free = self.connections_max == 0
-            || self.allow.contains(address, now)
-            || self.proxies.contains(address, now);
-        if is_free {
-            return Ok(None);
-        }
-        let client = client_key(peer.ip());
-        if self.memory.connect(client, self.connections_max) {
-            return Ok(Some(client));
-        }
-        self.stats.add(Counter::ConnectionsLimited);
-        Err(TooMany)
+    /// Whether the connections of an address are limited: a proxy has those of all its clients.
+    pub fn limits_connections(&self, peer: IpAddr, now: i64) -> bool {
+        let address = canonical(peer);
+        !self.allow.contains(address, now) && !self.proxies.contains(address, now)
     }
 
     /// Judges a client by its address and the path it asks for.

@@ -24,8 +24,6 @@ macro_rules! counters {
 counters! {
     /// Connections refused by the deny list.
     ConnectionsDenied = "connections_denied",
-    /// Connections beyond those an address may have.
-    ConnectionsLimited = "connections_limited",
     /// Requests refused by the deny list, behind a proxy.
     Denied = "denied",
     /// Requests of blocked clients.

@@ -82,6 +82,12 @@ pub fn chunk_header(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(buffer.get(start..).unwrap_or_default());
 }
 
+/// Appends a whole response that says no more than its status, and closes.
+pub fn bare(out: &mut Vec<u8>, code: u16) {
+    status_line(out, code);
+    out.extend_from_slice(b"Content-Length: 0\r\nConnection: close\r\n\r\n");
+}
+
 /// Two digits at a time.
 static PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[0; 2]; 100];

@@ -2,7 +2,8 @@
 //!
 //! What it is: the tokenizer of request and response heads ([`head`]), the meaning of a request
 //! target ([`target`]), the one place that decides where a body ends ([`framing`]), the writing of
-//! heads and chunks ([`encode`]), dates ([`date`]) and server-sent events ([`sse`]).
+//! heads and chunks ([`encode`]), dates ([`date`]), content codings written ([`coding`]) and read
+//! ([`decoding`]), and server-sent events ([`sse`]).
 //!
 //! What it is not: it owns no socket, buffer pool, clock or timer, and it answers nothing. A
 //! caller hands it bytes and gets spans into those bytes back.
@@ -19,7 +20,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod coding;
 pub mod date;
+pub mod decoding;
 pub mod encode;
 pub mod framing;
 pub mod head;

@@ -111,6 +111,8 @@ fn parse_line_within(window: &[u8], head: &mut RequestHead) -> Result<Progress, 
             Some(&byte) => return Err(error_at(byte, HeadError::BadMethod)),
         }
         head.method_text = Span::new(scan.mark, scan.position);
+        // Set before the rest is known, so that a refusal of it is sent to HEAD without a body.
+        head.method = Method::from_token(head.method_text.of(window));
         scan.position += 1;
         head.target = Span::new(scan.position, scan.position);
         scan.phase = Phase::Target;
@@ -170,10 +172,9 @@ fn other_version(rest: &[u8]) -> Result<Option<Version>, HeadError> {
     if rest.len() >= 8 { Err(HeadError::UnsupportedVersion) } else { Ok(None) }
 }
 
-/// Method and form of the target, once the line is whole.
+/// The form of the target, once the line is whole.
 #[inline]
 fn check_target(bytes: &[u8], head: &mut RequestHead) -> Result<(), HeadError> {
-    head.method = Method::from_token(head.method_text.of(bytes));
     if head.method == Method::Connect {
         return Err(HeadError::Connect);
     }

@@ -245,13 +245,20 @@ pub const COPY_LARGE_MIN: usize = 4 << 20;
 ///
 /// # Panics
 /// When the lengths differ.
-#[inline]
+#[inline(always)]
 pub fn copy(to: &mut [u8], from: &[u8]) {
     if from.len() < COPY_LARGE_MIN {
         to.copy_from_slice(from);
     } else {
-        (table().copy.call)(to, from);
+        copy_large(to, from);
     }
+}
+
+/// Apart, so that a short copy costs no more than the call of memcpy.
+#[cold]
+#[inline(never)]
+fn copy_large(to: &mut [u8], from: &[u8]) {
+    (table().copy.call)(to, from);
 }
 
 /// CRC-32 (IEEE, as zlib) of `data`.

@@ -17,7 +17,7 @@ use crate::exchange::{Peer, Request};
 use crate::http::{encode, status};
 use crate::pipeline::old_pages;
 use crate::plugin::Verdict;
-use crate::plugin::old::{Answer, OldRequest, OldResponse};
+use crate::plugin::old::{Answer, OldRequest, OldResponse, method_number};
 use std::ffi::c_int;
 
 /// How a request ends.
@@ -35,6 +35,10 @@ pub fn reply(site: &Site, request: &Request) -> (Reply, Vec<Vec<u8>>) {
     let mut headers = Vec::new();
     if site.is_guarded && !passes_firewall(request) {
         return (Reply::Answer(error(403, "Forbidden", 2)), headers);
+    }
+    if request.path().starts_with(b"/v1/") && !is_host_route(request) && !site.guard.admits(request)
+    {
+        return (Reply::Answer(key_needed()), headers);
     }
     let Some(mut old) = OldRequest::new(request) else {
         return (Reply::Failed("no memory for the request".into()), headers);
@@ -71,6 +75,19 @@ pub fn reply(site: &Site, request: &Request) -> (Reply, Vec<Vec<u8>>) {
     (reply, headers)
 }
 
+/// Whether a handler of the host answers: its routes are its own to guard.
+fn is_host_route(request: &Request) -> bool {
+    let method = method_number(request.method_text());
+    let found = INSTANCE.routes.read().find(request.path(), method);
+    matches!(found, Found::Target(Target::Host(_)))
+}
+
+fn key_needed() -> Answer {
+    let mut answer = error(401, "a valid API key is needed", 2);
+    answer.headers.push((b"WWW-Authenticate".to_vec(), b"Bearer".to_vec()));
+    answer
+}
+
 /// What the result of host code means; `None`: go on.
 fn decided(who: &str, code: c_int, response: &OldResponse, is_last: bool) -> Option<Reply> {
     if code != 0 {
@@ -97,11 +114,8 @@ fn passes_firewall(request: &Request) -> bool {
 
 fn page_reply(site: &Site, page: Page, request: &Request) -> Reply {
     match page {
-        Page::Chat if !site.guard.admits(request) => {
-            let mut answer = error(401, "a valid API key is needed", 2);
-            answer.headers.push((b"WWW-Authenticate".to_vec(), b"Bearer".to_vec()));
-            Reply::Answer(answer)
-        }
+        // A middleware may have led another path here.
+        Page::Chat if !site.guard.admits(request) => Reply::Answer(key_needed()),
         Page::Chat => Chat::of(request.body()),
         Page::Root => Reply::Answer(root()),
         Page::Health => Reply::Answer(health()),
@@ -196,8 +210,7 @@ impl Chat {
                 note(&name, Err(()));
                 let line = format!("model {name}: {}", error.reason);
                 super::utils::logging::write(super::utils::logging::Level::Error, line.as_bytes());
-                // Old clients match on this text.
-                self::error(502, "AI Router Error: Failed to process request", 4)
+                self::error(502, old_pages::ROUTER_ERROR, 4)
             }
         }
     }

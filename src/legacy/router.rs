@@ -43,9 +43,14 @@ fn static_reason(status: u16) -> &'static CStr {
         403 => c"Forbidden",
         404 => c"Not Found",
         405 => c"Method Not Allowed",
+        408 => c"Request Timeout",
         413 => c"Content Too Large",
+        429 => c"Too Many Requests",
+        500 => c"Internal Server Error",
+        501 => c"Not Implemented",
         502 => c"Bad Gateway",
         503 => c"Service Unavailable",
+        504 => c"Gateway Timeout",
         _ => c"",
     }
 }

@@ -1,6 +1,6 @@
 //! server.h: the old server, whose struct belongs to the host, over the engine.
 
-use super::answer::{Reply, error, html, reply, to_message};
+use super::answer::{Reply, reply, to_message};
 use super::firewall;
 use super::instance::INSTANCE;
 use super::memory::{bytes, monotonic_ns, path};
@@ -11,6 +11,7 @@ use crate::base::limits;
 use crate::boundary::guard;
 use crate::config::{self, Listen, Secret};
 use crate::exchange::{Peer, Request};
+use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{self, Body, Expect, HeadLimits, Progress, RequestHead};
 use crate::http::method::Method;
@@ -254,7 +255,9 @@ pub unsafe extern "C" fn server_handle_request(server: *mut Server, client_fd: c
             }
             Err(refused) => {
                 site.counts().request();
-                (to_message(&error(refused, "Invalid parameter", 2), "close", true), false, refused)
+                let mut message = Vec::new();
+                encode::bare(&mut message, refused);
+                (message, false, refused)
             }
         };
         let elapsed_us = (monotonic_ns() - begun) / 1000;
@@ -275,7 +278,9 @@ fn answer(site: &Site, request: &Request) -> (Vec<u8>, bool, u16) {
         Reply::Chat(chat) => chat.ask(),
         Reply::Failed(reason) => {
             super::utils::logging::write(super::utils::logging::Level::Error, reason.as_bytes());
-            html(500, "Internal Server Error")
+            let mut message = Vec::new();
+            encode::bare(&mut message, 500);
+            return (message, false, 500);
         }
     };
     answer.add_lines(&headers);

@@ -1,14 +1,19 @@
 //! What a worker answers with: one immutable snapshot, swapped whole when anything changes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::ai::provider::Wire;
 use crate::ai::router::Router;
-use crate::config::Config;
+use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::firewall::Firewall;
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
+use crate::pipeline::compression::Compressor;
+use crate::pipeline::generation::Generator;
+use crate::pipeline::hooks::Hooks;
 use crate::pipeline::provider::{self, Provider};
 use crate::route::Table;
 
@@ -36,10 +41,27 @@ pub trait Status: Send + Sync {
     fn is_ready(&self) -> bool;
     /// The body of `/stats`.
     fn stats_json(&self) -> String;
+    /// The body of `/metrics`, in Prometheus' text format.
+    fn metrics_text(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
     /// Monotonic time in milliseconds.
     fn now_ms(&self) -> u64;
+    /// What the old `/stats` tells.
+    fn counts(&self) -> StatusCounts;
+}
+
+/// The figures of the old `/stats`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatusCounts {
+    /// Requests so far.
+    pub requests: u64,
+    /// Answers so far.
+    pub responses: u64,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Connections now.
+    pub connections: u64,
 }
 
 /// The settings that stages look at, in the units they use.
@@ -53,6 +75,8 @@ pub struct Settings {
     pub header_section_bytes_max: u32,
     /// All AI bodies in memory together, in bytes.
     pub ai_bodies_bytes_max: u64,
+    /// Open connections of one client address; 0: unlimited.
+    pub connections_per_address: u32,
     /// Time for a whole head, in milliseconds.
     pub header_ms: u64,
     /// Time between two reads of a body, in milliseconds.
@@ -61,6 +85,15 @@ pub struct Settings {
     pub idle_ms: u64,
     /// Time without a client taking anything, in milliseconds.
     pub write_ms: u64,
+    /// A request that cannot reach its model whole is refused; else the answer's head names what
+    /// was lost.
+    pub refuses_dropped: bool,
+    /// Streams that pass through are asked for their usage.
+    pub asks_stream_usage: bool,
+    /// Of so many requests one gets a line in the log; 0: none.
+    pub access_every: u64,
+    /// Started the old way: our own pages and errors keep the old shapes.
+    pub is_old: bool,
 }
 
 /// One snapshot of everything that requests meet.
@@ -86,12 +119,18 @@ pub struct App {
     pub settings: Settings,
     /// Who may come at all, how often, and with what.
     pub firewall: Arc<Firewall>,
+    /// Compresses answers, when that was asked for.
+    pub compressor: Option<Arc<Compressor>>,
     /// Who may use /v1/*.
     pub guard: Arc<Guard>,
     /// From a model's name to its providers.
     pub router: Arc<Router>,
     /// What stands behind the router's targets, in the same order.
     pub providers: Arc<[Arc<Provider>]>,
+    /// The models of the host program, by name.
+    pub generators: Arc<HashMap<String, Arc<dyn Generator>>>,
+    /// What the host program does with texts on their way.
+    pub hooks: Hooks,
     /// When the configuration was taken up, Unix seconds: the age of its models.
     pub created: i64,
     /// The running server.
@@ -99,6 +138,27 @@ pub struct App {
 }
 
 impl App {
+    /// Puts a model of the host program under its name. False: a model has that name. What stood
+    /// there for a model that was removed meanwhile comes back, to be dropped where no lock is
+    /// held.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the name.
+    pub fn add_generator(
+        &mut self,
+        name: &str,
+        generator: Arc<dyn Generator>,
+    ) -> Result<(bool, Option<Arc<dyn Generator>>), String> {
+        let host = self.providers.iter().position(|provider| provider.wire == Wire::Host);
+        let host = host.ok_or("there is no provider for models of the host program")?;
+        let is_added = Arc::make_mut(&mut self.router).add_own(name, host)?;
+        if !is_added {
+            return Ok((false, None));
+        }
+        let old = Arc::make_mut(&mut self.generators).insert(name.to_owned(), generator);
+        Ok((true, old))
+    }
+
     /// The snapshot that a configuration asks for, without routes of a host.
     ///
     /// # Errors
@@ -118,15 +178,26 @@ impl App {
                 request_line_bytes_max: config.limits.request_line,
                 header_section_bytes_max: config.limits.header_section,
                 ai_bodies_bytes_max: config.limits.ai_bodies,
+                connections_per_address: config.limits.connections_per_address,
                 header_ms: u64::from(config.timeouts.header),
                 body_ms: u64::from(config.timeouts.body),
                 idle_ms: u64::from(config.timeouts.idle),
                 write_ms: u64::from(config.timeouts.write),
+                asks_stream_usage: config.dialects.stream_usage,
+                refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
+                access_every: match config.log.access {
+                    true => u64::from(config.log.access_every),
+                    false => 0,
+                },
+                is_old: config.legacy,
             },
             firewall: Arc::new(Firewall::new(config)?),
+            compressor: Compressor::new(&config.compression).map(Arc::new),
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),
             providers: provider::providers(config)?,
+            generators: Arc::default(),
+            hooks: Hooks::default(),
             created: status.unix_seconds(),
             status,
         })

@@ -1,6 +1,6 @@
 //! Our own routes: the server card, liveness, readiness, statistics, models, AI answers.
 
-use super::{App, Step, answer, complete};
+use super::{App, Step, answer, complete, old_pages};
 use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
 use crate::exchange::Exchange;
@@ -17,6 +17,8 @@ pub enum Builtin {
     Ready,
     /// `GET /stats`
     Stats,
+    /// `GET /metrics`
+    Metrics,
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`
@@ -33,7 +35,13 @@ impl Builtin {
 
     pub(super) fn answer(self, app: &App, exchange: &mut Exchange) -> Step {
         const JSON: &str = "application/json";
+        if app.settings.is_old && old_pages::answer(self, app, exchange) {
+            return Step::Respond;
+        }
         match self {
+            Builtin::Ai(Dialect::NativeChat) if app.settings.is_old => {
+                return complete::begin(app, exchange, Dialect::OldChat);
+            }
             Builtin::Card => exchange.response.send(200, JSON, card().as_bytes()),
             Builtin::Health => exchange.response.send(200, JSON, b"{\"status\":\"ok\"}"),
             Builtin::Ready if app.status.is_ready() => {
@@ -45,6 +53,10 @@ impl Builtin {
             }
             Builtin::Stats => {
                 exchange.response.send(200, JSON, app.status.stats_json().as_bytes());
+            }
+            Builtin::Metrics => {
+                const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+                exchange.response.send(200, TEXT, app.status.metrics_text().as_bytes());
             }
             Builtin::Models => complete::models(app, exchange),
             Builtin::Model => complete::model(app, exchange),
@@ -59,8 +71,9 @@ fn card() -> &'static str {
     concat!(
         "{\"name\":\"neurohttp\",\"version\":\"",
         env!("CARGO_PKG_VERSION"),
-        "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/v1/chat\",\"/v1/chat/completions\",",
+        "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/metrics\",\"/v1/chat\",\"/v1/chat/completions\",",
         "\"/v1/completions\",\"/v1/embeddings\",\"/v1/responses\",\"/v1/messages\",",
+        "\"/v1/messages/count_tokens\",",
         "\"/v1/models\"]}"
     )
 }
@@ -73,6 +86,7 @@ pub(super) fn table() -> Table<Builtin> {
         ("GET", "/health", Builtin::Health),
         ("GET", "/ready", Builtin::Ready),
         ("GET", "/stats", Builtin::Stats),
+        ("GET", "/metrics", Builtin::Metrics),
         ("GET", "/v1/models", Builtin::Models),
         ("GET", "/v1/models/*id", Builtin::Model),
         ("POST", "/v1/chat", Builtin::Ai(Dialect::NativeChat)),
@@ -81,6 +95,7 @@ pub(super) fn table() -> Table<Builtin> {
         ("POST", "/v1/embeddings", Builtin::Ai(Dialect::OpenAiEmbeddings)),
         ("POST", "/v1/responses", Builtin::Ai(Dialect::OpenAiResponses)),
         ("POST", "/v1/messages", Builtin::Ai(Dialect::AnthropicMessages)),
+        ("POST", "/v1/messages/count_tokens", Builtin::Ai(Dialect::AnthropicCountTokens)),
     ] {
         let added = table.insert(method, pattern, builtin);
         debug_assert!(added.is_ok(), "{pattern}");

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use super::inbound::{Inbound, Kind, stream_head};
+use super::generation::{Generator, Question};
+use super::hooks::Watched;
+use super::inbound::{Inbound, Kind};
 use super::provider::Provider;
 use super::{App, Pull};
-use crate::ai::chat;
-use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
-use crate::ai::provider::{Codec, EncodedRequest, Wire, codec, echo};
+use crate::ai::dialect::{Dialect, Meta};
+use crate::ai::provider::{Codec, EncodedRequest, codec};
 use crate::ai::router::Plan;
 use crate::ai::scan::{self, Scan};
-use crate::ai::tokenizer::{self, Encoding};
 use crate::base::error::Failure;
 use crate::exchange::{Request, Response};
 use crate::http::encode;
@@ -24,6 +24,8 @@ use crate::http::head::Known;
 pub enum Asked {
     /// An HTTP request.
     Request(Arc<Request>),
+    /// An HTTP request whose body hooks have edited.
+    Edited(Arc<Request>, Arc<[u8]>),
     /// A call of the host program.
     Bytes {
         /// Its JSON.
@@ -38,13 +40,21 @@ impl Asked {
     pub fn body(&self) -> &[u8] {
         match self {
             Asked::Request(request) => request.body(),
-            Asked::Bytes { body, .. } => body,
+            Asked::Edited(_, body) | Asked::Bytes { body, .. } => body,
+        }
+    }
+
+    /// The HTTP request.
+    fn request(&self) -> Option<&Arc<Request>> {
+        match self {
+            Asked::Request(request) | Asked::Edited(request, _) => Some(request),
+            Asked::Bytes { .. } => None,
         }
     }
 
     fn id(&self) -> &str {
         match self {
-            Asked::Request(request) => request.id_text(),
+            Asked::Request(request) | Asked::Edited(request, _) => request.id_text(),
             Asked::Bytes { id, .. } => id,
         }
     }
@@ -72,6 +82,27 @@ pub enum Attempt {
     LocalStream(Box<dyn Pull>),
     /// Echo has answered: the response is complete.
     LocalWhole,
+    /// A model of the host program answers.
+    Make(Box<Making>),
+    /// The answer's body has to be worked out; where it takes long, on the blocking pool.
+    Work {
+        /// Makes the body, JSON.
+        work: Box<dyn FnOnce() -> Vec<u8> + Send>,
+        /// It takes no longer than a loop may.
+        is_quick: bool,
+    },
+}
+
+/// A model of the host program is to answer.
+pub struct Making {
+    /// The model.
+    pub generator: Arc<dyn Generator>,
+    /// What it is asked.
+    pub question: Arc<Question>,
+    /// Whose timeouts count: the index among the snapshot's providers.
+    pub provider: usize,
+    /// Takes what it says.
+    pub inbound: Inbound,
 }
 
 /// Where an attempt goes, and memory for its head.
@@ -120,6 +151,36 @@ impl Call {
         Meta { id: text, model: self.plan.model.clone(), created: self.created }
     }
 
+    /// Has the prompt hooks see the request. Once, on the loop, before the first attempt and before
+    /// anything else looks at the body.
+    ///
+    /// # Errors
+    /// A hook refuses it.
+    pub fn prepare(&mut self, app: &App) -> Result<(), Failure> {
+        let edited = app.hooks.edit_request(self.dialect, &self.plan.model, self.asked.body())?;
+        if let Some(body) = edited {
+            self.scan = scan::scan(&body)?;
+            let body = body.into();
+            self.asked = match &self.asked {
+                Asked::Request(request) | Asked::Edited(request, _) => {
+                    Asked::Edited(Arc::clone(request), body)
+                }
+                Asked::Bytes { id, .. } => Asked::Bytes { body, id: Arc::clone(id) },
+            };
+        }
+        Ok(())
+    }
+
+    /// What is asked, JSON.
+    pub(super) fn body(&self) -> &[u8] {
+        self.asked.body()
+    }
+
+    /// The model's name as the client is told it.
+    pub(super) fn model(&self) -> &str {
+        &self.plan.model
+    }
+
     /// Whether the client asked for a stream.
     pub fn is_stream(&self) -> bool {
         self.scan.stream
@@ -160,55 +221,21 @@ impl Call {
         response.clear();
         mark(response, &provider.name, &self.plan.model);
         let Some(codec) = codec(provider.wire) else {
-            return self.local(provider, response);
+            return self.local(app, index, provider, &target.model, response);
         };
         let info = provider.target(&target.model);
         let head = std::mem::take(&mut self.head);
         let towards = Towards { index, provider, head };
         match codec.native_path(self.dialect, &info) {
-            Some(path) => Ok(self.pass_through(towards, codec, &path, &target.model)),
-            None if self.dialect == Dialect::AnthropicCountTokens => self.count(response),
-            None => self.translate(towards, codec, &target.model, response),
+            Some(path) => Ok(self.pass_through(app, towards, codec, &path, &target.model)),
+            None if self.dialect == Dialect::AnthropicCountTokens => self.count(),
+            None => self.translate(app, towards, codec, &target.model, response),
         }
-    }
-
-    fn local(&self, provider: &Provider, response: &mut Response) -> Result<Attempt, Failure> {
-        if provider.wire != Wire::Echo {
-            let message = format!("the provider {} cannot be spoken to", provider.name);
-            return Err(Failure::new(501, message));
-        }
-        if self.dialect == Dialect::AnthropicCountTokens {
-            return self.count(response);
-        }
-        let request = self.dialect.decode_request(self.asked.body())?;
-        if self.scan.stream {
-            stream_head(response);
-            return Ok(Attempt::LocalStream(Box::new(EchoPull {
-                generator: echo::generate(&request),
-                encoder: self.dialect.stream_encoder(self.meta(), request.include_usage),
-            })));
-        }
-        let reply: chat::Reply = echo::reply(&request);
-        response.status = 200;
-        response.headers.push(b"Content-Type", b"application/json");
-        self.dialect.encode_reply(&reply, &self.meta(), &mut response.body);
-        Ok(Attempt::LocalWhole)
-    }
-
-    /// A count of tokens by our own encoding, for providers that have no such method.
-    fn count(&self, response: &mut Response) -> Result<Attempt, Failure> {
-        let request = self.dialect.decode_request(self.asked.body())?;
-        let prompt_tokens = tokenizer::count_request(Encoding::O200k, &request);
-        let usage = chat::Usage { prompt_tokens, ..chat::Usage::default() };
-        let reply = chat::Reply { usage: Some(usage), ..chat::Collector::new().reply() };
-        response.status = 200;
-        response.headers.push(b"Content-Type", b"application/json");
-        self.dialect.encode_reply(&reply, &self.meta(), &mut response.body);
-        Ok(Attempt::LocalWhole)
     }
 
     fn pass_through(
         &self,
+        app: &App,
         towards: Towards<'_>,
         codec: &'static dyn Codec,
         path: &str,
@@ -217,20 +244,25 @@ impl Call {
         let Towards { index, provider, mut head } = towards;
         self.make_room(&mut head, provider);
         let body = self.asked.body();
-        let patched = (self.scan.model.as_deref() != Some(model))
-            .then(|| scan::patch_model(body, &self.scan, model));
+        let asks_usage = app.settings.asks_stream_usage
+            && self.scan.stream
+            && !self.scan.include_usage
+            && codec.asks_for_usage(self.dialect, &provider.target(model));
+        let patch = scan::Patch { model: Some(model), include_usage: asks_usage };
+        let is_changed = asks_usage || self.scan.model.as_deref() != Some(model);
+        let patched = is_changed.then(|| scan::patch(body, &self.scan, &patch));
         let body_len = patched.as_ref().map_or(body.len(), Vec::len);
         self.begin_head(&mut head, provider, path);
         head.extend_from_slice(&provider.credential);
-        match &self.asked {
-            Asked::Request(request) => forward_fields(request, &mut head),
-            Asked::Bytes { .. } => encode::field(&mut head, b"Content-Type", b"application/json"),
+        match self.asked.request() {
+            Some(request) => forward_fields(request, &mut head),
+            None => encode::field(&mut head, b"Content-Type", b"application/json"),
         }
         for (name, value) in codec.default_headers() {
-            let is_said = match &self.asked {
-                Asked::Request(request) => request.header_values(name.as_bytes()).next().is_some(),
-                Asked::Bytes { .. } => false,
-            };
+            let is_said = self
+                .asked
+                .request()
+                .is_some_and(|request| request.header_values(name.as_bytes()).next().is_some());
             if !is_said {
                 encode::field(&mut head, name.as_bytes(), value.as_bytes());
             }
@@ -238,11 +270,14 @@ impl Call {
         end_head(&mut head, body_len);
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
         let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
-        Attempt::Remote(outgoing, self.inbound(kind))
+        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
+        let inbound = self.inbound(kind, watched).hiding_usage(asks_usage);
+        Attempt::Remote(outgoing, inbound)
     }
 
     fn translate(
         &self,
+        app: &App,
         towards: Towards<'_>,
         codec: &'static dyn Codec,
         model: &str,
@@ -258,16 +293,13 @@ impl Call {
         for (name, value) in &encoded.headers {
             encode::field(&mut head, name.as_bytes(), value.as_bytes());
         }
-        if let Asked::Request(request) = &self.asked
+        if let Some(request) = self.asked.request()
             && let Some(agent) = request.known(Known::UserAgent)
         {
             encode::field(&mut head, b"User-Agent", agent);
         }
         end_head(&mut head, encoded.body.len());
-        if !encoded.dropped.is_empty() {
-            let _ =
-                response.set_header(b"x-neurohttp-dropped", encoded.dropped.join(",").as_bytes());
-        }
+        tell_dropped(app, &encoded, response)?;
         let kind = if self.scan.stream {
             Kind::TranslateStream {
                 decoder: codec.stream_decoder(),
@@ -278,19 +310,43 @@ impl Call {
         };
         let patched = Some(encoded.body);
         let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
-        Ok(Attempt::Remote(outgoing, self.inbound(kind)))
+        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
+        Ok(Attempt::Remote(outgoing, self.inbound(kind, watched)))
     }
 
-    fn inbound(&self, kind: Kind) -> Inbound {
-        Inbound::new(kind, self.scan.stream, self.dialect)
+    /// Whether the client can read an answer in this content coding, which nobody asked for
+    /// (RFC 9110 section 12.5.3: who says nothing can).
+    pub(super) fn accepts_coding(&self, codings: &[u8]) -> bool {
+        let Asked::Request(request) = &self.asked else { return false };
+        let mut accepted = Vec::new();
+        let mut has_said = false;
+        for value in request.header_values(b"accept-encoding") {
+            has_said = true;
+            for item in value.split(|&b| b == b',') {
+                let mut parts = item.split(|&b| b == b';').map(<[u8]>::trim_ascii);
+                let name = parts.next().unwrap_or_default();
+                let is_refused = parts.any(|p| {
+                    let weight = p.strip_prefix(b"q=").or_else(|| p.strip_prefix(b"Q="));
+                    weight.is_some_and(|w| !w.iter().any(|b| matches!(b, b'1'..=b'9')))
+                });
+                accepted.push((name, !is_refused));
+            }
+        }
+        !has_said
+            || codings.split(|&b| b == b',').map(<[u8]>::trim_ascii).all(|coding| {
+                let named = accepted.iter().find(|(name, _)| name.eq_ignore_ascii_case(coding));
+                let any = || accepted.iter().find(|(name, _)| *name == b"*");
+                named.or_else(any).is_some_and(|(_, is_accepted)| *is_accepted)
+            })
+    }
+
+    pub(super) fn inbound(&self, kind: Kind, watched: Option<Box<Watched>>) -> Inbound {
+        Inbound::new(kind, self.scan.stream, self.dialect, watched)
     }
 
     /// Room for a head: that of the client, and what we add.
     fn make_room(&self, head: &mut Vec<u8>, provider: &Provider) {
-        let asked = match &self.asked {
-            Asked::Request(request) => request.raw().len(),
-            Asked::Bytes { .. } => 0,
-        };
+        let asked = self.asked.request().map_or(0, |request| request.raw().len());
         head.clear();
         head.reserve(256 + asked + provider.credential.len() + provider.base.authority.len());
     }
@@ -311,7 +367,7 @@ impl Call {
         if let Some(proxy) = via_proxy {
             head.extend_from_slice(&proxy.authorization);
         }
-        if let Asked::Request(request) = &self.asked {
+        if let Some(request) = self.asked.request() {
             encode::field(head, b"x-request-id", request.id());
         }
     }
@@ -380,6 +436,26 @@ pub(super) fn is_listed(connection: Option<&[u8]>, name: &[u8]) -> bool {
     list.split(|&b| b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
 }
 
+/// Says what of a request did not reach the model.
+///
+/// # Errors
+/// The configuration has such requests refused.
+pub(super) fn tell_dropped(
+    app: &App,
+    encoded: &EncodedRequest,
+    response: &mut Response,
+) -> Result<(), Failure> {
+    let Some(first) = encoded.dropped.first() else { return Ok(()) };
+    let names = encoded.dropped.join(",");
+    if app.settings.refuses_dropped {
+        let message = format!("the provider of this model has no place for: {names}");
+        let failure = Failure::new(400, message).code("unsupported_parameter");
+        return Err(failure.param(first.clone()));
+    }
+    let _ = response.set_header(b"x-neurohttp-dropped", names.as_bytes());
+    Ok(())
+}
+
 /// Longest name of a model or provider that the answer's head repeats, in bytes.
 const MARK_BYTES_MAX: usize = 1024;
 
@@ -393,26 +469,5 @@ fn mark(response: &mut Response, provider: &str, model: &str) {
         if encode::valid_value(value) && value.len() <= MARK_BYTES_MAX {
             response.headers.push(name, value);
         }
-    }
-}
-
-/// An echo as the body of a stream.
-struct EchoPull {
-    generator: echo::EchoGenerator,
-    encoder: Box<dyn StreamEncoder>,
-}
-
-impl Pull for EchoPull {
-    fn pull(&mut self, out: &mut Vec<u8>, bytes_wanted: usize) -> crate::exchange::Taken {
-        while out.len() < bytes_wanted {
-            match self.generator.next() {
-                Some(delta) => self.encoder.event(&delta, out),
-                None => {
-                    self.encoder.finish(out);
-                    return crate::exchange::Taken::End;
-                }
-            }
-        }
-        crate::exchange::Taken::More
     }
 }

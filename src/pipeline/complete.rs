@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::call::{Asked, Call};
-use super::{App, Step, answer};
-use crate::ai::dialect::Dialect;
+use super::{App, Step, answer, old_pages, provider};
+use crate::ai::dialect::{Dialect, old_chat};
 use crate::ai::router::{self, HashOn, Router, RouterBuilder, Strategy};
 use crate::ai::scan;
 use crate::base::error::Failure;
@@ -23,6 +23,9 @@ pub(super) fn router(config: &Config) -> Result<Router, String> {
         if kind.is_some_and(|kind| kind.dialect == kinds::Dialect::Echo) {
             builder.echo(index);
         }
+    }
+    if !config.provider.iter().any(provider::is_host) {
+        builder.provider(provider::HOST, false);
     }
     for model in &config.model {
         let mut targets = Vec::new();
@@ -64,13 +67,18 @@ pub(super) fn begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Ste
 }
 
 fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Step, Failure> {
-    let scan = scan::scan(exchange.request.body())?;
+    let mut asked = Asked::Request(Arc::clone(&exchange.request));
+    if dialect == Dialect::OldChat {
+        old_pages::sign(exchange);
+        let body = old_chat::native_body(exchange.request.body())?.into();
+        asked = Asked::Bytes { body, id: exchange.request.id_text().into() };
+    }
+    let scan = scan::scan(asked.body())?;
     let plan = app.router.resolve(scan.model.as_deref())?;
     if !app.guard.allows_model(&exchange.request, &plan.model) {
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
-    let asked = Asked::Request(Arc::clone(&exchange.request));
     Ok(Step::Call(Box::new(Call::new(asked, dialect, scan, plan))))
 }
 
@@ -93,10 +101,19 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
     Ok(Call::new(asked, Dialect::OpenAiChat, scan, plan))
 }
 
+/// Both dialects list models under the same path; Anthropic's clients always name their version.
+fn speaks_anthropic(exchange: &Exchange) -> bool {
+    exchange.request.header_values(b"anthropic-version").next().is_some()
+}
+
 /// `GET /v1/models`
 pub(super) fn models(app: &App, exchange: &mut Exchange) {
     let mut body = Vec::new();
-    app.router.encode_models(app.created, &mut body);
+    if speaks_anthropic(exchange) {
+        app.router.encode_models_anthropic(app.created, &mut body);
+    } else {
+        app.router.encode_models(app.created, &mut body);
+    }
     exchange.response.send(200, "application/json", &body);
 }
 
@@ -105,7 +122,11 @@ pub(super) fn model(app: &App, exchange: &mut Exchange) {
     let name = exchange.request.param(b"id").unwrap_or_default();
     let name = String::from_utf8_lossy(name).into_owned();
     let mut body = Vec::new();
-    match app.router.encode_model(&name, app.created, &mut body) {
+    let found = match speaks_anthropic(exchange) {
+        true => app.router.encode_model_anthropic(&name, app.created, &mut body),
+        false => app.router.encode_model(&name, app.created, &mut body),
+    };
+    match found {
         Ok(()) => exchange.response.send(200, "application/json", &body),
         Err(failure) => answer(exchange, &failure),
     }

@@ -19,6 +19,7 @@ pub fn answer(exchange: &mut Exchange, failure: &Failure) {
     let dialect = dialect_of(&exchange.request);
     let response = &mut exchange.response;
     response.status = failure.status;
+    response.failure = Some(Box::new(failure.clone()));
     response.headers.remove(b"content-type");
     response.headers.push(b"Content-Type", b"application/json");
     if let Some(seconds) = failure.retry_after_s {

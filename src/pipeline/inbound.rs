@@ -4,13 +4,15 @@
 //! usage; else a decoder and an encoder stand between.
 
 use super::call::{Call, is_listed};
+use super::hooks::Watched;
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
 use crate::ai::provider::{Codec, StreamDecoder, decode_failure};
-use crate::ai::usage::Watch;
+use crate::ai::usage::{Filter, Watch};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::exchange::Response;
+use crate::http::decoding::Decoder;
 use crate::http::head::{Body, Known, ResponseHead};
 use crate::http::{date, encode};
 
@@ -20,11 +22,20 @@ pub(super) enum Kind {
     PassWhole,
     /// A stream of events passes, whole events at a time.
     PassStream,
+    /// A whole answer is collected for the hooks, then passes.
+    HoldWhole { body: Vec<u8> },
     /// A whole answer is collected and translated.
     TranslateWhole { codec: &'static dyn Codec, meta: Box<Meta>, body: Vec<u8> },
     /// A stream is translated event by event.
     TranslateStream { decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder> },
+    /// A model of the host program makes a whole answer; this many bytes of it so far.
+    MakeWhole { collector: Box<chat::Collector>, meta: Box<Meta>, bytes: usize },
+    /// A model of the host program, or echo, makes a stream.
+    MakeStream { encoder: Box<dyn StreamEncoder> },
 }
+
+/// Longest part of a refusal that is logged, in characters.
+const REFUSAL_CHARS_MAX: usize = 400;
 
 /// An upstream's error answer while its body comes in.
 struct ErrorAnswer {
@@ -44,7 +55,19 @@ pub struct Inbound {
     told: Option<chat::Usage>,
     /// The beginning of an event whose end has not come.
     held: Vec<u8>,
+    /// The body is compressed, although nobody asked for it: nothing can be read in it.
+    is_coded: bool,
+    /// The first piece of the answer itself has come.
+    has_token: bool,
     error: Option<ErrorAnswer>,
+    /// What the upstream said about our credential: for the log alone.
+    refusal: Option<String>,
+    /// The hooks that see this answer.
+    watched: Option<Box<Watched>>,
+    /// Decodes a body that is compressed although we asked for none.
+    coding: Option<Box<Decoder>>,
+    /// Hides the usage that we asked for and the client did not.
+    filter: Option<Box<Filter>>,
 }
 
 /// How the answer goes on after its head.
@@ -67,7 +90,12 @@ pub enum Passing {
 
 impl Inbound {
     /// Nothing has come yet. `is_stream_asked`: the client wants a stream.
-    pub(super) fn new(kind: Kind, is_stream_asked: bool, dialect: Dialect) -> Inbound {
+    pub(super) fn new(
+        kind: Kind,
+        is_stream_asked: bool,
+        dialect: Dialect,
+        watched: Option<Box<Watched>>,
+    ) -> Inbound {
         Inbound {
             kind,
             is_stream_asked,
@@ -75,50 +103,99 @@ impl Inbound {
             watch: Watch::new(),
             told: None,
             held: Vec::new(),
+            is_coded: false,
+            has_token: false,
             error: None,
+            refusal: None,
+            watched,
+            coding: None,
+            filter: None,
         }
     }
 
-    /// The upstream's head has come. On `Forward` the response holds the client's head.
+    /// The same, hiding the usage of a stream from a client that did not ask for it.
+    pub(super) fn hiding_usage(mut self, hides: bool) -> Inbound {
+        if hides {
+            self.filter = Some(Box::default());
+        }
+        self
+    }
+
+    /// The upstream's head has come, in answer to `call`. On `Forward` the response holds the
+    /// client's head.
     ///
     /// # Errors
     /// The answer cannot be used, whatever follows.
     pub fn on_head(
         &mut self,
+        call: &Call,
         head: &ResponseHead,
         raw: &[u8],
         now_unix_s: i64,
         response: &mut Response,
     ) -> Result<AfterHead, Failure> {
         let value = |known| head.find(known).map(|field| field.value.of(raw));
+        let mut coding = value(Known::ContentEncoding)
+            .filter(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity"));
+        // What we can decode is read like any other answer; the rest may only pass whole.
+        if let Some(decoder) =
+            coding.and_then(|coding| Decoder::new(coding, limits::DECODED_PIECE_BYTES_MAX))
+        {
+            self.coding = Some(Box::new(decoder));
+            coding = None;
+        }
         if head.status >= 300 {
             if head.status < 400 {
                 let message = "the provider answered with a redirect";
                 return Err(Failure::new(502, message).code("upstream_failed"));
             }
+            let retry_after_s = value(Known::RetryAfter).and_then(|v| retry_after(v, now_unix_s));
+            if coding.is_some() {
+                // Its words cannot be read, what its head says stands.
+                return Err(decode_failure(head.status, retry_after_s, b""));
+            }
             self.error = Some(ErrorAnswer {
                 status: head.status,
-                retry_after_s: value(Known::RetryAfter).and_then(|v| retry_after(v, now_unix_s)),
+                retry_after_s,
                 content_type: value(Known::ContentType).unwrap_or(b"application/json").to_vec(),
                 body: Vec::new(),
             });
             return Ok(AfterHead::Collect);
         }
-        let is_events = value(Known::ContentType)
-            .is_some_and(|v| starts_with_any_case(v, b"text/event-stream"));
+        if let Some(coding) = coding {
+            let is_passed = matches!(self.kind, Kind::PassStream | Kind::PassWhole);
+            if !is_passed || !call.accepts_coding(coding) {
+                let message = "the provider answered in an encoding that nobody asked for";
+                return Err(Failure::new(502, message).code("upstream_garbage"));
+            }
+            self.is_coded = true;
+        }
+        let is_events = !self.is_coded
+            && value(Known::ContentType)
+                .is_some_and(|v| starts_with_any_case(v, b"text/event-stream"));
         match &self.kind {
             Kind::PassStream | Kind::PassWhole => {
                 // What the upstream says its body is decides, not what was asked for.
                 self.kind = if is_events { Kind::PassStream } else { Kind::PassWhole };
                 response.status = head.status;
                 forward_answer_fields(head, raw, response);
+                if self.coding.is_some() {
+                    response.headers.remove(b"content-encoding");
+                }
                 if is_events {
                     response.headers.remove(b"cache-control");
                     response.headers.push(b"Cache-Control", b"no-cache");
                     response.headers.push(b"X-Accel-Buffering", b"no");
                     return Ok(AfterHead::Forward(None));
                 }
+                if self.is_json(value(Known::ContentType))
+                    && self.watched.as_ref().is_some_and(|watched| watched.wants_whole())
+                {
+                    self.kind = Kind::HoldWhole { body: Vec::new() };
+                    return Ok(AfterHead::Collect);
+                }
                 Ok(AfterHead::Forward(match head.body {
+                    _ if self.coding.is_some() => None,
                     Body::Length(bytes) => Some(bytes),
                     Body::None => Some(0),
                     Body::Chunked | Body::UntilClose => None,
@@ -139,6 +216,10 @@ impl Inbound {
                 response.headers.push(b"Content-Type", b"application/json");
                 Ok(AfterHead::Collect)
             }
+            // Not before the head, or without one at all.
+            Kind::HoldWhole { .. } | Kind::MakeWhole { .. } | Kind::MakeStream { .. } => {
+                Err(cut_off())
+            }
         }
     }
 
@@ -146,9 +227,16 @@ impl Inbound {
         content_type.is_some_and(|v| starts_with_any_case(v, b"application/json"))
     }
 
-    /// Whether this piece is the first the client would see of the answer itself.
-    pub fn is_token(&self) -> bool {
-        self.error.is_none()
+    /// Whether a piece of the answer itself has come: an event with data, or anything of a body
+    /// that is no stream. Comments that keep a connection open are none.
+    pub fn has_token(&self) -> bool {
+        self.has_token
+    }
+
+    /// The failure that the upstream's head has told of, when its body cannot be had whole.
+    pub fn told_failure(&mut self) -> Option<Failure> {
+        let error = self.error.take()?;
+        Some(decode_failure(error.status, error.retry_after_s, b""))
     }
 
     /// Body bytes have come: says whether they are the client's as they are, else appends what the
@@ -157,34 +245,131 @@ impl Inbound {
     /// # Errors
     /// The provider's own error in its stream, garbage, or too much.
     pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
+        let Some(coding) = &mut self.coding else { return self.on_plain(data, out) };
+        let decoded = coding.feed(data).map_err(|_| not_decoded())?;
+        self.on_decoded(&decoded, out)?;
+        Ok(Passing::Written)
+    }
+
+    fn on_decoded(&mut self, decoded: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.on_plain(decoded, out)? == Passing::AsItIs {
+            out.extend_from_slice(decoded);
+        }
+        Ok(())
+    }
+
+    fn on_plain(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Passing, Failure> {
         if let Some(error) = &mut self.error {
-            collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX)?;
-            return Ok(Passing::Written);
+            return match collect(&mut error.body, data, limits::UPSTREAM_ERROR_BYTES_MAX) {
+                Ok(()) => Ok(Passing::Written),
+                // Its words are too many, what its head says stands.
+                Err(failure) => Err(self.told_failure().unwrap_or(failure)),
+            };
         }
         match &mut self.kind {
             Kind::PassWhole => {
-                self.watch.feed(data);
+                self.has_token = true;
+                if !self.is_coded {
+                    self.watch.feed(data);
+                }
                 return Ok(Passing::AsItIs);
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                let mut shown = Vec::new();
+                let data = match &mut self.filter {
+                    None => data,
+                    Some(filter) => {
+                        filter.feed(data, &mut shown);
+                        &shown
+                    }
+                };
+                if self.watched.is_some() || self.filter.is_some() {
+                    self.has_token = self.has_token || has_data_line(data);
+                }
+                if let Some(watched) = &mut self.watched {
+                    watched.pass(self.dialect, data, out)?;
+                    return Ok(Passing::Written);
+                }
+                if self.filter.is_some() {
+                    // It hands on whole events only.
+                    out.append(&mut shown);
+                    return Ok(Passing::Written);
+                }
                 // Whole events nearly always: nothing has to be held back.
                 if self.held.is_empty() && data.ends_with(b"\n\n") {
+                    self.has_token = self.has_token || has_data_line(data);
                     return Ok(Passing::AsItIs);
                 }
+                let from = out.len();
                 pass_events(&mut self.held, data, out);
+                self.has_token = self.has_token || has_data_line(&out[from..]);
+            }
+            Kind::HoldWhole { body } => {
+                self.has_token = true;
+                self.watch.feed(data);
+                collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)?;
             }
             Kind::TranslateWhole { body, .. } => {
                 collect(body, data, limits::UPSTREAM_ANSWER_BYTES_MAX)?;
             }
-            Kind::TranslateStream { decoder, encoder } => decoder.feed(data, &mut |delta| {
-                if let chat::Delta::Usage(usage) = &delta {
-                    self.told = Some(*usage);
-                }
-                encoder.event(&delta, out);
-            })?,
+            Kind::TranslateStream { decoder, encoder } => {
+                let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
+                let mut has_token = false;
+                let fed = decoder.feed(data, &mut |delta| {
+                    has_token = true;
+                    writer.write(delta);
+                });
+                let ended = writer.end(fed);
+                self.has_token |= has_token;
+                ended?;
+            }
+            Kind::MakeWhole { .. } | Kind::MakeStream { .. } => {}
         }
         Ok(Passing::Written)
+    }
+
+    /// A model of the host program, or echo, says more; appends what the client gets now.
+    ///
+    /// # Errors
+    /// A hook refuses it, or it is too much.
+    pub fn on_made(&mut self, delta: chat::Delta, out: &mut Vec<u8>) -> Result<(), Failure> {
+        match &mut self.kind {
+            Kind::MakeStream { encoder } => {
+                let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
+                writer.write(delta);
+                writer.end(Ok(()))
+            }
+            Kind::MakeWhole { collector, bytes, .. } => {
+                *bytes += match &delta {
+                    chat::Delta::Text(text) => text.len(),
+                    chat::Delta::ToolCallArguments { json, .. } => json.len(),
+                    _ => 64,
+                };
+                if *bytes > limits::UPSTREAM_ANSWER_BYTES_MAX {
+                    return Err(too_large());
+                }
+                collector.add(&delta);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A model of the host program has begun to answer. True: the response holds the client's head.
+    pub fn on_making(&self, response: &mut Response) -> bool {
+        let is_stream = matches!(self.kind, Kind::MakeStream { .. });
+        if is_stream {
+            stream_head(response);
+        }
+        is_stream
+    }
+
+    /// What is made cannot go on: appends the dialect's error event.
+    pub(super) fn fail_made(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        if let Kind::MakeStream { encoder } = &mut self.kind {
+            encoder.fail(failure, out);
+        }
     }
 
     /// The body has ended as its framing says; appends the rest. On a collected answer the response
@@ -193,6 +378,10 @@ impl Inbound {
     /// # Errors
     /// What the client is told instead; `Failure` statuses as CONTRACT maps them.
     pub fn on_end(&mut self, response: &mut Response, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if let Some(coding) = self.coding.take() {
+            let rest = coding.finish().map_err(|_| cut_off())?;
+            self.on_decoded(&rest, out)?;
+        }
         if let Some(error) = self.error.take() {
             return Err(self.upstream_error(error, response));
         }
@@ -201,28 +390,83 @@ impl Inbound {
             Kind::PassStream => {
                 // A last event without its blank line is still the client's.
                 out.append(&mut self.held);
+                if let Some(filter) = &mut self.filter {
+                    let mut rest = Vec::new();
+                    filter.finish(&mut rest);
+                    match &mut self.watched {
+                        Some(watched) => watched.pass(self.dialect, &rest, out)?,
+                        None => out.append(&mut rest),
+                    }
+                }
+                if let Some(watched) = &mut self.watched {
+                    watched.pass_end(out)?;
+                    watched.ended();
+                }
+                Ok(())
+            }
+            Kind::HoldWhole { body } => {
+                let edited = match &self.watched {
+                    Some(watched) => watched.body(self.dialect, body)?,
+                    None => None,
+                };
+                response.body = edited.unwrap_or_else(|| std::mem::take(body));
                 Ok(())
             }
             Kind::TranslateWhole { codec, meta, body } => {
-                let reply = codec.decode_reply(200, body)?;
-                self.told = reply.usage;
-                response.body.clear();
-                self.dialect.encode_reply(&reply, meta, &mut response.body);
-                Ok(())
+                let (reply, meta) = (codec.decode_reply(200, body)?, std::mem::take(meta));
+                self.whole(reply, &meta, response)
             }
             Kind::TranslateStream { decoder, encoder } => {
-                let is_whole = decoder.finish(&mut |delta| {
-                    if let chat::Delta::Usage(usage) = &delta {
-                        self.told = Some(*usage);
-                    }
-                    encoder.event(&delta, out);
-                })?;
-                if is_whole {
-                    encoder.finish(out);
-                    return Ok(());
+                let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
+                let finished = decoder.finish(&mut |delta| writer.write(delta));
+                let is_whole = *finished.as_ref().unwrap_or(&false);
+                writer.end(finished.map(drop))?;
+                if !is_whole {
+                    return Err(cut_off());
                 }
-                Err(cut_off())
+                self.stream_ended(out);
+                Ok(())
             }
+            Kind::MakeWhole { collector, meta, .. } => {
+                let (mut reply, meta) = (std::mem::take(collector).reply(), std::mem::take(meta));
+                if reply.parts.is_empty() {
+                    reply.parts.push(chat::Part::Text(String::new()));
+                }
+                response.status = 200;
+                response.headers.push(b"Content-Type", b"application/json");
+                self.whole(reply, &meta, response)
+            }
+            Kind::MakeStream { .. } => {
+                self.stream_ended(out);
+                Ok(())
+            }
+        }
+    }
+
+    /// A whole answer in neutral form: puts it in the client's dialect.
+    fn whole(
+        &mut self,
+        mut reply: chat::Reply,
+        meta: &Meta,
+        response: &mut Response,
+    ) -> Result<(), Failure> {
+        self.told = reply.usage;
+        if let Some(watched) = &self.watched {
+            watched.reply(&mut reply)?;
+        }
+        response.body.clear();
+        self.dialect.encode_reply(&reply, meta, &mut response.body);
+        Ok(())
+    }
+
+    /// A stream in neutral form has ended well: appends its success mark.
+    pub(super) fn stream_ended(&mut self, out: &mut Vec<u8>) {
+        if let Kind::TranslateStream { encoder, .. } | Kind::MakeStream { encoder } = &mut self.kind
+        {
+            encoder.finish(out);
+        }
+        if let Some(watched) = &mut self.watched {
+            watched.ended();
         }
     }
 
@@ -237,12 +481,20 @@ impl Inbound {
                 encoder.fail(failure, out);
                 true
             }
-            Kind::TranslateStream { encoder, .. } => {
+            Kind::TranslateStream { encoder, .. } | Kind::MakeStream { encoder } => {
                 encoder.fail(failure, out);
                 true
             }
-            Kind::PassWhole | Kind::TranslateWhole { .. } => false,
+            Kind::PassWhole
+            | Kind::HoldWhole { .. }
+            | Kind::TranslateWhole { .. }
+            | Kind::MakeWhole { .. } => false,
         }
+    }
+
+    /// What the upstream said when it refused our credential, which is for the log alone.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// Tokens the provider told of, prompt and completion.
@@ -257,8 +509,12 @@ impl Inbound {
     }
 
     /// An error that is the client's to know passes with its body when both speak one dialect.
-    fn upstream_error(&self, error: ErrorAnswer, response: &mut Response) -> Failure {
+    fn upstream_error(&mut self, error: ErrorAnswer, response: &mut Response) -> Failure {
         let failure = decode_failure(error.status, error.retry_after_s, &error.body);
+        if matches!(error.status, 401 | 403) {
+            let words = decode_failure(400, None, &error.body).message;
+            self.refusal = Some(words.chars().take(REFUSAL_CHARS_MAX).collect());
+        }
         let passes = matches!(self.kind, Kind::PassStream | Kind::PassWhole)
             && failure.status == error.status
             && !error.body.is_empty();
@@ -274,6 +530,51 @@ impl Inbound {
     }
 }
 
+/// Writes neutral deltas in the client's dialect, past the hooks.
+struct Writer<'w> {
+    encoder: &'w mut Box<dyn StreamEncoder>,
+    told: &'w mut Option<chat::Usage>,
+    watched: &'w mut Option<Box<Watched>>,
+    out: &'w mut Vec<u8>,
+    refused: Option<Failure>,
+}
+
+impl<'w> Writer<'w> {
+    fn new(
+        encoder: &'w mut Box<dyn StreamEncoder>,
+        told: &'w mut Option<chat::Usage>,
+        watched: &'w mut Option<Box<Watched>>,
+        out: &'w mut Vec<u8>,
+    ) -> Writer<'w> {
+        Writer { encoder, told, watched, out, refused: None }
+    }
+
+    fn write(&mut self, delta: chat::Delta) {
+        if self.refused.is_some() {
+            return;
+        }
+        if let chat::Delta::Usage(usage) = &delta {
+            *self.told = Some(*usage);
+        }
+        match self.watched {
+            None => self.encoder.event(&delta, self.out),
+            Some(watched) => match watched.delta(delta) {
+                Ok(Some(delta)) => self.encoder.event(&delta, self.out),
+                Ok(None) => {}
+                Err(failure) => self.refused = Some(failure),
+            },
+        }
+    }
+
+    /// The outcome: a refusal goes before what the provider's bytes led to.
+    fn end(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        match self.refused {
+            Some(failure) => Err(failure),
+            None => outcome,
+        }
+    }
+}
+
 /// The failure for an answer that stops in the middle.
 pub fn cut_off() -> Failure {
     Failure::new(502, "the provider's answer was cut off").code("upstream_cut")
@@ -281,11 +582,18 @@ pub fn cut_off() -> Failure {
 
 fn collect(body: &mut Vec<u8>, data: &[u8], bytes_max: usize) -> Result<(), Failure> {
     if body.len() + data.len() > bytes_max {
-        let message = "the provider's answer is too large";
-        return Err(Failure::new(502, message).code("upstream_too_large"));
+        return Err(too_large());
     }
     body.extend_from_slice(data);
     Ok(())
+}
+
+fn not_decoded() -> Failure {
+    Failure::new(502, "the provider's compressed answer cannot be read").code("upstream_invalid")
+}
+
+fn too_large() -> Failure {
+    Failure::new(502, "the provider's answer is too large").code("upstream_too_large")
 }
 
 /// The head of a streamed answer. Proxies in front of us must not collect it.
@@ -315,6 +623,12 @@ fn pass_events(held: &mut Vec<u8>, data: &[u8], out: &mut Vec<u8>) {
         None if held.len() > limits::HELD_EVENT_BYTES_MAX => out.append(held),
         None => {}
     }
+}
+
+/// Whether a line of these events carries data.
+fn has_data_line(events: &[u8]) -> bool {
+    memchr::memmem::find_iter(events, b"data:")
+        .any(|at| at.checked_sub(1).is_none_or(|before| matches!(events[before], b'\n' | b'\r')))
 }
 
 /// Where the last complete event of `bytes` ends: behind an empty line, whatever its line ends.

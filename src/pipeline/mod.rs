@@ -3,7 +3,7 @@
 //! ```text
 //! head parsed ─ on_head:  firewall (address, rate, head) → route → key → may a body come, and how large
 //! body read   ─ run:      firewall (fields) → middleware before → plugins → handler | AI answer | built-in | 404, 405, 501
-//! answer made ─ finish:   plugins → middleware after → defaults
+//! answer made ─ finish:   plugins → middleware after → defaults → compress
 //! ```
 //! This layer decides; `server` reads, writes, waits and calls these functions. It makes no system
 //! call and reads no clock.
@@ -14,24 +14,31 @@ mod auth;
 mod builtin;
 mod call;
 mod complete;
+mod compression;
 mod failure;
+mod generation;
+mod hooks;
 mod inbound;
+mod local;
 pub mod old_pages;
 mod provider;
 mod screen;
 
 use crate::base::error::Failure;
-use crate::exchange::{Exchange, Flow, Pending, Request, Taken};
+use crate::exchange::{Exchange, Flow, Params, Pending, Request, Taken};
+use crate::http::coding::Encoder;
 use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
-use crate::route::{Allowed, Found, Params};
+use crate::route::{Allowed, Found};
 
-pub use app::{App, HostRoute, PluginStage, Settings, Status};
+pub use app::{App, HostRoute, PluginStage, Settings, Status, StatusCounts};
 pub use auth::Guard;
 pub use builtin::Builtin;
-pub use call::{Attempt, Call, Outgoing};
+pub use call::{Attempt, Call, Making, Outgoing};
 pub use complete::host_call;
 pub use failure::{answer, answer_failed_call, dialect_of};
+pub use generation::{Generation, Generator, Listening, Progress, Question};
+pub use hooks::{HookPlace, TextEdit, TextHook};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use provider::{BaseUrl, Provider, Proxy};
 pub use screen::explain;
@@ -59,6 +66,9 @@ pub struct BodyPlan {
     pub bytes_max: u64,
     /// The body counts against the budget of all AI bodies.
     pub is_ai: bool,
+    /// Somebody will look at the body. If nobody does it is not asked for with 100 (RFC 9110
+    /// section 10.1.1), and when it comes it is checked and dropped.
+    pub is_wanted: bool,
 }
 
 /// What is to be done with an exchange.
@@ -93,7 +103,7 @@ pub fn on_head(
     screen::on_head(app, request, now_ms)?;
     *matched = find(app, request, params);
     if !params.is_empty() {
-        request.set_params(params.drain(..));
+        request.swap_params(params);
     }
     if !matches!(matched, Matched::Host(_)) {
         screen::key(app, request, auth::check(app, request), now_ms)?;
@@ -106,9 +116,12 @@ pub fn on_head(
             if request.head().body == Body::None {
                 return Err(Failure::new(411, "this request needs a body with a Content-Length"));
             }
-            BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: true }
+            BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: true, is_wanted: true }
         }
-        _ => BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: false },
+        _ => {
+            let is_wanted = matches!(matched, Matched::Host(_)) || !app.before.is_empty();
+            BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: false, is_wanted }
+        }
     };
     match request.head().body {
         Body::Length(bytes) if bytes > plan.bytes_max => Err(too_large(plan.bytes_max)),
@@ -181,6 +194,9 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
 pub fn finish(app: &App, exchange: &mut Exchange) {
     exchange.pending = Pending::Finishing;
     screen::answered(app, exchange);
+    if app.settings.is_old {
+        old_pages::dress(app, exchange);
+    }
     for (name, value) in std::mem::take(&mut exchange.added).iter() {
         // It was checked when it was added; one that the server sets itself is left out.
         let _ = exchange.response.add_header(name, value);
@@ -197,6 +213,19 @@ pub fn finish(app: &App, exchange: &mut Exchange) {
                 "a middleware after the answer failed: {reason}"
             ),
         }
+    }
+}
+
+/// The encoder for an answer whose body follows its head, if it is to be compressed; its head says
+/// so then. `length` is the body's, if that is known.
+pub fn compress_stream(app: &App, exchange: &mut Exchange, length: Option<u64>) -> Option<Encoder> {
+    app.compressor.as_ref()?.stream(exchange, length)
+}
+
+/// Compresses a complete answer, if it is to be compressed. Called after [`finish`].
+pub fn compress(app: &App, exchange: &mut Exchange) {
+    if let Some(compressor) = &app.compressor {
+        compressor.whole(exchange);
     }
 }
 
@@ -224,7 +253,7 @@ fn find(app: &App, request: &Request, params: &mut Params) -> Matched {
     }
     match (method, allowed == Allowed::default()) {
         (Method::Other, _) => Matched::NotImplemented,
-        (Method::Options, _) if app.builtins.is_some() || allowed != Allowed::default() => {
+        (Method::Options, true) if path == b"*" || app.builtins.is_some() => {
             Matched::NotAllowed(allowed)
         }
         (_, true) => Matched::Nothing,

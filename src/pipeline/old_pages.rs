@@ -3,7 +3,11 @@
 //! The blanks after `:` and `,` belong to them. A server started the old way answers with these instead
 //! of the pages in `builtin`.
 
+use crate::ai::dialect::old_chat;
+use crate::exchange::Exchange;
+use crate::http::status;
 use crate::json;
+use crate::pipeline::{App, Builtin};
 
 /// What the old program called itself in its `Server` header.
 pub const SERVER_NAME: &str = "AIONIC/1.0";
@@ -64,12 +68,71 @@ pub fn stats(requests: u64, responses: u64, uptime_s: u64, connections: i64, now
 
 /// The answer of `POST /v1/chat`.
 pub fn chat(answer: &str, model: &str) -> Vec<u8> {
-    let mut body = b"{\"response\": ".to_vec();
-    json::escape_into(&mut body, answer);
-    body.extend_from_slice(b", \"model\": ");
-    json::escape_into(&mut body, model);
-    body.extend_from_slice(b", \"status\": \"success\"}");
+    let mut body = Vec::new();
+    old_chat::encode(answer, model, &mut body);
     body
+}
+
+/// What old clients are told when no model has answered; they match on it.
+pub const ROUTER_ERROR: &str = "AI Router Error: Failed to process request";
+
+/// Says in the answer's head who answers, as the original did.
+pub fn sign(exchange: &mut Exchange) {
+    exchange.added.push(b"Server", SERVER_NAME.as_bytes());
+}
+
+/// Answers with an old page where there is one. Whether there is.
+pub(super) fn answer(builtin: Builtin, app: &App, exchange: &mut Exchange) -> bool {
+    let now = app.status.unix_seconds();
+    let (kind, body) = match builtin {
+        Builtin::Card => ("text/html", LANDING.to_owned()),
+        Builtin::Health => ("application/json", health(now)),
+        Builtin::Stats => {
+            let counts = app.status.counts();
+            let connections = i64::try_from(counts.connections).unwrap_or(i64::MAX);
+            let body = stats(counts.requests, counts.responses, counts.uptime_s, connections, now);
+            ("application/json", body)
+        }
+        _ => return false,
+    };
+    sign(exchange);
+    exchange.response.send(200, kind, body.as_bytes());
+    true
+}
+
+/// Puts a failure of ours into its old form, unless it answers one of the newer routes.
+pub(super) fn dress(app: &App, exchange: &mut Exchange) {
+    let path = exchange.request.path();
+    let is_chat = path == b"/v1/chat";
+    if path.starts_with(b"/v1/") && !is_chat {
+        return;
+    }
+    let Some(failure) = exchange.response.failure.take() else { return };
+    if exchange.added.get(b"server").is_none() {
+        sign(exchange);
+    }
+    let response = &mut exchange.response;
+    if failure.status == 500 {
+        response.clear();
+        response.status = 500;
+        response.is_bare = true;
+        response.close = true;
+        return;
+    }
+    let (code, old, text) = match failure.status {
+        404 if is_chat => (502, 4, ROUTER_ERROR),
+        502 | 504 if is_chat => (502, 4, ROUTER_ERROR),
+        400 | 411 | 413 if is_chat => {
+            (if failure.status == 411 { 400 } else { failure.status }, 2, ERROR_TEXTS[2])
+        }
+        404 | 405 | 501 => {
+            let page = failure_page(failure.status, status::reason(failure.status));
+            response.send(failure.status, "text/html", page.as_bytes());
+            return;
+        }
+        status => (status, if status < 500 { 2 } else { 4 }, failure.message.as_ref()),
+    };
+    response.send(code, "application/json", &error(text, old, app.status.unix_seconds()));
 }
 
 /// An error: a text and one of the old codes.

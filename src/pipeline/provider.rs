@@ -184,12 +184,27 @@ impl Provider {
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// The providers of a configuration, in its order.
+/// The name of the provider behind the models of the host program.
+pub(super) const HOST: &str = "host";
+
+/// The one that stands behind the models of the host program unless the configuration has its own.
+pub(super) fn host() -> crate::config::Provider {
+    let (name, kind) = (HOST.to_owned(), HOST.to_owned());
+    crate::config::Provider { name, kind, ..crate::config::Provider::default() }
+}
+
+/// Whether a configured provider stands behind the models of the host program.
+pub(super) fn is_host(provider: &crate::config::Provider) -> bool {
+    kinds::find(&provider.kind).is_some_and(|kind| kind.dialect == kinds::Dialect::Host)
+}
+
+/// The providers of a configuration, in its order, then [`host`] unless one of them is that.
 ///
 /// # Errors
 /// One line that names the provider and what is wrong with it.
 pub(super) fn providers(config: &Config) -> Result<Arc<[Arc<Provider>]>, String> {
-    config.provider.iter().map(|provider| one(provider).map(Arc::new)).collect()
+    let missing = (!config.provider.iter().any(is_host)).then(host);
+    config.provider.iter().chain(&missing).map(|provider| one(provider).map(Arc::new)).collect()
 }
 
 fn one(provider: &crate::config::Provider) -> Result<Provider, String> {
@@ -202,9 +217,10 @@ fn one(provider: &crate::config::Provider) -> Result<Provider, String> {
         kinds::Dialect::Gemini => Wire::Gemini,
         kinds::Dialect::Ollama => Wire::Ollama,
         kinds::Dialect::Echo => Wire::Echo,
+        kinds::Dialect::Host => Wire::Host,
     };
     let base = match wire {
-        Wire::Echo => BaseUrl::default(),
+        Wire::Echo | Wire::Host => BaseUrl::default(),
         _ => BaseUrl::parse(&provider.base_url).ok_or_else(|| {
             format!("provider {name}: base_url is not http[s]://HOST[:PORT][/PATH]")
         })?,

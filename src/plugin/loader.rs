@@ -52,7 +52,8 @@ impl Object {
     /// Holds the file that an address lies in, so that it stays in memory.
     pub fn containing(address: *const c_void) -> Option<Object> {
         let base = base_of(address)?;
-        let name = CString::new(file_of(address)?.into_os_string().into_encoded_bytes()).ok()?;
+        let name =
+            CString::new(file_of(address as usize)?.into_os_string().into_encoded_bytes()).ok()?;
         // SAFETY: a NUL-terminated name. Nothing is loaded and no constructor runs: the file is there.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
         (!handle.is_null()).then_some(Object { handle, base })
@@ -115,15 +116,11 @@ pub fn base_of(address: *const c_void) -> Option<usize> {
 }
 
 /// The file that an address lies in, as it was loaded.
-#[expect(
-    clippy::not_unsafe_ptr_arg_deref,
-    reason = "dladdr does not read what the address points to"
-)]
-pub fn file_of(address: *const c_void) -> Option<PathBuf> {
+pub fn file_of(address: usize) -> Option<PathBuf> {
     // SAFETY: all zero is a valid Dl_info; dladdr takes any address and gives a NUL-terminated name.
     unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
-        if libc::dladdr(address, &mut info) == 0 || info.dli_fname.is_null() {
+        if libc::dladdr(address as *const c_void, &mut info) == 0 || info.dli_fname.is_null() {
             return None;
         }
         let name = CStr::from_ptr(info.dli_fname).to_bytes();

@@ -17,6 +17,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::base::limits;
+use crate::exchange::Params;
 use crate::http::head::Span;
 use crate::http::method::Method;
 use pattern::{Pattern, Segment};
@@ -85,9 +86,6 @@ impl std::fmt::Display for Allowed {
         f.write_str(&self.0.join(", "))
     }
 }
-
-/// The values of a matched pattern's parameters: name and place in the path.
-pub type Params = Vec<(Arc<str>, Span)>;
 
 /// A table of routes.
 #[derive(Clone)]
@@ -200,11 +198,13 @@ impl<T> Table<T> {
                 None => leaf.tell(&mut allowed),
             }
         }
-        let mut spans = Vec::new();
+        let mut spans = Spans::default();
         if let Some(rest) = path.strip_prefix(b"/") {
             let found = self.root.find(rest, path, &wanted, &mut spans, &mut allowed);
             if let Some(entry) = found {
-                params.extend(entry.names.iter().cloned().zip(spans));
+                for (name, span) in entry.names.iter().zip(spans.list) {
+                    params.push(name, span);
+                }
                 return Found::Route(&entry.value);
             }
         }
@@ -224,6 +224,22 @@ impl<T> Table<T> {
             };
         }
         &mut node.end
+    }
+}
+
+/// The values found on the way down: a pattern has no more than these.
+#[derive(Default)]
+struct Spans {
+    list: [Span; limits::ROUTE_PARAMS_MAX],
+    len: usize,
+}
+
+impl Spans {
+    fn push(&mut self, span: Span) {
+        if let Some(place) = self.list.get_mut(self.len) {
+            *place = span;
+            self.len += 1;
+        }
     }
 }
 
@@ -262,13 +278,13 @@ impl<T> Node<T> {
         rest: &[u8],
         path: &[u8],
         wanted: &Wanted<'_>,
-        spans: &mut Vec<Span>,
+        spans: &mut Spans,
         allowed: &mut Allowed,
     ) -> Option<&'a Entry<T>> {
         let start = (path.len() - rest.len()) as u32;
         let slash = memchr::memchr(b'/', rest);
         let segment = &rest[..slash.unwrap_or(rest.len())];
-        let depth = spans.len();
+        let depth = spans.len;
         if let Some(node) = self.fixed.get(segment) {
             let found = node.enter(slash, rest, path, wanted, spans, allowed);
             if found.is_some() {
@@ -281,7 +297,7 @@ impl<T> Node<T> {
             if found.is_some() {
                 return found;
             }
-            spans.truncate(depth);
+            spans.len = depth;
         }
         let found = self.rest.choose(wanted);
         match found {
@@ -297,7 +313,7 @@ impl<T> Node<T> {
         rest: &[u8],
         path: &[u8],
         wanted: &Wanted<'_>,
-        spans: &mut Vec<Span>,
+        spans: &mut Spans,
         allowed: &mut Allowed,
     ) -> Option<&'a Entry<T>> {
         match slash {
@@ -370,7 +386,8 @@ mod tests {
         match found {
             Found::Route(index) => {
                 let mut text = index.to_string();
-                for (name, span) in &params {
+                for (name, span) in params.iter() {
+                    let name = std::str::from_utf8(name).unwrap();
                     let value = std::str::from_utf8(span.of(path.as_bytes())).unwrap();
                     text += &format!(" {name}={value}");
                 }

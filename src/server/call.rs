@@ -7,21 +7,27 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::access::CallTold;
 use super::deadline::Deadline;
-use super::host::HostCall;
+use super::host::HostSink;
+use super::mailbox::Message;
 use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
+use crate::ai::chat::Delta;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, Attempt, Call, Inbound, Outgoing, Passing, Provider, Pull};
+use crate::pipeline::{
+    AfterHead, Attempt, Call, Generation, Inbound, Listening, Making, Outgoing, Passing, Progress,
+    Provider, Pull,
+};
 
 /// Who gets the answer.
 #[derive(Default)]
 pub(super) enum Sink {
     Conn(Ticket),
-    Host(Arc<HostCall>),
+    Host(HostSink),
     /// Nobody: the call is over.
     #[default]
     Nobody,
@@ -51,6 +57,10 @@ pub(super) struct CallState {
     inbound: Option<Inbound>,
     /// Echo's answer, when the host program reads it.
     pull: Option<Box<dyn Pull>>,
+    /// The answer that a model of the host program makes.
+    making: Option<Listening>,
+    /// Time between two pieces of it, in milliseconds.
+    making_idle_ms: u64,
     response: Response,
     pub(super) up: Option<Key>,
     pub(super) dials: Vec<Key>,
@@ -58,7 +68,10 @@ pub(super) struct CallState {
     pub(super) next_address: usize,
     deadline: Deadline,
     total_at_ms: u64,
-    has_token: bool,
+    started_us: u64,
+    /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
+    last_token_us: u64,
+    told: CallTold,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
     /// Memory of the last head that went out.
@@ -75,6 +88,8 @@ impl Default for CallState {
             outgoing: None,
             inbound: None,
             pull: None,
+            making: None,
+            making_idle_ms: u64::MAX,
             response: Response::default(),
             up: None,
             dials: Vec::new(),
@@ -82,7 +97,9 @@ impl Default for CallState {
             next_address: 0,
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
-            has_token: false,
+            started_us: 0,
+            last_token_us: 0,
+            told: CallTold::default(),
             is_paused: false,
             head: Vec::new(),
         }
@@ -125,6 +142,7 @@ impl Worker {
         let mut state = self.spare_calls.pop().unwrap_or_default();
         state.app = Some(Arc::clone(&self.app));
         state.sink = sink;
+        state.started_us = self.now_us;
         call.lend_head(std::mem::take(&mut state.head));
         state.call = Some(call);
         let key = self.calls.insert(state);
@@ -144,9 +162,20 @@ impl Worker {
         };
         if is_there {
             self.stats.calls.add(1);
-            self.attempt(key);
+            match self.prepare(key) {
+                Ok(()) => self.attempt(key),
+                Err(failure) => self.attempt_failed(key, failure, false),
+            }
         } else {
             self.drop_call(key);
+        }
+    }
+
+    /// The prompt hooks run here, on the loop.
+    fn prepare(&mut self, key: Key) -> Result<(), Failure> {
+        match self.calls.get_mut(key).map(|state| (&state.app, &mut state.call)) {
+            Some((Some(app), Some(call))) => call.prepare(app),
+            _ => Ok(()),
         }
     }
 
@@ -170,6 +199,12 @@ impl Worker {
             }
             Ok(Attempt::LocalWhole) => self.deliver(key),
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
+            Ok(Attempt::Make(making)) => {
+                let Some(provider) = app.providers.get(making.provider) else { return };
+                self.make(key, *making, provider);
+            }
+            Ok(Attempt::Work { work, is_quick: true }) => self.worked(key, work()),
+            Ok(Attempt::Work { work, .. }) => self.work(key, work),
             Err(failure) => self.attempt_failed(key, failure, false),
         }
     }
@@ -191,7 +226,7 @@ impl Worker {
         let is_over = now_ms >= state.total_at_ms;
         if state.is_paused && !is_over {
             // The client is slow, not the provider.
-            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
+            let idle_ms = state.provider().map_or(state.making_idle_ms, |p| p.idle_ms);
             self.set_call_deadline(key, now_ms.saturating_add(idle_ms));
             return;
         }
@@ -209,10 +244,119 @@ impl Worker {
         self.attempt_failed(key, failure, !is_over);
     }
 
+    // ---- what is made inside the process ----
+
+    /// Has an answer's body worked out on the blocking pool.
+    fn work(&mut self, key: Key, work: Box<dyn FnOnce() -> Vec<u8> + Send>) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let job = Box::new(move || {
+            mailbox.post(Message::Worked(key, work()));
+        });
+        if let Some(state) = self.calls.get_mut(key) {
+            state.phase = Phase::Waiting;
+        }
+        self.set_call_deadline(key, self.now_ms + limits::WORK_MS);
+        self.submit(key, job);
+    }
+
+    pub(super) fn worked(&mut self, key: Key, body: Vec<u8>) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        state.response.status = 200;
+        state.response.headers.push(b"Content-Type", b"application/json");
+        state.response.body = body;
+        self.deliver(key);
+    }
+
+    fn submit(&mut self, key: Key, job: Box<dyn FnOnce() + Send>) {
+        if self.core.pool.submit(job).is_err() {
+            let failure = Failure::new(503, "the server is busy").code("overloaded");
+            self.attempt_failed(key, failure.retry_after(1), true);
+        }
+    }
+
+    /// Has a model of the host program answer, on the blocking pool.
+    fn make(&mut self, key: Key, making: Making, provider: &Provider) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let tell = Box::new(move || {
+            mailbox.post(Message::Made(key));
+        });
+        let generation = Generation::new(tell);
+        let Making { generator, question, inbound, .. } = making;
+        let Some(state) = self.calls.get_mut(key) else { return };
+        state.making = Some(Listening::new(&generation));
+        state.making_idle_ms = provider.idle_ms;
+        let is_stream = inbound.is_stream();
+        state.inbound = Some(inbound);
+        state.phase = Phase::Waiting;
+        if state.total_at_ms == u64::MAX {
+            state.total_at_ms = self.now_ms.saturating_add(provider.total_ms);
+        }
+        let at_ms = if is_stream { self.now_ms + provider.first_token_ms } else { u64::MAX };
+        self.set_call_deadline(key, at_ms);
+        self.submit(key, Box::new(move || generator.generate(question, generation)));
+    }
+
+    /// A model of the host program has said more: moves it to the sink until that is full.
+    pub(super) fn on_made(&mut self, key: Key) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        if state.is_paused {
+            return;
+        }
+        let Some(making) = &state.making else { return };
+        let mut deltas = std::mem::take(&mut self.made);
+        let progress = making.generation().take(&mut deltas);
+        if state.phase == Phase::Waiting && !deltas.is_empty() {
+            state.phase = Phase::Collecting;
+            let inbound = state.inbound.as_ref();
+            if inbound.is_some_and(|inbound| inbound.on_making(&mut state.response)) {
+                state.phase = Phase::Forwarding;
+                self.send_head(key, None);
+            }
+        }
+        let moved = self.move_made(key, &mut deltas);
+        deltas.clear();
+        self.made = deltas;
+        let Some(state) = self.calls.get_mut(key) else { return };
+        match (moved, progress) {
+            (Err(failure), _) | (Ok(()), Progress::Failed(failure)) => {
+                self.attempt_failed(key, failure, false);
+            }
+            (Ok(()), Progress::End) => self.answer_end(key),
+            (Ok(()), Progress::More) => {
+                let at_ms = self.now_ms.saturating_add(state.making_idle_ms);
+                if state.phase == Phase::Forwarding {
+                    self.set_call_deadline(key, at_ms);
+                }
+                self.flush_call(key);
+            }
+        }
+    }
+
+    fn move_made(&mut self, key: Key, deltas: &mut Vec<Delta>) -> Result<(), Failure> {
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+        let Some(inbound) = &mut state.inbound else { return Ok(()) };
+        let is_forwarding = state.phase == Phase::Forwarding;
+        let mut out = std::mem::take(&mut self.relay_scratch);
+        out.clear();
+        let mut went = Ok(());
+        for delta in deltas.drain(..) {
+            went = inbound.on_made(delta, &mut out);
+            if went.is_err() {
+                break;
+            }
+        }
+        if is_forwarding && !out.is_empty() {
+            self.send_bytes(key, &out);
+        }
+        self.relay_scratch = out;
+        went
+    }
+
     /// Gives up the connection, or the search for one.
     fn detach(&mut self, key: Key) {
         self.stop_waiting(key);
         let Some(state) = self.calls.get_mut(key) else { return };
+        state.making = None;
         let up = state.up.take();
         let dials = std::mem::take(&mut state.dials);
         for up in up.into_iter().chain(dials) {
@@ -255,17 +399,28 @@ impl Worker {
         let now_s = self.unix_seconds();
         let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
         let Some(inbound) = &mut state.inbound else { return Ok(()) };
-        match inbound.on_head(head, raw, now_s, &mut state.response)? {
-            AfterHead::Collect => {
-                state.phase = Phase::Collecting;
-                Ok(())
-            }
+        let Some(call) = &state.call else { return Ok(()) };
+        let after = inbound.on_head(call, head, raw, now_s, &mut state.response)?;
+        if !inbound.is_stream() {
+            self.set_idle_deadline(key);
+        }
+        let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+        match after {
+            AfterHead::Collect => state.phase = Phase::Collecting,
             AfterHead::Forward(length) => {
                 state.phase = Phase::Forwarding;
                 self.send_head(key, length);
-                Ok(())
             }
         }
+        Ok(())
+    }
+
+    /// The answer has begun: from now on the time between two chunks counts.
+    fn set_idle_deadline(&mut self, key: Key) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
+        let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
+        state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
     }
 
     pub(super) fn answer_data(&mut self, key: Key, data: &[u8]) -> Result<(), Failure> {
@@ -274,13 +429,21 @@ impl Worker {
         let mut out = std::mem::take(&mut self.relay_scratch);
         out.clear();
         let result = inbound.on_data(data, &mut out);
-        if inbound.is_stream() && inbound.is_token() {
-            state.has_token = true;
-            let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
-            let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
-            state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
+        let has_begun = !inbound.is_stream() || inbound.has_token();
+        if inbound.is_stream() && has_begun {
+            let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
+            if before_us != 0 {
+                self.stats.token_gap.record(self.now_us.saturating_sub(before_us));
+            } else {
+                let elapsed_us = self.now_us.saturating_sub(state.started_us);
+                state.told.first_token_us = Some(elapsed_us);
+                self.stats.first_token_time.record(elapsed_us);
+            }
         }
         let is_forwarding = state.phase == Phase::Forwarding;
+        if has_begun {
+            self.set_idle_deadline(key);
+        }
         if is_forwarding && result == Ok(Passing::AsItIs) {
             self.send_bytes(key, data);
         } else if is_forwarding && !out.is_empty() {
@@ -299,6 +462,15 @@ impl Worker {
         if let Some((prompt, completion)) = inbound.usage() {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
+            state.told.usage = Some((prompt, completion));
+        }
+        if let (Some(words), Some(provider)) = (inbound.refusal(), state.provider()) {
+            let words = match &provider.api_key {
+                Some(key) if !key.is_empty() => words.replace(key.as_str(), "***"),
+                _ => words.to_owned(),
+            };
+            // Escaped: a line of the log stays one line.
+            tracing::warn!("the provider {} refused our credential: {words:?}", provider.name);
         }
         let phase = state.phase;
         match ended {
@@ -315,7 +487,7 @@ impl Worker {
                     self.send_bytes(key, &out);
                 }
                 state_put_back(&mut self.calls, key, inbound);
-                let is_retryable = failure.status >= 500 || failure.status == 429;
+                let is_retryable = is_passing(&failure);
                 self.attempt_failed(key, failure, is_retryable);
             }
         }
@@ -324,11 +496,15 @@ impl Worker {
     /// An attempt has failed: the next target, or the truth.
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, is_retryable: bool) {
         let Some(state) = self.calls.get_mut(key) else { return };
+        // A head that told of a failure says more than the end of its body.
+        let told = state.inbound.as_mut().and_then(|inbound| inbound.told_failure());
+        let is_retryable = is_retryable && told.as_ref().is_none_or(is_passing);
+        let failure = told.unwrap_or(failure);
         if state.phase != Phase::Forwarding {
             if is_retryable && state.call.as_ref().is_some_and(|call| call.has_next()) {
                 state.outgoing = None;
                 state.inbound = None;
-                state.has_token = false;
+                state.making = None;
                 self.attempt(key);
                 return;
             }
@@ -404,8 +580,13 @@ impl Worker {
     pub(super) fn resume_call(&mut self, key: Key) {
         let Some(state) = self.calls.get_mut(key) else { return };
         if std::mem::take(&mut state.is_paused) {
+            let is_making = state.making.is_some();
             if let Some(up) = state.up {
                 self.list_up(up);
+            }
+            if is_making {
+                // Not now: the connection that has room is in somebody's hand.
+                self.mailbox.post(Message::Made(key));
             }
             self.pull_local(key);
         }
@@ -413,8 +594,12 @@ impl Worker {
 
     fn send_end(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
+        let told = state.told;
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_end(ticket),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_end(ticket);
+            }
             Sink::Host(host) => host.end(),
             Sink::Nobody => {}
         }
@@ -437,9 +622,13 @@ impl Worker {
     /// The response is complete.
     fn deliver(&mut self, key: Key) {
         let Some(mut state) = self.take_call(key) else { return };
+        let told = state.told;
         let response = std::mem::take(&mut state.response);
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_whole(ticket, response, None),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_whole(ticket, response, None);
+            }
             Sink::Host(host) => host.whole(&response),
             Sink::Nobody => {}
         }
@@ -447,9 +636,13 @@ impl Worker {
 
     fn deliver_failure(&mut self, key: Key, failure: &Failure) {
         let Some(mut state) = self.take_call(key) else { return };
+        let told = state.told;
         let response = std::mem::take(&mut state.response);
         match self.recycle_call(state) {
-            Sink::Conn(ticket) => self.relay_whole(ticket, response, Some(failure)),
+            Sink::Conn(ticket) => {
+                self.relay_told(ticket, told);
+                self.relay_whole(ticket, response, Some(failure));
+            }
             Sink::Host(host) => host.fail(failure),
             Sink::Nobody => {}
         }
@@ -491,25 +684,29 @@ impl Worker {
     // ---- the end ----
 
     /// Nobody waits for the answer any more: the upstream is closed at once.
-    pub(super) fn cancel_call(&mut self, key: Key) {
-        if self.calls.get(key).is_some() {
-            self.stats.calls_cancelled.add(1);
-            self.drop_call(key);
+    pub(super) fn cancel_call(&mut self, key: Key) -> CallTold {
+        if self.calls.get(key).is_none() {
+            return CallTold::default();
         }
+        self.stats.calls_cancelled.add(1);
+        self.drop_call(key)
     }
 
-    fn drop_call(&mut self, key: Key) {
-        if let Some(state) = self.calls.get(key)
+    /// Returns what it has come to.
+    fn drop_call(&mut self, key: Key) -> CallTold {
+        if let Some(state) = self.calls.get_mut(key)
             && let Some(inbound) = &state.inbound
             && let Some((prompt, completion)) = inbound.usage()
         {
             self.stats.prompt_tokens.add(prompt);
             self.stats.completion_tokens.add(completion);
+            state.told.usage = Some((prompt, completion));
         }
         self.detach(key);
-        if let Some(state) = self.take_call(key) {
-            drop(self.recycle_call(state));
-        }
+        let Some(state) = self.take_call(key) else { return CallTold::default() };
+        let told = state.told;
+        drop(self.recycle_call(state));
+        told
     }
 
     /// Puts a call's memory by for the next one; who gets the answer is left. The request is let go
@@ -561,4 +758,9 @@ fn state_put_back(calls: &mut crate::base::slab::Slab<Box<CallState>>, key: Key,
     if let Some(state) = calls.get_mut(key) {
         state.inbound = Some(inbound);
     }
+}
+
+/// Whether another target may do better: the request itself is not to blame.
+pub(super) fn is_passing(failure: &Failure) -> bool {
+    failure.status >= 500 || failure.status == 429
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::core::{Core, DRAINING, NEW, STOPPED};
-use super::host::{HostCall, Piece};
+use super::host::{HostCall, HostSink, Piece};
 use super::mailbox::Message;
 use super::{LogSink, Server, Setup, on_loop_thread};
 use crate::ai::chat::{Collector, Reply as ChatReply, join_text};
@@ -215,7 +215,7 @@ impl Client {
         let worker = &self.core.workers[turn % self.core.worker_count()];
         let host = HostCall::new(Arc::clone(&worker.mailbox));
         self.calls.lock().push(Arc::clone(&host));
-        if !worker.mailbox.post(Message::HostStart(Box::new(call), Arc::clone(&host))) {
+        if !worker.mailbox.post(Message::HostStart(Box::new(call), HostSink(Arc::clone(&host)))) {
             self.end(&host);
             return Err(closed());
         }

@@ -1,10 +1,15 @@
 //! One client connection: what it keeps while idle, and what it borrows while bytes are in flight.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use super::access::Told;
+use super::coded::Coded;
 use super::deadline::Deadline;
+use super::transport::Tls;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
+use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, RequestHead};
 use crate::http::target::Target;
@@ -15,6 +20,10 @@ use std::sync::Arc;
 pub(super) struct Conn {
     pub(super) fd: OwnedFd,
     pub(super) peer: Peer,
+    /// Of a connection that speaks TLS; what it borrows has it meanwhile.
+    pub(super) tls: Option<Box<Tls>>,
+    /// The address among whose connections it counts, whoever a balancer says the client is.
+    pub(super) counted: Option<IpAddr>,
     pub(super) deadline: Deadline,
     pub(super) requests: u32,
     /// The kernel may hold unread bytes: the edge has been seen and not been read dry.
@@ -25,17 +34,16 @@ pub(super) struct Conn {
     pub(super) is_listed: bool,
     /// A trusted balancer may say first who the client is (PROXY protocol).
     pub(super) awaits_preface: bool,
-    /// What the firewall counts it as among the connections of its client.
-    pub(super) counted: Option<u128>,
     /// Borrowed while bytes are in flight or an exchange is open.
     pub(super) active: Option<Box<Active>>,
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, peer: Peer) -> Conn {
+    pub(super) fn new(fd: OwnedFd, peer: Peer, tls: Option<Box<Tls>>) -> Conn {
         Conn {
             fd,
             peer,
+            tls,
             deadline: Deadline::default(),
             requests: 0,
             is_readable: false,
@@ -77,6 +85,8 @@ pub(super) enum Source {
 /// What a connection borrows from its worker.
 pub(super) struct Active {
     pub(super) phase: Phase,
+    /// What the connection speaks through.
+    pub(super) tls: Option<Box<Tls>>,
     /// Tells the exchanges of this connection apart.
     pub(super) serial: u64,
     /// The first bytes of a head are here, the deadline for the whole of it runs.
@@ -96,6 +106,8 @@ pub(super) struct Active {
     pub(super) matched: Matched,
     pub(super) decoder: BodyDecoder,
     pub(super) body_bytes_max: u64,
+    /// Nobody will look at the body: it is read so that what breaks its framing is refused.
+    pub(super) is_unwanted: bool,
     /// Charged to the budget of AI bodies.
     pub(super) charged_bytes: u64,
     pub(super) is_ai: bool,
@@ -105,6 +117,10 @@ pub(super) struct Active {
     pub(super) call: Option<Key>,
     /// The streamed body is in chunks; else the connection's end ends it.
     pub(super) is_chunked: bool,
+    /// The streamed body is compressed; then it is in chunks too.
+    pub(super) coded: Option<Box<Coded>>,
+    /// It was, and counts among the worker's encoders until the exchange ends.
+    pub(super) is_coded: bool,
     /// The answer goes out without its body (HEAD).
     pub(super) is_bodiless: bool,
     /// A client that half-closes has gone: an AI answer is under way on the pool.
@@ -113,14 +129,15 @@ pub(super) struct Active {
     pub(super) close_after: bool,
     /// The socket took less than it was given.
     pub(super) is_blocked: bool,
-    /// When the request's head was complete, monotonic microseconds.
-    pub(super) started_us: u64,
+    /// What the answer has come to so far.
+    pub(super) told: Told,
 }
 
 impl Default for Active {
     fn default() -> Self {
         Active {
             phase: Phase::Head,
+            tls: None,
             serial: 0,
             head_began: false,
             awaits_write: false,
@@ -134,25 +151,68 @@ impl Default for Active {
             matched: Matched::Nothing,
             decoder: BodyDecoder::new(Body::None),
             body_bytes_max: 0,
+            is_unwanted: false,
             charged_bytes: 0,
             is_ai: false,
             drained_bytes: 0,
             source: Source::None,
             call: None,
             is_chunked: false,
+            coded: None,
+            is_coded: false,
             is_bodiless: false,
             hangs_on_client: false,
             close_after: false,
             is_blocked: false,
-            started_us: 0,
+            told: Told::default(),
+        }
+    }
+}
+
+impl Drop for Active {
+    /// Usually it is idle by then; when its worker has panicked it is not, and nobody else tells.
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.exchange {
+            exchange.request.set_gone();
+        }
+        if let Source::Queue(queue) = &self.source {
+            queue.close();
         }
     }
 }
 
 impl Active {
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent; those that are encrypted already count for one.
+    #[inline]
     pub(super) fn unsent(&self) -> usize {
-        self.output.len() - self.sent
+        let encrypted = self.tls.as_ref().is_some_and(|tls| tls.is_unsent());
+        self.output.len() - self.sent + usize::from(encrypted)
+    }
+
+    /// Appends body bytes of a streamed answer, framed as its head says.
+    pub(super) fn append_body(&mut self, bytes: &[u8]) {
+        match &mut self.coded {
+            Some(coded) => coded.feed(bytes, &mut self.output),
+            None if self.is_chunked => encode::chunk(&mut self.output, bytes),
+            None => self.output.extend_from_slice(bytes),
+        }
+    }
+
+    /// Nothing more is appended in this turn: what an encoder holds back goes out.
+    pub(super) fn flush_body(&mut self) {
+        if let Some(coded) = &mut self.coded {
+            coded.flush(&mut self.output);
+        }
+    }
+
+    /// The streamed answer is complete.
+    pub(super) fn end_body(&mut self) {
+        match self.coded.take() {
+            // Without its last chunk a body that broke does not look whole.
+            Some(coded) => self.close_after |= !coded.finish(&mut self.output),
+            None if self.is_chunked => self.output.extend_from_slice(encode::LAST_CHUNK),
+            None => {}
+        }
     }
 
     /// Bytes of memory that it keeps for the next connection.
@@ -166,11 +226,13 @@ impl Active {
             && self.input.is_empty()
             && self.output.is_empty()
             && !self.close_after
+            && self.unsent() == 0
     }
 
     /// Ready for another connection. Memory that has grown is given back.
     pub(super) fn reset(&mut self, bytes_max: usize) {
         self.phase = Phase::Head;
+        self.tls = None;
         self.head_began = false;
         self.awaits_write = false;
         self.head.reset();
@@ -189,6 +251,7 @@ impl Active {
         self.source = Source::None;
         self.call = None;
         self.is_chunked = false;
+        self.coded = None;
         self.is_bodiless = false;
         self.hangs_on_client = false;
         self.close_after = false;

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::addresses::Addresses;
+use super::certificates::Certificates;
 use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::stats::WorkerStats;
 use crate::config::Config;
 use crate::kernel;
-use crate::pipeline::{App, Status};
+use crate::pipeline::{App, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::{clock, proc};
@@ -49,6 +51,9 @@ pub(super) struct Core {
     pub(super) drain_ms: u64,
     /// How to speak TLS with the providers that want it, by their id.
     tls: OnceLock<HashMap<u64, Arc<rustls::ClientConfig>>>,
+    /// What listeners that speak TLS show.
+    certificates: Option<Arc<Certificates>>,
+    pub(super) addresses: Addresses,
     ai_bytes: AtomicU64,
     /// How many of the workers run: all, or one that the host drives.
     worker_count: AtomicUsize,
@@ -61,6 +66,8 @@ pub(super) struct Core {
     pub(super) plugins: Registry,
     /// Observers have been told that it stops.
     told_stopping: AtomicBool,
+    /// A worker could not be kept running: the server has stopped for it.
+    is_broken: AtomicBool,
 }
 
 impl Core {
@@ -68,6 +75,7 @@ impl Core {
         config: &Config,
         workers: Vec<WorkerHandle>,
         dispatch: tracing::Dispatch,
+        certificates: Option<Certificates>,
     ) -> Core {
         let threads = match config.server.blocking_threads {
             0 => 4 * proc::processors(),
@@ -85,6 +93,8 @@ impl Core {
             connections_max: u64::from(config.server.max_connections),
             drain_ms: u64::from(config.timeouts.drain),
             tls: OnceLock::new(),
+            certificates: certificates.map(Arc::new),
+            addresses: Addresses::default(),
             ai_bytes: AtomicU64::new(0),
             worker_count: AtomicUsize::new(count),
             polling_thread: Mutex::new(None),
@@ -93,6 +103,7 @@ impl Core {
             started_us: clock::monotonic_us(),
             plugins: Registry::default(),
             told_stopping: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
         }
     }
 
@@ -119,6 +130,17 @@ impl Core {
     pub(super) fn cut(&self) {
         self.state.store(STOPPED, Ordering::Release);
         self.wake_all();
+    }
+
+    /// Cuts everything because a worker cannot go on.
+    pub(super) fn cut_broken(&self) {
+        self.is_broken.store(true, Ordering::Release);
+        self.cut();
+    }
+
+    /// Whether the server has stopped because a worker could not go on.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
     }
 
     fn wake_all(&self) {
@@ -166,13 +188,14 @@ impl Core {
     /// Lets go of what the host has registered: its destructors run now, although a client may
     /// still use the models.
     pub(super) fn forget_host(&self) {
-        let (routes, before, after, observers) = self.change(|app| {
+        let host = self.change(|app| {
             use std::mem::take;
             let (before, after) = (take(&mut app.before), take(&mut app.after));
-            (take(&mut app.routes), before, after, take(&mut app.observers))
+            let models = (take(&mut app.generators), take(&mut app.hooks));
+            ((take(&mut app.routes), before, after, take(&mut app.observers)), models)
         });
         // Outside the lock that `change` holds.
-        drop((routes, before, after, observers));
+        drop(host);
     }
 
     pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {
@@ -182,6 +205,11 @@ impl Core {
 
     pub(super) fn tls_of(&self, provider: u64) -> Option<&Arc<rustls::ClientConfig>> {
         self.tls.get()?.get(&provider)
+    }
+
+    /// What listeners that speak TLS show; there when one of them does.
+    pub(super) fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.clone()
     }
 
     pub(super) fn worker_count(&self) -> usize {
@@ -261,6 +289,11 @@ impl Core {
         true
     }
 
+    /// Bytes of AI bodies that workers have reserved.
+    pub(super) fn ai_bytes(&self) -> u64 {
+        self.ai_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn return_ai_bytes(&self, bytes: u64) {
         self.ai_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -305,12 +338,32 @@ impl Status for CoreStatus {
         clock::monotonic_ms()
     }
 
+    fn counts(&self) -> StatusCounts {
+        self.0.upgrade().map_or_else(StatusCounts::default, |core| core.counts())
+    }
+
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
+    }
+
+    fn metrics_text(&self) -> String {
+        self.0.upgrade().map_or_else(String::new, |core| core.metrics_text())
     }
 }
 
 impl Core {
+    fn counts(&self) -> StatusCounts {
+        let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
+            self.workers.iter().map(|worker| get(&worker.stats)).sum()
+        };
+        StatusCounts {
+            requests: sum(|s| s.requests.get()),
+            responses: sum(|s| s.responses.get()),
+            uptime_s: (clock::monotonic_us() - self.started_us) / 1_000_000,
+            connections: self.connections(),
+        }
+    }
+
     /// What `/stats` says.
     pub(super) fn stats_json(&self) -> String {
         let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
@@ -357,14 +410,18 @@ impl Core {
                 "prompt_tokens": sum(|s| s.prompt_tokens.get()),
                 "completion_tokens": sum(|s| s.completion_tokens.get()),
             },
-            "connections": { "active": self.connections(), "accepted": sum(|s| s.accepted.get()) },
+            "connections": {
+                "active": self.connections(),
+                "accepted": sum(|s| s.accepted.get()),
+                "refused": sum(|s| s.refused.get()),
+            },
             "bytes": {
                 "received": sum(|s| s.bytes_received.get()),
                 "sent": sum(|s| s.bytes_sent.get()),
             },
             "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
             "firewall": self.app().firewall.stats().to_json(),
-            "ai_bodies_bytes": self.ai_bytes.load(Ordering::Relaxed),
+            "ai_bodies_bytes": self.ai_bytes(),
             "memory_resident_bytes": proc::resident_bytes(),
             "kernels": {
                 "level": kernel::level().name(),

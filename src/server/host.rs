@@ -33,6 +33,24 @@ pub(super) struct HostCall {
     mailbox: Arc<Mailbox>,
 }
 
+/// The worker's end of a call. Dropped before the call has ended it tells the caller.
+pub(super) struct HostSink(pub(super) Arc<HostCall>);
+
+impl std::ops::Deref for HostSink {
+    type Target = HostCall;
+
+    fn deref(&self) -> &HostCall {
+        &self.0
+    }
+}
+
+impl Drop for HostSink {
+    fn drop(&mut self) {
+        // Whatever it was told before counts.
+        self.0.fail(&Failure::new(503, "the server has stopped").code("stopped"));
+    }
+}
+
 #[derive(Default)]
 struct State {
     key: Option<Key>,

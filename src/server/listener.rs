@@ -13,12 +13,15 @@ pub(super) struct Listener {
     pub(super) fd: OwnedFd,
     /// `None` for a Unix socket.
     pub(super) address: Option<SocketAddr>,
+    /// It speaks TLS.
+    pub(super) is_tls: bool,
     path: Option<PathBuf>,
 }
 
 impl std::fmt::Display for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.address, &self.path) {
+            (Some(address), _) if self.is_tls => write!(f, "tls://{address}"),
             (Some(address), _) => address.fmt(f),
             (None, Some(path)) => write!(f, "unix:{}", path.display()),
             (None, None) => f.write_str("an unnamed socket"),
@@ -38,7 +41,7 @@ impl Drop for Listener {
 /// Opens every listener of a configuration, or none.
 ///
 /// # Errors
-/// `AddressInUse`, `Unsupported` for TLS, else `Io`; the message names the address.
+/// `AddressInUse`, else `Io`; the message names the address.
 pub(super) fn open(config: &Config) -> Result<Vec<Listener>, Error> {
     config.server.listen.iter().map(|listen| open_one(config, listen)).collect()
 }
@@ -51,29 +54,26 @@ pub(super) fn adopt(fd: OwnedFd) -> Result<Listener, Error> {
     use std::os::fd::AsRawFd;
     let address = socket::local_address(fd.as_raw_fd())
         .map_err(|error| refused(&"the given socket", &error))?;
-    Ok(Listener { fd, address, path: None })
+    Ok(Listener { fd, address, is_tls: false, path: None })
 }
 
 fn open_one(config: &Config, listen: &Listen) -> Result<Listener, Error> {
     let backlog = config.server.backlog;
     match listen {
-        Listen::Tcp(address) => {
+        Listen::Tcp(address) | Listen::Tls(address) => {
             let fd = socket::listen_tcp(*address, backlog, config.server.reuse_port)
                 .map_err(|error| refused(address, &error))?;
             use std::os::fd::AsRawFd;
             let bound =
                 socket::local_address(fd.as_raw_fd()).map_err(|error| refused(address, &error))?;
-            Ok(Listener { fd, address: bound, path: None })
+            let is_tls = matches!(listen, Listen::Tls(_));
+            Ok(Listener { fd, address: bound, is_tls, path: None })
         }
         Listen::Unix(path) => {
             let fd = socket::listen_unix(path, backlog)
                 .map_err(|error| refused(&path.display(), &error))?;
-            Ok(Listener { fd, address: None, path: Some(path.clone()) })
+            Ok(Listener { fd, address: None, is_tls: false, path: Some(path.clone()) })
         }
-        Listen::Tls(address) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("cannot listen on tls://{address}: inbound TLS is not available yet"),
-        )),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::host::HostCall;
+use super::host::HostSink;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Owner, Peer, StreamQueue, Ticket};
 use crate::pipeline::{Call, Step};
@@ -21,7 +21,7 @@ use crate::sys::wake::Wake;
 /// What other threads tell a worker.
 pub(super) enum Message {
     /// A connection that another worker has accepted.
-    Accepted(OwnedFd, Peer),
+    Accepted(Accepted),
     /// The blocking pool has taken an exchange through its stages.
     Returned(Ticket, Box<Exchange>, Step),
     /// A deferred answer is complete.
@@ -33,11 +33,28 @@ pub(super) enum Message {
     /// A name was looked up: host, port, what was found.
     Resolved(String, u16, Result<Arc<[SocketAddr]>, String>),
     /// The host program calls a model.
-    HostStart(Box<Call>, Arc<HostCall>),
+    HostStart(Box<Call>, HostSink),
     /// A host call has room again.
     HostReady(Key),
     /// A host call was cancelled.
     HostCancel(Key),
+    /// A model of the host program has said more.
+    Made(Key),
+    /// The body of an answer was worked out on the pool.
+    Worked(Key, Vec<u8>),
+    /// The loop panics.
+    #[cfg(test)]
+    Panic,
+}
+
+/// A connection that nobody has adopted yet.
+pub(super) struct Accepted {
+    pub(super) fd: OwnedFd,
+    pub(super) peer: Peer,
+    /// It came through a listener that speaks TLS.
+    pub(super) is_tls: bool,
+    /// It counts among the connections of its address.
+    pub(super) is_counted: bool,
 }
 
 /// The sending side; shared.
@@ -53,6 +70,15 @@ thread_local! {
     static OWN: Cell<usize> = const { Cell::new(0) };
 }
 
+/// See [`Mailbox::own`]. Taken away by a panic too.
+pub(super) struct Own;
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        OWN.set(0);
+    }
+}
+
 /// Whether the calling thread runs a loop of any server or client.
 pub fn on_loop_thread() -> bool {
     OWN.get() != 0
@@ -65,9 +91,10 @@ impl Mailbox {
         Ok((Arc::new(mailbox), receiver))
     }
 
-    /// Marks the calling thread as the loop of this mailbox, or as none.
-    pub(super) fn set_own(&self, own: bool) {
-        OWN.set(if own { self.address() } else { 0 });
+    /// Marks the calling thread as the loop of this mailbox until the mark is dropped.
+    pub(super) fn own(&self) -> Own {
+        OWN.set(self.address());
+        Own
     }
 
     fn address(&self) -> usize {
@@ -94,6 +121,11 @@ impl Mailbox {
     /// The worker is about to read its messages: later ones must tell it anew.
     pub(super) fn begin_reading(&self) -> bool {
         self.told.swap(false, Ordering::SeqCst)
+    }
+
+    /// Reading was broken off: there may be messages that nobody was told of since.
+    pub(super) fn tell_again(&self) {
+        self.told.store(true, Ordering::SeqCst);
     }
 
     /// Whether there are messages that the worker has not read.

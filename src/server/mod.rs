@@ -3,23 +3,31 @@
 //! States go one way: new → running → draining → stopped. Nothing here is global: any number of
 //! servers live in one process.
 
+mod access;
+mod addresses;
 mod begun;
 mod call;
+mod certificates;
 pub mod client;
+mod coded;
 mod conn;
 mod core;
 mod deadline;
+#[cfg(test)]
+mod eyeballs;
 mod firewall;
 mod host;
 mod listener;
 mod log;
 mod mailbox;
+mod metrics;
 mod plugins;
 mod pool;
 mod reserve;
 mod resolve;
 mod serve;
 mod stats;
+mod supervise;
 mod tls;
 mod transport;
 mod upstream;
@@ -40,7 +48,7 @@ use crate::base::limits;
 use crate::config::Config;
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::kernel;
-use crate::pipeline::{App, HostRoute, Status};
+use crate::pipeline::{App, Generator, HookPlace, HostRoute, Status, TextHook};
 use crate::route::RouteError;
 use crate::sys::proc;
 use crate::sys::thread::{self, ThreadId};
@@ -90,6 +98,9 @@ impl Server {
     /// `Config` when the configuration does not fit together, `Io` when the log cannot be opened
     /// or the system gives no descriptors.
     pub fn new(config: Config, setup: Setup) -> Result<Server, Error> {
+        if config.legacy && setup.log.is_none() {
+            log::make_folder(&config.log);
+        }
         let dispatch = log::dispatch(&config.log, setup.log)?;
         if !setup.no_builtins {
             config.exposure_check()?;
@@ -105,7 +116,9 @@ impl Server {
             handles.push(WorkerHandle { mailbox: Arc::clone(&mailbox), stats: Arc::default() });
             seats.push((mailbox, receiver));
         }
-        let core = Arc::new(Core::new(&config, handles, dispatch.clone()));
+        let certificates = certificates::Certificates::load(&config.tls)
+            .map_err(|message| Error::new(ErrorKind::Config, message))?;
+        let core = Arc::new(Core::new(&config, handles, dispatch.clone(), certificates));
         let status = Arc::new(CoreStatus(Arc::downgrade(&core))) as Arc<dyn Status>;
         let app = App::new(&config, !setup.no_builtins, status)
             .map_err(|message| Error::new(ErrorKind::Config, message))?;
@@ -133,6 +146,16 @@ impl Server {
     /// The configuration it was built with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Opens the log file anew, after a rotation. Without a file it does nothing.
+    pub fn reopen_log(&self) {
+        log::reopen(&self.dispatch);
+    }
+
+    /// What `/metrics` says.
+    pub fn metrics_text(&self) -> String {
+        self.core.metrics_text()
     }
 
     /// Runs `body` with this server's log.
@@ -244,7 +267,14 @@ impl Server {
         };
         self.core.set_polling_thread();
         let wait_ms = timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
-        let turned = self.with_log(|| worker.turn_for_host(wait_ms));
+        let turned = self.with_log(|| supervise::turn(|| worker.turn_for_host(wait_ms)));
+        let Ok(turned) = turned else {
+            // The host watches this loop's descriptor: another loop cannot take its place.
+            self.with_log(|| supervise::turn(|| *attached = None)).ok();
+            self.core.worker_ended();
+            self.core.cut_broken();
+            return Err(supervise::broken());
+        };
         match turned {
             Some(handled) => {
                 timer.arm(worker.next_in_ms());
@@ -298,9 +328,9 @@ impl Server {
             thread_ids.lock().push(thread::current());
             tracing::dispatcher::with_default(&dispatch, || {
                 match Worker::new(Arc::clone(&core), index, mailbox, receiver) {
-                    Ok(mut worker) => {
+                    Ok(worker) => {
                         told.tell(Ok(()));
-                        worker.run();
+                        supervise::run(&core, worker);
                     }
                     Err(error) => told.tell(Err(io_error(error))),
                 }
@@ -324,7 +354,8 @@ impl Server {
     /// Waits until it is stopped and drained.
     ///
     /// # Errors
-    /// `State` before the start and on a thread of the server, `Timeout`.
+    /// `State` before the start and on a thread of the server, `Timeout`, `Panic` when it has
+    /// stopped because a worker could not go on.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
         if self.core.state() == NEW {
             return Err(Error::new(ErrorKind::State, "the server has not been started"));
@@ -342,7 +373,7 @@ impl Server {
         }
         if self.core.wait(timeout) {
             self.core.cut();
-            Ok(())
+            if self.core.is_broken() { Err(supervise::broken()) } else { Ok(()) }
         } else {
             Err(Error::new(ErrorKind::Timeout, "the server still has work"))
         }
@@ -439,6 +470,40 @@ impl Server {
     /// `Limit`.
     pub fn add_after(&self, middleware: Arc<dyn Middleware>) -> Result<(), Error> {
         self.core.change(|app| push_middleware(&mut app.after, &middleware))
+    }
+
+    /// Puts a model of the host program under its name, before the start or while serving.
+    ///
+    /// # Errors
+    /// `Duplicate`, `InvalidArgument` for the name.
+    pub fn add_model(&self, name: &str, generator: Arc<dyn Generator>) -> Result<(), Error> {
+        crate::config::check_own_model_name(name)
+            .map_err(|expected| Error::new(ErrorKind::InvalidArgument, expected))?;
+        // When it is refused it is dropped by the caller, where no lock is held.
+        let added = self.core.change(|app| app.add_generator(name, Arc::clone(&generator)));
+        match added {
+            Ok((true, _)) => Ok(()),
+            Ok((false, _)) => {
+                Err(Error::new(ErrorKind::Duplicate, format!("there is a model {name} already")))
+            }
+            Err(message) => Err(Error::new(ErrorKind::InvalidArgument, message)),
+        }
+    }
+
+    /// Adds a hook on texts.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub fn add_hook(&self, place: HookPlace, hook: Arc<dyn TextHook>) -> Result<(), Error> {
+        if self.core.change(|app| app.hooks.add(place, Arc::clone(&hook))) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Limit, "too many hooks"))
+    }
+
+    /// Removes a hook, wherever it stands.
+    pub fn remove_hook(&self, hook: &Arc<dyn TextHook>) {
+        self.core.change(|app| app.hooks.remove(hook));
     }
 
     /// Adds one who is told what happens on connections.

@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::access::{CallTold, Told};
 use super::call::Sink;
+use super::coded::Coded;
 use super::conn::{Active, Phase, Source};
 use super::mailbox::Message;
 use super::worker::Worker;
@@ -14,7 +16,7 @@ use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::exchange::{
-    Exchange, Outcome, Peer, Pending, Request, Response, StreamQueue, Taken, Ticket,
+    Exchange, HeaderLines, Outcome, Peer, Pending, Request, Response, StreamQueue, Taken, Ticket,
 };
 use crate::http::encode;
 use crate::http::framing::BodyDecoder;
@@ -74,7 +76,11 @@ impl Worker {
         if taken.is_none() && !conn.is_readable {
             return;
         }
+        let tls = conn.tls.take();
         let mut active = taken.unwrap_or_else(|| self.borrow_active());
+        if tls.is_some() {
+            active.tls = tls;
+        }
         let drive = self.drive_active(key, fd, &mut active);
         self.settle(key, active, drive);
     }
@@ -132,6 +138,9 @@ impl Worker {
 
     /// One read and what it leads to.
     fn read(&mut self, key: Key, fd: RawFd, active: &mut Active) -> Drive {
+        if active.tls.is_some() {
+            return self.read_tls(key, fd, active);
+        }
         let got = if active.input.is_empty() {
             let mut scratch = std::mem::take(&mut self.scratch);
             let got = socket::receive(fd, &mut scratch);
@@ -182,6 +191,71 @@ impl Worker {
                 _ => Drive::Close,
             },
         }
+    }
+
+    /// The same through TLS, the handshake included.
+    fn read_tls(&mut self, key: Key, fd: RawFd, active: &mut Active) -> Drive {
+        let Some(tls) = &mut active.tls else { return Drive::Close };
+        let was_handshaking = tls.is_handshaking();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.tls_scratch.resize(limits::READ_BYTES, 0);
+        let got = tls.receive(fd, &mut scratch, &mut self.tls_scratch);
+        let is_dry = tls.is_dry();
+        if was_handshaking && !tls.is_handshaking() {
+            // The head has the whole time for itself.
+            self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return Drive::Close };
+        let drive = match got {
+            Ok(0) => {
+                conn.is_readable = false;
+                conn.peer_ended = true;
+                self.on_input_end(active)
+            }
+            Ok(count) => {
+                if is_dry && !conn.peer_ended {
+                    conn.is_readable = false;
+                }
+                self.stats.bytes_received.add(count as u64);
+                for observer in &self.app.observers {
+                    observer.moved(count, 0);
+                }
+                if active.input.is_empty() {
+                    let (used, drive) = self.consume(key, fd, active, &scratch[..count]);
+                    active.input.extend_from_slice(&scratch[used..count]);
+                    drive
+                } else {
+                    active.input.extend_from_slice(&scratch[..count]);
+                    Drive::More
+                }
+            }
+            Err(error) => match error.kind() {
+                Io::WouldBlock => {
+                    conn.is_readable = false;
+                    Drive::Stop
+                }
+                Io::Interrupted => Drive::More,
+                // Messages end by themselves: a cut shows, with or without close_notify.
+                Io::UnexpectedEof if !was_handshaking => {
+                    conn.is_readable = false;
+                    conn.peer_ended = true;
+                    self.on_input_end(active)
+                }
+                Io::Unsupported => {
+                    active.tls = None;
+                    self.stats.malformed.add(1);
+                    let failure = Failure::new(400, "this port speaks TLS: use https");
+                    self.write_failure(key, active, &failure);
+                    Drive::More
+                }
+                _ => Drive::Close,
+            },
+        };
+        self.scratch = scratch;
+        if drive == Drive::Close || !self.flush(key, fd, active) {
+            return Drive::Close;
+        }
+        drive
     }
 
     /// The peer's end while we wanted more of it.
@@ -279,7 +353,7 @@ impl Worker {
                             self.begin(key, fd, active, &rest[..size], is_last);
                         }
                         Err(error) => {
-                            self.refuse_malformed(active, &error);
+                            self.refuse_malformed(key, active, &error);
                             return (bytes.len(), Drive::More);
                         }
                     }
@@ -333,7 +407,7 @@ impl Worker {
     /// A head is complete.
     fn begin(&mut self, key: Key, fd: RawFd, active: &mut Active, bytes: &[u8], is_last: bool) {
         self.stats.requests.add(1);
-        active.started_us = self.now_us;
+        active.told = Told { started_us: self.now_us, ..Told::default() };
         let peer = match self.conns.get_mut(key) {
             Some(conn) => {
                 conn.requests = conn.requests.saturating_add(1);
@@ -374,7 +448,14 @@ impl Worker {
                 return;
             }
         };
-        active.body_bytes_max = plan.bytes_max;
+        let is_long = matches!(body, Body::Length(bytes) if bytes > limits::DRAIN_BYTES_MAX);
+        if !plan.is_wanted && (is_long || expect != Expect::None) {
+            self.answer_request(key, fd, active);
+            return;
+        }
+        active.is_unwanted = !plan.is_wanted;
+        active.body_bytes_max =
+            if plan.is_wanted { plan.bytes_max } else { limits::DRAIN_BYTES_MAX };
         active.is_ai = plan.is_ai;
         if let Body::Length(bytes) = body {
             if !self.charge(active, bytes) {
@@ -422,6 +503,12 @@ impl Worker {
             let len = body.len() as u64 + data.len() as u64;
             // A chunk size tells before its data does.
             if len.saturating_add(active.decoder.announced()) > active.body_bytes_max {
+                if active.is_unwanted {
+                    // The answer does not depend on it.
+                    active.close_after = true;
+                    self.answer_request(key, fd, active);
+                    return at;
+                }
                 let failure = pipeline::too_large(active.body_bytes_max);
                 self.refuse(key, fd, active, &failure);
                 return at;
@@ -465,6 +552,7 @@ impl Worker {
                 return false;
             }
             self.ai_bytes_spare += wanted;
+            self.ai_bytes_reserved += wanted;
         }
         self.ai_bytes_spare -= more;
         active.charged_bytes = bytes;
@@ -478,6 +566,7 @@ impl Worker {
         if self.ai_bytes_spare > 2 * grain {
             let back = (self.ai_bytes_spare - grain) / grain * grain;
             self.ai_bytes_spare -= back;
+            self.ai_bytes_reserved -= back;
             self.core.return_ai_bytes(back);
         }
     }
@@ -546,7 +635,11 @@ impl Worker {
             Ok(()) => self.wait_for_answer(key, active),
             // Another worker took the last place: the exchange went with the job.
             Err(_) => {
-                self.write_failure(active, &Failure::new(503, "the server is busy").retry_after(1));
+                self.write_failure(
+                    key,
+                    active,
+                    &Failure::new(503, "the server is busy").retry_after(1),
+                );
                 active.phase = Phase::Head;
             }
         }
@@ -605,9 +698,14 @@ impl Worker {
         let waits = |active: &mut Box<Active>| {
             active.phase == Phase::Answering && active.serial == ticket.serial
         };
-        let Some(conn) = self.conns.get_mut(key) else { return false };
-        let fd = conn.fd.as_raw_fd();
-        let Some(mut active) = conn.active.take_if(waits) else { return false };
+        let conn = self.conns.get_mut(key);
+        let Some((fd, mut active)) =
+            conn.and_then(|conn| Some((conn.fd.as_raw_fd(), conn.active.take_if(waits)?)))
+        else {
+            // The client has gone meanwhile.
+            self.tell(&Told::default(), &exchange);
+            return false;
+        };
         if let Some(old) = active.exchange.replace(exchange) {
             self.give_back_exchange(old);
         }
@@ -638,13 +736,21 @@ impl Worker {
     }
 
     /// A head that cannot be understood: there is no exchange.
-    fn refuse_malformed(&mut self, active: &mut Active, error: &HeadError) {
+    fn refuse_malformed(&mut self, key: Key, active: &mut Active, error: &HeadError) {
         self.stats.malformed.add(1);
-        self.write_failure(active, &Failure::new(error.status(), error.message()));
+        active.is_bodiless = active.head.method == Method::Head;
+        self.write_failure(key, active, &Failure::new(error.status(), error.message()));
     }
 
     /// Writes a failure without an exchange, after which the connection closes.
-    fn write_failure(&mut self, active: &mut Active, failure: &Failure) {
+    fn write_failure(&mut self, key: Key, active: &mut Active, failure: &Failure) {
+        active.close_after = true;
+        if self.app.settings.is_old {
+            encode::bare(&mut active.output, failure.status);
+            self.count_answer(None, failure.status, 0, active.told.started_us);
+            self.tell_refused(key, failure.status, 0);
+            return;
+        }
         let mut body = Vec::new();
         Dialect::OpenAiChat.encode_failure(failure, &mut body);
         let out = &mut active.output;
@@ -658,9 +764,11 @@ impl Worker {
         out.extend_from_slice(b"Content-Length: ");
         encode::decimal(out, body.len() as u64);
         out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
-        out.extend_from_slice(&body);
-        self.count_answer(None, failure.status, body.len(), active.started_us);
-        active.close_after = true;
+        if !active.is_bodiless {
+            out.extend_from_slice(&body);
+        }
+        self.count_answer(None, failure.status, body.len(), active.told.started_us);
+        self.tell_refused(key, failure.status, body.len());
     }
 
     fn count_sent(&self, bytes: usize) {
@@ -708,19 +816,33 @@ impl Worker {
             exchange.response.body.clear();
         }
         self.close_if_unread(active, &exchange);
+        if exchange.response.is_bare {
+            encode::bare(&mut active.output, code);
+            active.told.status = code;
+            self.count_answer(Some(&exchange.request), code, 0, active.told.started_us);
+            active.close_after = true;
+            return self.end_exchange(key, active, exchange);
+        }
+        if body_allowed && self.app.compressor.is_some() {
+            pipeline::compress(&self.app, &mut exchange);
+        }
         self.write_head(active, &exchange, code);
         if body_allowed {
             active.output.extend_from_slice(b"Content-Length: ");
             encode::decimal(&mut active.output, exchange.response.body.len() as u64);
-            active.output.extend_from_slice(b"\r\n\r\n");
+            active.output.extend_from_slice(b"\r\n");
         } else if code == 205 {
             // RFC 9110 section 15.3.6: a 205 says that it is empty.
-            active.output.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        } else {
-            active.output.extend_from_slice(b"\r\n");
+            active.output.extend_from_slice(b"Content-Length: 0\r\n");
         }
+        if self.app.settings.is_old {
+            Self::write_connection(active, &exchange);
+        }
+        active.output.extend_from_slice(b"\r\n");
         let body_bytes = exchange.response.body.len();
-        self.count_answer(Some(&exchange.request), code, body_bytes, active.started_us);
+        active.told.status = code;
+        active.told.body_bytes = if active.is_bodiless { 0 } else { body_bytes as u64 };
+        self.count_answer(Some(&exchange.request), code, body_bytes, active.told.started_us);
         if !active.is_bodiless && body_allowed {
             let body = &exchange.response.body;
             if body.len() < limits::BATCH_BYTES / 4 {
@@ -748,7 +870,11 @@ impl Worker {
         }
         let waiting = &active.output[active.sent..];
         let waiting_len = waiting.len();
-        match socket::send_both(fd, waiting, body) {
+        let taken = match &mut active.tls {
+            None => socket::send_both(fd, waiting, body),
+            Some(tls) => tls.send(fd, waiting, body),
+        };
+        match taken {
             Ok(count) => {
                 self.count_sent(count);
                 if count >= waiting_len {
@@ -785,10 +911,21 @@ impl Worker {
         if headers.get(b"x-request-id").is_none() {
             encode::field(out, b"x-request-id", exchange.request.id());
         }
-        out.extend_from_slice(headers.as_bytes());
+        if self.app.settings.is_old {
+            old_order(out, headers);
+        } else {
+            out.extend_from_slice(headers.as_bytes());
+        }
         if exchange.response.close {
             active.close_after = true;
         }
+        // The original wrote it last, behind the length.
+        if !self.app.settings.is_old {
+            Self::write_connection(active, exchange);
+        }
+    }
+
+    fn write_connection(active: &mut Active, exchange: &Exchange) {
         let out = &mut active.output;
         if active.close_after {
             out.extend_from_slice(b"Connection: close\r\n");
@@ -821,8 +958,10 @@ impl Worker {
     /// The answer is out or in the output: on to the next request.
     fn end_exchange(&mut self, key: Key, active: &mut Active, exchange: Box<Exchange>) {
         let idle_ms = self.now_ms + self.app.settings.idle_ms;
+        self.tell(&active.told, &exchange);
         self.give_back_exchange(exchange);
         self.release_charge(active);
+        self.drop_encoder(active);
         active.source = Source::None;
         active.matched = pipeline::Matched::Nothing;
         if !active.decoder.is_done() {
@@ -884,17 +1023,30 @@ impl Worker {
             active.close_after = true;
         }
         self.close_if_unread(active, &exchange);
+        let encoder = if has_body && self.coded_streams < limits::CODED_STREAMS_MAX {
+            pipeline::compress_stream(&self.app, &mut exchange, length)
+        } else {
+            None
+        };
+        active.coded = encoder.map(|encoder| {
+            self.coded_streams += 1;
+            Box::new(Coded::new(encoder, length.is_none()))
+        });
+        active.is_coded = active.coded.is_some();
+        let length = length.filter(|_| !active.is_coded);
         self.write_head(active, &exchange, code);
         active.is_chunked = is_http11 && status_has_body(code) && length.is_none();
         if let Some(length) = length {
             encode::content_length(&mut active.output, length);
-            active.output.extend_from_slice(b"\r\n");
         } else if active.is_chunked {
-            active.output.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-        } else {
-            active.output.extend_from_slice(b"\r\n");
+            active.output.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
-        self.count_answer(Some(&exchange.request), code, 0, active.started_us);
+        if self.app.settings.is_old {
+            Self::write_connection(active, &exchange);
+        }
+        active.output.extend_from_slice(b"\r\n");
+        active.told.status = code;
+        self.count_answer(Some(&exchange.request), code, 0, active.told.started_us);
         if has_body {
             active.exchange = Some(exchange);
             active.phase = Phase::Streaming;
@@ -952,20 +1104,15 @@ impl Worker {
             };
             let is_dry = piece.is_empty();
             if !is_dry {
-                if active.is_chunked {
-                    encode::chunk(&mut active.output, &piece);
-                } else {
-                    active.output.extend_from_slice(&piece);
-                }
+                active.told.body_bytes += piece.len() as u64;
+                active.append_body(&piece);
             }
             self.pull_scratch = piece;
             match taken {
                 Taken::More if is_dry => break,
                 Taken::More => {}
                 Taken::End => {
-                    if active.is_chunked {
-                        active.output.extend_from_slice(encode::LAST_CHUNK);
-                    }
+                    active.end_body();
                     let Some(exchange) = active.exchange.take() else { return false };
                     self.end_exchange(key, active, exchange);
                     if active.phase == Phase::Head {
@@ -975,12 +1122,14 @@ impl Worker {
                 }
                 // A body that does not end well must not look as if it did.
                 Taken::Abort => {
+                    active.flush_body();
                     let sent = self.flush(key, fd, active);
                     let _ = sent;
                     return false;
                 }
             }
         }
+        active.flush_body();
         self.flush(key, fd, active)
     }
 
@@ -990,7 +1139,12 @@ impl Worker {
             return true;
         }
         while active.unsent() > 0 {
-            match socket::send(fd, &active.output[active.sent..]) {
+            let waiting = &active.output[active.sent..];
+            let taken = match &mut active.tls {
+                None => socket::send(fd, waiting),
+                Some(tls) => tls.send(fd, waiting, &[]),
+            };
+            match taken {
                 Ok(count) => {
                     self.count_sent(count);
                     active.sent += count;
@@ -1081,11 +1235,8 @@ impl Worker {
     /// Body bytes of the answer; they go out at [`Worker::relay_flush`].
     pub(super) fn relay_bytes(&mut self, ticket: Ticket, bytes: &[u8]) {
         if let Some(active) = self.waiting_active(ticket) {
-            if active.is_chunked {
-                encode::chunk(&mut active.output, bytes);
-            } else {
-                active.output.extend_from_slice(bytes);
-            }
+            active.told.body_bytes += bytes.len() as u64;
+            active.append_body(bytes);
         }
     }
 
@@ -1094,6 +1245,7 @@ impl Worker {
         let mut waiting = 0;
         let mut is_gone = false;
         self.with_waiting(ticket, |worker, key, fd, active| {
+            active.flush_body();
             is_gone = !worker.flush(key, fd, active);
             waiting = active.unsent();
         });
@@ -1103,14 +1255,19 @@ impl Worker {
         waiting
     }
 
+    /// What a call came to; its answer ends next.
+    pub(super) fn relay_told(&mut self, ticket: Ticket, told: CallTold) {
+        if let Some(active) = self.waiting_active(ticket) {
+            active.told.call = told;
+        }
+    }
+
     /// The answer is complete.
     pub(super) fn relay_end(&mut self, ticket: Ticket) {
         let key = Key(ticket.place);
         self.with_waiting(ticket, |worker, key, _, active| {
             active.call = None;
-            if active.is_chunked {
-                active.output.extend_from_slice(encode::LAST_CHUNK);
-            }
+            active.end_body();
             if let Some(exchange) = active.exchange.take() {
                 worker.end_exchange(key, active, exchange);
             }
@@ -1159,6 +1316,9 @@ impl Worker {
     fn settle(&mut self, key: Key, mut active: Box<Active>, drive: Drive) {
         if drive == Drive::Close {
             self.abandon(&mut active);
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.tls = active.tls.take();
+            }
             self.give_back(active);
             self.close(key);
             return;
@@ -1171,13 +1331,19 @@ impl Worker {
         };
         if wants_close {
             if conn.peer_ended && !conn.is_readable {
+                conn.tls = active.tls.take();
                 self.give_back(active);
                 self.close(key);
                 return;
             }
             // RFC 9112 section 9.6: end our side, read on until the peer ends its own, so that no
             // reset takes the answer away.
-            socket::finish_sending(conn.fd.as_raw_fd());
+            let fd = conn.fd.as_raw_fd();
+            if let Some(mut tls) = active.tls.take() {
+                // What comes from now on is dropped as it is, encrypted.
+                tls.close(fd);
+            }
+            socket::finish_sending(fd);
             active.phase = Phase::Lingering;
             active.input.clear();
             conn.active = Some(active);
@@ -1188,6 +1354,7 @@ impl Worker {
             return;
         }
         if active.is_idle() {
+            conn.tls = active.tls.take();
             self.give_back(active);
             if self.is_draining {
                 self.close(key);
@@ -1202,14 +1369,24 @@ impl Worker {
         if matches!(active.phase, Phase::Answering | Phase::Streaming) {
             self.stats.cancelled.add(1);
         }
+        if let Some(call) = active.call.take() {
+            active.told.call = self.cancel_call(call);
+        }
         if let Some(exchange) = &active.exchange {
             exchange.request.set_gone();
-        }
-        if let Some(call) = active.call.take() {
-            self.cancel_call(call);
+            self.tell(&active.told, exchange);
         }
         close_source(&mut active.source);
         self.release_charge(active);
+        self.drop_encoder(active);
+    }
+
+    /// The streamed answer is over, or nobody reads it any more.
+    fn drop_encoder(&mut self, active: &mut Active) {
+        if std::mem::take(&mut active.is_coded) {
+            active.coded = None;
+            self.coded_streams -= 1;
+        }
     }
 
     fn close_gone(&mut self, key: Key) {
@@ -1222,13 +1399,18 @@ impl Worker {
         for observer in &self.app.observers {
             observer.disconnected(conn.peer);
         }
-        if let Some(client) = conn.counted {
-            self.app.firewall.memory().disconnect(client);
-        }
         conn.deadline.cancel(&mut self.wheel);
+        if let Some(address) = conn.counted {
+            self.core.addresses.leave(address);
+        }
+        let mut tls = conn.tls.take();
         if let Some(mut active) = conn.active.take() {
             self.abandon(&mut active);
+            tls = active.tls.take().or(tls);
             self.give_back(active);
+        }
+        if let Some(mut tls) = tls {
+            tls.close(conn.fd.as_raw_fd());
         }
         self.stats.connections.set(self.conns.len() as u64);
         drop(conn);
@@ -1266,7 +1448,10 @@ impl Worker {
         let failure = Failure::new(408, "the request did not come in time").code("timeout");
         match active.phase {
             Phase::Body => self.refuse_broken(key, fd, &mut active, &failure),
-            _ => self.write_failure(&mut active, &failure),
+            _ => {
+                active.is_bodiless = active.head.method == Method::Head;
+                self.write_failure(key, &mut active, &failure);
+            }
         }
         active.close_after = true;
         active.phase = Phase::Head;
@@ -1279,6 +1464,16 @@ impl Worker {
 fn no_memory_for_ai() -> Failure {
     let message = "too many large requests are under way";
     Failure::new(503, message).code("overloaded").retry_after(1)
+}
+
+/// The header lines with Server first, as the original sent them.
+fn old_order(out: &mut Vec<u8>, headers: &HeaderLines) {
+    if let Some(server) = headers.get(b"server") {
+        encode::field(out, b"Server", server);
+    }
+    for (name, value) in headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"server")) {
+        encode::field(out, name, value);
+    }
 }
 
 /// Statuses whose answers have no body (RFC 9110 section 6.4.1).

@@ -1,25 +1,6 @@
 //! Counters of one worker: written by it alone, summed when somebody reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A counter with one writer: a plain load and store, no locked instruction.
-#[derive(Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self, amount: u64) {
-        // Relaxed: each counter stands alone, and only its worker writes it.
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-}
+use crate::base::metrics::{Counter, Histogram};
 
 /// What one worker counts. On cache lines of its own.
 #[derive(Default)]
@@ -27,6 +8,8 @@ impl Counter {
 pub(super) struct WorkerStats {
     pub(super) connections: Counter,
     pub(super) accepted: Counter,
+    /// Closed at accept: their address had all it may have.
+    pub(super) refused: Counter,
     pub(super) requests: Counter,
     pub(super) responses: Counter,
     pub(super) status: [Counter; 5],
@@ -42,6 +25,12 @@ pub(super) struct WorkerStats {
     pub(super) calls_cancelled: Counter,
     pub(super) prompt_tokens: Counter,
     pub(super) completion_tokens: Counter,
+    /// From the end of a request's head to the end of its answer.
+    pub(super) request_time: Histogram,
+    /// From the start of a streamed call to the first piece of its answer.
+    pub(super) first_token_time: Histogram,
+    /// Between two pieces of a streamed answer.
+    pub(super) token_gap: Histogram,
 }
 
 impl WorkerStats {

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use super::call::is_passing;
 use super::deadline::Deadline;
 use super::mailbox::Message;
 use super::resolve::{self, Answer};
@@ -67,6 +68,17 @@ pub(super) struct Up {
     decoder: BodyDecoder,
     keep_alive: bool,
     interim: u8,
+}
+
+impl Up {
+    /// Whether nothing more has come than the answer: bytes that wait here or in TLS would be taken
+    /// for the answer to the next request.
+    fn is_quiet(&mut self, cipher: &mut Vec<u8>) -> bool {
+        cipher.resize(limits::READ_BYTES, 0);
+        let got = self.transport.receive(self.fd.as_raw_fd(), &mut [0], cipher);
+        self.is_readable = false;
+        got.is_err_and(|error| error.kind() == Io::WouldBlock)
+    }
 }
 
 /// A worker's connections to one provider.
@@ -562,7 +574,7 @@ impl Worker {
             match got {
                 Ok(0) => {
                     self.scratch = scratch;
-                    self.on_answer_end(key);
+                    self.on_answer_end(key, true);
                     return;
                 }
                 Ok(count) => {
@@ -582,7 +594,7 @@ impl Worker {
                         Io::WouldBlock => up.is_readable = false,
                         Io::Interrupted => {}
                         _ => {
-                            self.on_answer_end(key);
+                            self.on_answer_end(key, false);
                             return;
                         }
                     }
@@ -695,15 +707,16 @@ impl Worker {
         }
     }
 
-    /// The provider has closed.
-    fn on_answer_end(&mut self, key: Key) {
+    /// The provider has closed; a reset, or an end that TLS does not vouch for, is no clean end and
+    /// never completes a body.
+    fn on_answer_end(&mut self, key: Key, is_clean: bool) {
         let Some(up) = self.ups.get_mut(key) else { return };
         let Some(call) = up.call else { return };
         if up.in_body {
             up.keep_alive = false;
             match up.decoder.end_of_input() {
-                Ok(()) => self.up_done(key, call),
-                Err(_) => self.up_failed(key, Trouble::Answer(cut_off())),
+                Ok(()) if is_clean => self.up_done(key, call),
+                _ => self.up_failed(key, Trouble::Answer(cut_off())),
             }
             return;
         }
@@ -723,6 +736,7 @@ impl Worker {
             .and_then(|state| state.outgoing.as_ref())
             .is_some_and(|outgoing| up.sent == outgoing.head.len() + outgoing.body().len());
         let is_fit = up.keep_alive && is_all_sent && !up.is_deaf;
+        let is_fit = is_fit && (!up.is_readable || up.is_quiet(&mut self.tls_scratch));
         up.call = None;
         if let Some(state) = self.calls.get_mut(call) {
             state.up = None;
@@ -769,7 +783,7 @@ impl Worker {
             Trouble::Connection(_) if was_stale => self.connect_anew(call, &provider),
             Trouble::Connection(failure) => self.attempt_failed(call, failure, true),
             Trouble::Answer(failure) => {
-                let is_retryable = failure.status >= 500 || failure.status == 429;
+                let is_retryable = is_passing(&failure);
                 self.attempt_failed(call, failure, is_retryable);
             }
         }

@@ -12,7 +12,7 @@
 //! another worker holds or writes a cache line that another worker reads often.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -21,22 +21,21 @@ use super::call::{CallState, Sink};
 use super::conn::{Active, Conn};
 use super::core::{Core, DRAINING, RUNNING, STOPPED};
 use super::listener::Listener;
-use super::mailbox::{Mailbox, Message};
+use super::mailbox::{Accepted, Mailbox, Message};
 use super::reserve::Reserve;
 use super::resolve::Names;
 use super::stats::WorkerStats;
+use super::transport::Tls;
 use super::upstream::{Pool, Up};
-use crate::base::error::Failure;
+use crate::ai::chat::Delta;
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
 use crate::base::timer::Wheel;
-use crate::exchange::{Exchange, Owner, Peer, Request, Ticket};
-use crate::firewall::TooMany;
+use crate::exchange::{Exchange, Owner, Params, Peer, Request, Ticket};
 use crate::http::date;
 use crate::pipeline::{App, Call};
-use crate::route::Params;
 use crate::sys::epoll::{self, Epoll};
-use crate::sys::{clock, random, socket};
+use crate::sys::{clock, memory, random, socket};
 
 /// Marks of epoll data and timer keys: what the rest of the word names.
 pub(super) const MARK_SHIFT: u32 = 60;
@@ -47,14 +46,8 @@ const MARK_ACCEPT: u64 = 3;
 const MARK_TIMER: u64 = 6;
 pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
+const MARK_TRIM: u64 = 7;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
-
-/// What a client hears that has more connections than it may.
-const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
-    Content-Type: application/json\r\nRetry-After: 1\r\nContent-Length: 128\r\n\
-    Connection: close\r\n\r\n\
-    {\"error\":{\"message\":\"too many connections of this client\",\
-    \"type\":\"rate_limit_error\",\"param\":null,\"code\":\"too_many_connections\"}}";
 
 /// A snapshot as a worker keeps it. The outer count is the worker's own, so that keeping a copy
 /// writes nothing that other workers read.
@@ -90,6 +83,9 @@ pub(super) struct Worker {
     ready: Vec<Key>,
     /// Accepting pauses: no descriptors, or too many connections.
     is_accept_paused: bool,
+    /// Most connections since memory was given back.
+    conns_peak: usize,
+    is_trim_due: bool,
     is_listening: bool,
     listeners: Arc<[Listener]>,
     pub(super) is_draining: bool,
@@ -106,13 +102,20 @@ pub(super) struct Worker {
     pub(super) params: Params,
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
+    pub(super) made: Vec<Delta>,
     pub(super) tls_scratch: Vec<u8>,
     actives: Reserve<Box<Active>>,
     exchanges: Reserve<Box<Exchange>>,
+    /// Requests seen since the start, for telling one of several.
+    pub(super) access_count: u64,
     id_seed: u64,
     id_count: u64,
+    /// Streamed answers that are compressed now.
+    pub(super) coded_streams: usize,
     /// What this worker has reserved of the budget for AI bodies and not yet handed out.
     pub(super) ai_bytes_spare: u64,
+    /// All that this worker has reserved of it.
+    pub(super) ai_bytes_reserved: u64,
 }
 
 impl Worker {
@@ -151,6 +154,8 @@ impl Worker {
             version,
             ready: Vec::new(),
             is_accept_paused: false,
+            conns_peak: 0,
+            is_trim_due: false,
             is_listening: false,
             listeners,
             is_draining: false,
@@ -164,12 +169,16 @@ impl Worker {
             params: Params::new(),
             pull_scratch: Vec::new(),
             relay_scratch: Vec::new(),
+            made: Vec::new(),
             tls_scratch: Vec::new(),
             actives: Reserve::new(limits::POOLED_BUFFERS_BYTES_MAX),
             exchanges: Reserve::new(limits::POOLED_EXCHANGES_BYTES_MAX),
+            access_count: 0,
             id_seed: random::number(),
             id_count: 0,
+            coded_streams: 0,
             ai_bytes_spare: 0,
+            ai_bytes_reserved: 0,
         };
         worker.read_clock();
         worker.listen(true);
@@ -183,11 +192,23 @@ impl Worker {
 
     /// Turns until the server is stopped and drained.
     pub(super) fn run(&mut self) {
-        self.mailbox.set_own(true);
+        let _own = self.mailbox.own();
         let mut events = vec![epoll::Event { events: 0, u64: 0 }; limits::EVENTS_PER_TURN];
         while self.turn(&mut events, None).is_some() {}
         self.end();
-        self.mailbox.set_own(false);
+    }
+
+    /// The worker that takes the place of this one, whose loop has panicked: what it holds cannot be
+    /// trusted, so everything is closed and whoever waits for it is told.
+    pub(super) fn successor(self) -> std::io::Result<Worker> {
+        self.core.return_ai_bytes(self.ai_bytes_reserved);
+        self.stats.connections.set(0);
+        let Worker { core, index, mailbox, messages, id_count, .. } = self;
+        let mut worker = Worker::new(core, index, mailbox, messages)?;
+        // Tickets of the old one's exchanges must never fit.
+        worker.id_count = id_count + 1;
+        worker.mailbox.tell_again();
+        Ok(worker)
     }
 
     /// Has the host's timer wake the loop.
@@ -199,16 +220,15 @@ impl Worker {
     /// One turn on a thread of the host.
     pub(super) fn turn_for_host(&mut self, wait_ms_max: Option<u64>) -> Option<usize> {
         let mut events = [epoll::Event { events: 0, u64: 0 }; limits::EVENTS_PER_TURN];
-        self.mailbox.set_own(true);
+        let own = self.mailbox.own();
         let handled = self.turn(&mut events, wait_ms_max);
-        self.mailbox.set_own(false);
+        drop(own);
         handled
     }
 
     pub(super) fn end_for_host(&mut self) {
-        self.mailbox.set_own(true);
+        let _own = self.mailbox.own();
         self.end();
-        self.mailbox.set_own(false);
     }
 
     /// When the loop wants to turn again by itself.
@@ -240,6 +260,8 @@ impl Worker {
                     self.mailbox.clear_wake();
                 }
             }
+            // At once, while what was read is in the nearest cache.
+            handled += self.start_calls();
         }
         handled += self.read_messages();
         handled += self.go_on();
@@ -298,7 +320,7 @@ impl Worker {
         while let Ok(message) = self.messages.try_recv() {
             count += 1;
             match message {
-                Message::Accepted(fd, peer) => self.adopt(fd, peer),
+                Message::Accepted(accepted) => self.adopt(accepted),
                 Message::Returned(ticket, exchange, step) => {
                     self.on_returned(ticket, exchange, step);
                 }
@@ -312,7 +334,13 @@ impl Worker {
                 Message::Resolved(host, port, result) => self.on_resolved(host, port, result),
                 Message::HostStart(call, host) => self.starting.push_back((call, Sink::Host(host))),
                 Message::HostReady(key) => self.resume_call(key),
-                Message::HostCancel(key) => self.cancel_call(key),
+                Message::HostCancel(key) => {
+                    self.cancel_call(key);
+                }
+                #[cfg(test)]
+                Message::Panic => panic!("on purpose"),
+                Message::Made(key) => self.on_made(key),
+                Message::Worked(key, body) => self.worked(key, body),
             }
         }
         count
@@ -361,12 +389,27 @@ impl Worker {
             match data >> MARK_SHIFT {
                 MARK_ACCEPT => self.resume_accepting(),
                 MARK_UP => self.on_up_timer(Key(data & MARK_MASK)),
+                MARK_TRIM => self.trim(),
                 MARK_CALL => self.on_call_timer(Key(data & MARK_MASK)),
                 _ => self.on_timer(Key(data)),
             }
         }
         self.due = due;
         count
+    }
+
+    /// A crowd has left some time ago: the memory it needed goes back to the system, on the pool
+    /// because that can take its time.
+    fn trim(&mut self) {
+        self.is_trim_due = false;
+        if self.conns.len() * 8 <= self.conns_peak {
+            self.conns_peak = self.conns.len();
+            while self.actives.take().is_some() {}
+            while self.exchanges.take().is_some() {}
+            self.spare_calls = Vec::new();
+            // A pool that is full has no quiet time.
+            drop(self.core.pool.submit(Box::new(memory::trim)));
+        }
     }
 
     fn on_timer(&mut self, key: Key) {
@@ -453,13 +496,16 @@ impl Worker {
                     {
                         continue;
                     }
+                    let Some(is_counted) = self.admit(peer) else {
+                        self.stats.refused.add(1);
+                        continue;
+                    };
                     self.stats.accepted.add(1);
+                    let accepted = Accepted { fd, peer, is_tls: listener.is_tls, is_counted };
                     match self.core.less_loaded(self.index) {
-                        Some(other) => {
-                            // A worker that has ended closes it by dropping it.
-                            other.post(Message::Accepted(fd, peer));
-                        }
-                        None => self.adopt(fd, peer),
+                        // A worker that has ended closes it by dropping it.
+                        Some(other) => drop(other.post(Message::Accepted(accepted))),
+                        None => self.adopt(accepted),
                     }
                 }
                 Err(error) => match error.raw_os_error() {
@@ -475,26 +521,39 @@ impl Worker {
         }
     }
 
-    /// Takes a connection. What its peer has sent already is told by the first edge.
-    fn adopt(&mut self, fd: OwnedFd, peer: Peer) {
-        let raw = fd.as_raw_fd();
-        let (firewall, now) = (&self.app.firewall, self.second);
-        let mut conn = Conn::new(fd, peer);
-        if let Peer::Tcp(address) = peer {
-            match firewall.connect(address, now) {
-                Ok(counted) => conn.counted = counted,
-                Err(TooMany) => {
-                    // Whatever the socket takes: the connection ends here.
-                    let _ = socket::send(raw, TOO_MANY_CONNECTIONS);
-                    return;
-                }
+    /// Whether one more connection of a peer is let in, and whether it counts for its address;
+    /// `None` when it has all it may have.
+    fn admit(&self, peer: Peer) -> Option<bool> {
+        let max = self.app.settings.connections_per_address;
+        match peer {
+            Peer::Tcp(address)
+                if max > 0 && self.app.firewall.limits_connections(address.ip(), self.second) =>
+            {
+                self.core.addresses.enter(address.ip(), max).then_some(true)
             }
-            conn.awaits_preface = firewall.reads_preface(Some(address.ip()), now);
+            _ => Some(false),
+        }
+    }
+
+    /// Takes a connection. What its peer has sent already is told by the first edge.
+    fn adopt(&mut self, accepted: Accepted) {
+        let Accepted { fd, peer, is_tls, is_counted } = accepted;
+        let raw = fd.as_raw_fd();
+        let tls = match self.core.certificates().filter(|_| is_tls) {
+            // A listener that speaks TLS has a certificate: the configuration says so.
+            None if is_tls => return,
+            certificates => certificates.map(Tls::accept),
+        };
+        let mut conn = Conn::new(fd, peer, tls);
+        if let Peer::Tcp(address) = peer {
+            conn.counted = is_counted.then(|| address.ip());
+            conn.awaits_preface = self.app.firewall.reads_preface(Some(address.ip()), self.second);
         } else {
-            conn.awaits_preface = firewall.reads_preface(None, now);
+            conn.awaits_preface = self.app.firewall.reads_preface(None, self.second);
         }
         let key = self.conns.insert(conn);
         self.stats.connections.set(self.conns.len() as u64);
+        self.conns_peak = self.conns_peak.max(self.conns.len());
         let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;
         for observer in &self.app.observers {
             observer.connected(peer);
@@ -556,15 +615,9 @@ impl Worker {
         }
         // Messages that nobody will read: dropped here, so that what they own is told.
         while let Ok(message) = self.messages.try_recv() {
-            match message {
-                Message::StreamStarted(_, exchange, queue) => {
-                    exchange.request.set_gone();
-                    queue.close();
-                }
-                Message::HostStart(_, host) => {
-                    host.fail(&Failure::new(503, "the server has stopped").code("stopped"));
-                }
-                _ => {}
+            if let Message::StreamStarted(_, exchange, queue) = message {
+                exchange.request.set_gone();
+                queue.close();
             }
         }
     }
@@ -619,6 +672,11 @@ impl Worker {
 
     /// A connection has gone: perhaps accepting can go on.
     pub(super) fn on_closed(&mut self) {
+        let is_quiet = self.conns.len() * 8 <= self.conns_peak;
+        if is_quiet && self.conns_peak >= limits::CROWD_CONNECTIONS && !self.is_trim_due {
+            self.is_trim_due = true;
+            self.wheel.arm(self.now_ms + limits::TRIM_AFTER_MS, MARK_TRIM << MARK_SHIFT);
+        }
         if self.is_accept_paused && !self.is_draining && !self.core.is_full() {
             self.listen(true);
         }

@@ -265,6 +265,18 @@ pub fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Sends pieces in one call.
+pub fn send_pieces(fd: RawFd, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: all-zero is a valid msghdr; an IoSlice is laid out like an iovec, and sendmsg only
+    // reads the pieces.
+    unsafe {
+        let mut message: libc::msghdr = zeroed();
+        message.msg_iov = pieces.as_ptr().cast_mut().cast();
+        message.msg_iovlen = pieces.len();
+        check_len(libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL))
+    }
+}
+
 /// Bytes that the kernel holds for the peer: sent and not acknowledged, or not sent yet.
 pub fn unacknowledged(fd: RawFd) -> u32 {
     let mut bytes: libc::c_int = 0;

@@ -35,7 +35,7 @@ FIELD(nh_client_options, log_user_data, 40);
 FIELD(nh_client_options, log_drop, 48);
 
 /* The table grows at its end: the size changes with it, the offsets never. */
-static_assert(sizeof(nh_plugin_host) == 568, "nh_plugin_host");
+static_assert(sizeof(nh_plugin_host) == 664, "nh_plugin_host");
 FIELD(nh_plugin_host, struct_size, 0);
 FIELD(nh_plugin_host, abi, 8);
 FIELD(nh_plugin_host, reserved, 12);
@@ -108,6 +108,18 @@ FIELD(nh_plugin_host, nh_models_json, 536);
 FIELD(nh_plugin_host, nh_crc32, 544);
 FIELD(nh_plugin_host, nh_crc32_update, 552);
 FIELD(nh_plugin_host, nh_cpu_level, 560);
+FIELD(nh_plugin_host, nh_crc32c, 568);
+FIELD(nh_plugin_host, nh_json_find, 576);
+FIELD(nh_plugin_host, nh_json_get, 584);
+FIELD(nh_plugin_host, nh_copy, 592);
+FIELD(nh_plugin_host, plugin_on_prompt, 600);
+FIELD(nh_plugin_host, plugin_on_delta, 608);
+FIELD(nh_plugin_host, plugin_on_reply, 616);
+FIELD(nh_plugin_host, nh_text_edit_text, 624);
+FIELD(nh_plugin_host, nh_text_edit_model, 632);
+FIELD(nh_plugin_host, nh_text_edit_role, 640);
+FIELD(nh_plugin_host, nh_text_edit_replace, 648);
+FIELD(nh_plugin_host, nh_count_tokens, 656);
 
 static_assert(sizeof(nh_plugin) == 120, "nh_plugin");
 FIELD(nh_plugin, struct_size, 0);

@@ -118,7 +118,9 @@ static void pages(Server *server) {
     CHECK_HAS(answer, "Transfer-Encoding: chunked");
     CHECK(strlen(answer) > 100000);
     free(answer);
-    CHECK_PAGE(port, "/failing", "HTTP/1.1 500 ", "\r\n\r\n");
+    answer = get(port, "/failing");
+    CHECK_TEXT(answer, "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    free(answer);
     CHECK_PAGE(port, "/failing-with-answer", "HTTP/1.1 422 ", "{\"why\":1}");
     CHECK_PAGE(port, "/nothing", "HTTP/1.1 204 ", "\r\n\r\n");
     CHECK_PAGE(port, "/blocked", "HTTP/1.1 403 ", "\r\n\r\nno");
@@ -135,8 +137,7 @@ static void pages(Server *server) {
     CHECK_HAS(answer, "Allow: GET, HEAD, OPTIONS");
     free(answer);
     answer = ask(port, "nonsense\r\n\r\n");
-    CHECK_HAS(answer, "HTTP/1.1 400 ");
-    CHECK_HAS(answer, "Connection: close");
+    CHECK_TEXT(answer, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     free(answer);
     int fd = dial(port);
     put(fd, "HEAD /message HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");

@@ -129,3 +129,22 @@ fn what_would_weaken_safety_if_ignored_is_refused() {
     let output = server.expect_exit(2);
     assert!(output.contains("server.listen"), "{output}");
 }
+
+#[test]
+fn chat_answers_at_the_terminal_and_says_what_went_wrong() {
+    assert_eq!(run(&["chat", "one", "two", "--", "-m"], 0), "one two -m");
+    let file = write(
+        "command-chat.toml",
+        "[server]\nlisten = \"0.0.0.0:1\"\n[[provider]]\nname = \"up\"\nkind = \"openai\"\n\
+         base_url = \"http://127.0.0.1:1/v1\"\napi_key = \"sk-secret\"\n[[model]]\nname = \"far\"\n\
+         targets = [{ provider = \"up\" }]\n",
+    );
+    // Nothing listens there, and nothing of the server's own is opened for a chat.
+    let output = run(&["chat", "-c", &file, "-m", "far", "x"], 1);
+    assert!(output.contains("neurohttp: the provider cannot be reached"), "{output}");
+    assert!(!output.contains("sk-secret"), "{output}");
+    assert_eq!(run(&["chat", "-c", &file, "-m", "echo", "x"], 0), "x");
+    let output = run(&["chat", "-m", "nobody", "x"], 1);
+    assert!(output.contains("nobody"), "{output}");
+    run(&["chat", "-m", "echo"], 2);
+}

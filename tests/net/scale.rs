@@ -2,20 +2,9 @@
 
 use std::os::unix::process::CommandExt;
 
+use crate::support::descriptors_allowed;
 use crate::support::process::{Server, program};
 use crate::support::wire::Connection;
-
-/// Raises this process's limit of open files as far as it goes and returns it; children inherit it.
-fn descriptors_allowed() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls take a pointer to one rlimit, alive during the call.
-    unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
-        limit.rlim_cur = limit.rlim_max;
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
-    }
-    limit.rlim_cur
-}
 
 #[test]
 fn ten_thousand_idle_connections_and_a_thousand_streams_on_one_worker() {

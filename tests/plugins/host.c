@@ -222,6 +222,10 @@ int main(int argc, char **argv)
     CHECK_OK(nh_plugin_set_enabled(server, "probe", 1));
     CHECK(status_of(get(server, "/refused")) == 418);
 
+    /* Its hook on prompts, in place before the model is asked. */
+    CHECK(strstr(ask(server, "POST", "/v1/chat", "{\"model\":\"echo\",\"prompt\":\"secret\"}"),
+                 "\"hidden\"") != NULL);
+
     /* The same file in a second server is a plugin of its own. */
     CHECK_OK(nh_server_new(&options, &other));
     snprintf(config, sizeof config, "trace = \"%s\"\n", in_folder("trace3"));
@@ -255,6 +259,8 @@ int main(int argc, char **argv)
     CHECK_TEXT(body_of(call.answer), "through");
     CHECK(traced("trace2", "leaving\n") == 1 && traced("trace2", "fini\n") == 1);
     CHECK(traced("trace2", "drop\n") == 4 && status_of(get(server, "/nowhere")) == 404);
+    CHECK(strstr(ask(server, "POST", "/v1/chat", "{\"model\":\"echo\",\"prompt\":\"secret\"}"),
+                 "\"secret\"") != NULL);
     CHECK(strstr(get(server, "/taken"), "X-Probe") == NULL);
 
     /* A stream outlives the plugin that has begun it: its callback is still there. */

@@ -180,6 +180,16 @@ static void setting(const nh_plugin_host *host, const char *path, char *to, size
     }
 }
 
+/* A hook on prompts: the secret is for nobody. */
+static int32_t hide(nh_text_edit *edit, void *user_data)
+{
+    struct probe *probe = user_data;
+
+    if (strcmp(probe->host->nh_text_edit_text(edit, NULL), "secret") == 0)
+        return probe->host->nh_text_edit_replace(edit, "hidden", NH_ZERO_TERMINATED);
+    return 0;
+}
+
 static nh_status init(const nh_plugin_host *host, void **state)
 {
     char trace[512], greeting[64];
@@ -207,6 +217,7 @@ static nh_status init(const nh_plugin_host *host, void **state)
     host->plugin_route(host->plugin, "GET", "/probe/stream", 0, stream, probe, NULL);
     host->plugin_route(host->plugin, "GET", "/probe/gone", 0, echo, probe, NULL);
     host->plugin_before(host->plugin, more_before, probe, count_drop);
+    host->plugin_on_prompt(host->plugin, hide, probe, NULL);
     if (host->plugin_unroute(host->plugin, "GET", "/probe/gone") != NH_OK ||
         host->plugin_unroute(host->plugin, "GET", "/probe/gone") != NH_ERR_NOT_FOUND ||
         host->plugin_route(host->plugin, "GET", "/probe/echo/:again", 0, echo, probe, count_drop) !=

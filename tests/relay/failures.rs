@@ -45,6 +45,8 @@ fn an_answer_that_fails_before_its_body_is_a_truthful_502() {
     check("closed within the head", "", ASK, within, (502, "upstream_cut"));
     for (what, bytes) in [
         ("garbage", "\x16\x03\x01 what is this\r\n\r\n".to_owned()),
+        ("switching protocols", "HTTP/1.1 101 Switching Protocols\r\n\r\n".to_owned()),
+        ("a transfer coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned()),
         ("another protocol", "SSH-2.0-OpenSSH_9.9\r\n\r\n".to_owned()),
         ("an oversized head", format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(70_000))),
         ("only interim answers", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20)),
@@ -115,6 +117,38 @@ fn errors_of_the_upstream_come_as_the_contract_maps_them() {
     assert_eq!(dated.header("retry-after").as_deref(), Some("86400"));
 }
 
+#[test]
+fn of_an_error_that_cannot_be_read_the_head_counts() {
+    let own = |answer: &Answer| {
+        assert!(answer.json()["error"]["message"].is_string(), "{}", answer.text());
+        assert_eq!(answer.header("retry-after").as_deref(), Some("4"));
+    };
+    for (what, length, body, stays, keys) in [
+        ("cut", 100, "begun".to_owned(), false, ""),
+        ("stalled", 100, "begun".to_owned(), true, "total_timeout = 150"),
+        ("stalled later", 100, "begun".to_owned(), true, "idle_timeout = 150"),
+        ("too large", 10 << 20, "x".repeat(1 << 20), true, ""),
+    ] {
+        for (status, want) in [(429, 429), (400, 400), (403, 502), (500, 502)] {
+            let body = body.clone();
+            let upstream = Upstream::start(move |peer| {
+                peer.request().expect("a request");
+                peer.send(format!(
+                    "HTTP/1.1 {status} X\r\nRetry-After: 4\r\nContent-Length: {length}\r\n\r\n"
+                ));
+                peer.send(&body);
+                if stays {
+                    peer.drain();
+                }
+            });
+            let gateway = Gateway::before(&upstream, keys);
+            let answer = gateway.connect().post(CHAT, ASK).answer();
+            assert_eq!(answer.status, want, "{what}: {}", answer.text());
+            own(&answer);
+        }
+    }
+}
+
 /// What a client reads when the upstream sends `bytes` and closes: all until the gateway closes,
 /// and how many answers began in it.
 fn cut(bytes: &'static str, keys: &str, stays: bool) -> String {
@@ -146,6 +180,52 @@ fn a_body_that_is_cut_ends_cut_for_the_client() {
     assert!(text.contains("abc") && !text.contains("\r\n0\r\n"), "{text}");
     let text = cut("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX", "", true);
     assert!(!text.contains("\r\n0\r\n"), "{text}");
+    let stalled = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
+    for keys in ["idle_timeout = 150", "total_timeout = 150"] {
+        assert!(cut(stalled, keys, true).ends_with("\r\n\r\nabc"));
+    }
+}
+
+#[test]
+fn a_reset_does_not_end_a_body_that_ends_with_its_connection() {
+    for (reset, whole) in [(false, true), (true, false)] {
+        let (sender, read) = std::sync::mpsc::channel();
+        let (sender, read) = (std::sync::Mutex::new(sender), std::sync::Mutex::new(read));
+        let upstream = Upstream::start(move |peer| {
+            peer.request().expect("a request");
+            peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nabc");
+            // Only when the client has it: a reset takes along what is still on its way.
+            read.lock().unwrap().recv().unwrap();
+            if reset {
+                peer.reset_on_close();
+            }
+        });
+        let gateway = Gateway::before(&upstream, "");
+        let mut client = gateway.connect();
+        client.post(CHAT, ASK);
+        assert_eq!(client.head().status, 200);
+        assert_eq!(client.chunk().as_deref(), Some(&b"abc"[..]));
+        sender.lock().unwrap().send(()).unwrap();
+        let rest = String::from_utf8(client.take(usize::from(whole) * 5)).unwrap();
+        if whole {
+            assert_eq!(rest, "0\r\n\r\n");
+        } else {
+            assert_eq!(client.rest(), b"", "the client must see the cut");
+        }
+    }
+}
+
+#[test]
+fn comments_are_no_token() {
+    let upstream = Upstream::start(|peer| {
+        peer.request().expect("a request");
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+        while peer.still_takes(b": no data: yet\n\n") {}
+    });
+    let gateway = Gateway::before(&upstream, "first_token_timeout = 200");
+    let answer = gateway.connect().post(CHAT, ASK_STREAM).answer();
+    assert!(answer.text().contains("upstream_timeout"), "{}", answer.text());
+    assert!(!answer.text().contains("[DONE]"));
 }
 
 #[test]

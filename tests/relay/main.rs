@@ -6,7 +6,12 @@
 mod support;
 
 mod client;
+mod coded;
+mod crossing;
 mod failures;
+mod gone;
+mod many;
+mod models;
 mod passing;
 mod upstream;
 mod ways;

@@ -1,7 +1,7 @@
-//! What passes: bytes as they are, the request's head rewritten; and clients that go.
+//! What passes: bytes as they are, wherever they are cut; the request's head rewritten.
 
+use std::sync::Mutex;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 
 use crate::upstream::{ASK, ASK_STREAM, GOOD, Gateway, Upstream};
 
@@ -113,46 +113,39 @@ fn a_body_of_32_mib_passes_and_more_does_not() {
 }
 
 #[test]
-fn a_client_that_goes_takes_its_upstream_along() {
-    let (sender, seen) = channel();
-    let sender = Mutex::new(sender);
-    let phase = Arc::new(Mutex::new(0));
-    let current = Arc::clone(&phase);
-    let upstream = Upstream::start(move |peer| {
-        peer.request().expect("a request");
-        match *current.lock().unwrap() {
-            0 => {}
-            1 => peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun"),
-            _ => peer
-                .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: begun\n\n"),
+fn interim_answers_and_trailers_stay_on_their_hop() {
+    let upstream = Upstream::start(|peer| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n");
+            peer.send("\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nTrailer: X-Sum\r\n");
+            peer.send("Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n");
         }
-        sender.lock().unwrap().send("asked").unwrap();
-        peer.expect_gone();
-        sender.lock().unwrap().send("gone").unwrap();
     });
     let gateway = Gateway::before(&upstream, "");
-    let mut cancelled = 0;
-    for at in 0..3 {
-        for way in 0..3 {
-            *phase.lock().unwrap() = at;
-            let mut client = gateway.connect();
-            client.post(CHAT, ASK_STREAM);
-            assert_eq!(seen.recv().unwrap(), "asked");
-            if at > 0 {
-                assert_eq!(client.head().status, 200);
-            }
-            match way {
-                0 => drop(client),
-                1 => client.reset(),
-                _ => {
-                    client.finish();
-                    client.rest();
-                }
-            }
-            let told = seen.recv_timeout(std::time::Duration::from_secs(2));
-            assert_eq!(told, Ok("gone"), "phase {at}, way {way}");
-            cancelled += 1;
-            gateway.wait_cancelled(cancelled);
-        }
+    let mut client = gateway.connect();
+    for _ in 0..3 {
+        let answer = client.post(CHAT, ASK).answer();
+        assert_eq!((answer.status, answer.text()), (200, "ok"));
+        assert_eq!(answer.header("trailer"), None);
+    }
+    assert_eq!(upstream.accepted(), 1);
+}
+
+#[test]
+fn an_answer_that_comes_before_the_request_is_out_passes() {
+    let upstream = Upstream::start(|peer| {
+        // The head is enough to say no. What follows is not read.
+        peer.head().expect("a request");
+        peer.send("HTTP/1.1 413 X\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n");
+        peer.send("{\"error\":\"large\"");
+        peer.drain();
+    });
+    let gateway = Gateway::before(&upstream, "");
+    let mut client = gateway.connect();
+    let large = ASK.replace("\"x\"", &format!("\"{}\"", "x".repeat(16 << 20)));
+    for count in 1..3 {
+        let answer = client.post(CHAT, &large).answer();
+        assert_eq!((answer.status, answer.text()), (413, "{\"error\":\"large\""));
+        assert_eq!(upstream.accepted(), count, "half a request is out on it: not used again");
     }
 }

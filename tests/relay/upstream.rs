@@ -79,8 +79,8 @@ impl Drop for Upstream {
 }
 
 impl Peer {
-    /// Reads a request with its body; `None` when the gateway has closed instead.
-    pub fn request(&mut self) -> Option<(String, Vec<u8>)> {
+    /// Reads a head, as of a CONNECT; `None` when the gateway has closed instead.
+    pub fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -92,7 +92,12 @@ impl Peer {
                 }
             }
         }
-        let head = String::from_utf8(head).unwrap();
+        Some(String::from_utf8(head).unwrap())
+    }
+
+    /// Reads a request with its body; `None` when the gateway has closed instead.
+    pub fn request(&mut self) -> Option<(String, Vec<u8>)> {
+        let head = self.head()?;
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
         let mut body = vec![0; length.expect("a length").parse().unwrap()];
         self.stream.read_exact(&mut body).unwrap();
@@ -103,6 +108,13 @@ impl Peer {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends these bytes and waits a little; false when the gateway has closed.
+    pub fn still_takes(&mut self, bytes: &[u8]) -> bool {
+        // What is sent again and again needs its pace: nothing else is waited for.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        self.stream.write_all(bytes).is_ok()
+    }
+
     /// Answers every request with the same bytes until the gateway closes.
     pub fn answer_all(&mut self, bytes: &[u8]) {
         while self.request().is_some() {
@@ -110,8 +122,9 @@ impl Peer {
         }
     }
 
-    /// Answers one request through TLS; a handshake that fails is the gateway's affair.
-    pub fn answer_tls(&mut self, config: Arc<rustls::ServerConfig>, bytes: &[u8]) {
+    /// Answers one request through TLS; a handshake that fails is the gateway's affair. Returns
+    /// whether an earlier session was resumed.
+    pub fn answer_tls(&mut self, config: Arc<rustls::ServerConfig>, bytes: &[u8]) -> bool {
         let mut tls = rustls::ServerConnection::new(config).unwrap();
         let mut stream = rustls::Stream::new(&mut tls, &mut self.stream);
         let mut request = Vec::new();
@@ -119,10 +132,11 @@ impl Peer {
         while !request.ends_with(b"\"x\"}]}") {
             match stream.read(&mut byte) {
                 Ok(1) => request.push(byte[0]),
-                _ => return,
+                _ => return false,
             }
         }
         stream.write_all(bytes).unwrap();
+        tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
     /// Sends `piece` up to `count` times, until the gateway takes no more for half a second;
@@ -144,11 +158,20 @@ impl Peer {
 
     /// Waits until the gateway has closed or reset.
     pub fn expect_gone(&mut self) {
-        let mut byte = [0];
-        match self.stream.read(&mut byte) {
-            Ok(0) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-            other => panic!("the gateway has not closed: {other:?}"),
+        assert_eq!(self.drain(), 0, "the gateway has not closed");
+    }
+
+    /// Reads until the gateway closes or resets; returns how many bytes came.
+    pub fn drain(&mut self) -> usize {
+        let mut count = 0;
+        let mut piece = [0; 4096];
+        loop {
+            match self.stream.read(&mut piece) {
+                Ok(0) => return count,
+                Ok(got) => count += got,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return count,
+                Err(error) => panic!("the gateway has not closed: {error}"),
+            }
         }
     }
 
@@ -169,6 +192,24 @@ impl Peer {
     }
 }
 
+/// Fills the queue of a listener that is never accepted from: later connections hang.
+pub fn accept_nothing(listener: &TcpListener) {
+    // SAFETY: listen takes no pointer; a second call only changes the length of the queue.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let address = listener.local_addr().unwrap();
+    loop {
+        let wait = std::time::Duration::from_millis(300);
+        match TcpStream::connect_timeout(&address, wait) {
+            // It stays open as long as this process.
+            Ok(stream) => std::mem::forget(stream),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+                return;
+            }
+        }
+    }
+}
+
 /// A gateway in this process.
 pub struct Gateway {
     pub server: Server,
@@ -182,9 +223,16 @@ impl Gateway {
 
     /// With this configuration, one worker and a port of its own.
     pub fn with(text: &str) -> Gateway {
+        Gateway::in_environment(text, &[])
+    }
+
+    /// The same where these variables are set.
+    pub fn in_environment(text: &str, variables: &[(&str, &str)]) -> Gateway {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = variables.iter().map(owned).collect();
         let sets = vec![("server.workers".to_owned(), "1".to_owned())];
         let listen = Some("127.0.0.1:0".to_owned());
-        let sources = Sources { text: Some(text), sets, listen, ..Sources::default() };
+        let sources = Sources { text: Some(text), sets, listen, environment, ..Sources::default() };
         let config = config::load(&sources).unwrap_or_else(|error| panic!("{error}"));
         let server = Server::new(config, Setup::default()).unwrap();
         server.start().unwrap();

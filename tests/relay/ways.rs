@@ -1,10 +1,11 @@
 //! Ways to an upstream other than a plain connection, and clients that do not read.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use crate::support::stage::scratch;
 use crate::support::wire::Answer;
-use crate::upstream::{ASK, ASK_STREAM, GOOD, Gateway, Upstream, provider};
+use crate::upstream::{ASK, ASK_STREAM, GOOD, Gateway, Peer, Upstream, provider};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -13,15 +14,16 @@ fn ask_tls(port: u16, keys: &str) -> Answer {
     Gateway::with(&text).connect().post(CHAT, ASK).answer()
 }
 
-#[test]
-fn a_private_authority_is_trusted_only_where_it_is_named() {
+/// A private authority's certificate for 127.0.0.1, and a server's configuration with it.
+fn private_tls(name: &str) -> (PathBuf, Arc<rustls::ServerConfig>) {
     use rustls::pki_types::pem::PemObject;
-    let folder = scratch().join("relay-tls");
+    let folder = scratch().join(name);
     std::fs::create_dir_all(&folder).unwrap();
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let mut openssl = std::process::Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"]);
-    openssl.args(["/CN=upstream", "-addext", "subjectAltName=IP:127.0.0.1", "-addext"]);
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=upstream", "-addext"]);
+    openssl.args(["subjectAltName=IP:127.0.0.1", "-addext"]);
     openssl.args(["basicConstraints=critical,CA:FALSE", "-out"]).arg(&cert);
     crate::support::cc::succeed(openssl.arg("-keyout").arg(&key));
     let chain = vec![rustls::pki_types::CertificateDer::from_pem_file(&cert).unwrap()];
@@ -33,13 +35,107 @@ fn a_private_authority_is_trusted_only_where_it_is_named() {
         .with_no_client_auth()
         .with_single_cert(chain, secret)
         .unwrap();
-    let config = Arc::new(config);
-    let upstream = Upstream::start(move |peer| peer.answer_tls(Arc::clone(&config), GOOD));
+    (cert, Arc::new(config))
+}
+
+#[test]
+fn a_private_authority_is_trusted_only_where_it_is_named() {
+    let (cert, config) = private_tls("relay-tls");
+    let upstream = Upstream::start(move |peer| {
+        peer.answer_tls(Arc::clone(&config), GOOD);
+    });
     let answer = ask_tls(upstream.port, &format!("ca_file = \"{}\"", cert.display()));
     assert_eq!(answer.text(), "{\"ok\":true}");
     let answer = ask_tls(upstream.port, "");
     assert_eq!(answer.status, 502);
     assert_eq!(answer.json()["error"]["code"], "upstream_unreachable");
+}
+
+#[test]
+fn sessions_are_resumed() {
+    let (cert, config) = private_tls("relay-resumed");
+    let (sender, resumed) = std::sync::mpsc::channel();
+    let sender = Mutex::new(sender);
+    let upstream = Upstream::start(move |peer| {
+        let was = peer.answer_tls(
+            Arc::clone(&config),
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        );
+        sender.lock().unwrap().send(was).unwrap();
+    });
+    let text = provider("up", upstream.port, &format!("ca_file = \"{}\"", cert.display()));
+    let gateway = Gateway::with(&text.replace("http://127", "https://127"));
+    let mut client = gateway.connect();
+    for count in 0..3 {
+        assert_eq!(client.post(CHAT, ASK).answer().text(), "ok");
+        assert_eq!(resumed.recv().unwrap(), count > 0, "connection {count}");
+    }
+}
+
+#[test]
+fn bytes_behind_an_answer_end_a_tls_connection_too() {
+    let (cert, config) = private_tls("relay-behind");
+    let upstream = Upstream::start(move |peer| {
+        let evil = [GOOD, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"].concat();
+        peer.answer_tls(Arc::clone(&config), &evil);
+        peer.drain();
+    });
+    let text = provider("up", upstream.port, &format!("ca_file = \"{}\"", cert.display()));
+    let gateway = Gateway::with(&text.replace("http://127", "https://127"));
+    let mut client = gateway.connect();
+    for count in 1..4 {
+        assert_eq!(client.post(CHAT, ASK).answer().text(), "{\"ok\":true}");
+        assert_eq!(upstream.accepted(), count);
+    }
+}
+
+/// Asks for an https upstream through a proxy that runs `script` after it has read the CONNECT.
+fn ask_through(
+    what: &str,
+    keys: &str,
+    script: impl Fn(&mut Peer) + Send + Sync + 'static,
+) -> Answer {
+    let proxy = Upstream::start(move |peer| {
+        let head = peer.head().expect("a head");
+        assert!(
+            head.starts_with("CONNECT 127.0.0.1:9 HTTP/1.1\r\nHost: 127.0.0.1:9\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("\r\nProxy-Authorization: Basic dTpw\r\n"), "{head}");
+        assert!(!head.contains("sk-ours"), "the key is not the proxy's to know: {head}");
+        script(peer);
+    });
+    let keys = format!("proxy = \"http://u:p@127.0.0.1:{}\"\n{keys}", proxy.port);
+    let text = provider("up", 9, &keys).replace("http://127.0.0.1:9/", "https://127.0.0.1:9/");
+    let answer = Gateway::with(&text).connect().post(CHAT, ASK).answer();
+    eprintln!("{what}: {}", answer.text());
+    answer
+}
+
+#[test]
+fn https_goes_through_a_tunnel() {
+    let (cert, config) = private_tls("relay-tunnel");
+    let ca = format!("ca_file = \"{}\"", cert.display());
+    let answer = ask_through("open", &ca, move |peer| {
+        peer.send("HTTP/1.1 200 Connection established\r\nVia: 1.1 p\r\n\r\n");
+        peer.answer_tls(Arc::clone(&config), GOOD);
+    });
+    assert_eq!((answer.status, answer.text()), (200, "{\"ok\":true}"));
+    for (what, bytes) in [
+        ("it wants another password", "HTTP/1.1 407 X\r\nContent-Length: 0\r\n\r\n"),
+        ("it cannot", "HTTP/1.1 502 X\r\nContent-Length: 0\r\n\r\n"),
+        ("it closes", ""),
+        ("it breaks off", "HTTP/1.1 200 Conn"),
+        ("it talks nonsense", "nonsense\r\n\r\n"),
+    ] {
+        let answer = ask_through(what, "", move |peer| peer.send(bytes));
+        assert_eq!(answer.status, 502, "{what}");
+        assert_eq!(answer.json()["error"]["code"], "upstream_unreachable", "{what}");
+    }
+    let answer = ask_through("it says nothing", "connect_timeout = 150", |peer| {
+        peer.drain();
+    });
+    assert_eq!(answer.status, 504);
 }
 
 #[test]

@@ -77,6 +77,23 @@ fn the_openai_sdk_works_unchanged() {
     server.stop();
 }
 
+/// What passes between the package and an upstream of OpenAI's own dialect, and each error's type.
+#[test]
+fn the_openai_sdk_works_through_the_relay() {
+    let python = match python_with_sdk() {
+        Ok(python) => python,
+        Err(reason) => {
+            eprintln!("skipped: the openai package cannot be had: {reason}");
+            return;
+        }
+    };
+    let mut script = clean(python);
+    script.arg("-B").arg(root().join("tests/sdk/relay.py"));
+    script.arg(&support::stage::stage().program).arg(scratch().join("sdk-relay.toml"));
+    let output = Server::launch(&mut script).expect_exit(0);
+    assert!(output.ends_with("all well"), "{output}");
+}
+
 /// Wrong: a dialect or a codec that an SDK or a provider would not take. Every dialect in front of
 /// every provider's format; the table is printed.
 #[test]

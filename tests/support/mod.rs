@@ -2,11 +2,13 @@
 //! them, servers as processes, and a raw HTTP client that sees every byte.
 //!
 //! Nothing sleeps: every wait is for an event and has a deadline.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test crate uses its part of this")]
 
 pub mod cc;
 pub mod process;
 pub mod stage;
+pub mod tls;
 pub mod wire;
 
 use std::time::Duration;
@@ -20,6 +22,18 @@ pub fn for_each_link(body: impl Fn(cc::Link)) {
         eprintln!("linked {link:?}");
         body(link);
     }
+}
+
+/// Raises this process's limit of open files as far as it goes and returns it; children inherit it.
+pub fn descriptors_allowed() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls take a pointer to one rlimit, alive during the call.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+    limit.rlim_cur
 }
 
 /// Asks again until it is so; for states that no event tells. Each question should cost the

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use super::PATIENCE;
 
+/// A client's side of TLS over a socket.
+pub type TlsStream = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
 /// One connection.
 pub struct Connection {
     stream: Stream,
@@ -18,6 +21,7 @@ pub struct Connection {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 /// One answer.
@@ -71,7 +75,11 @@ impl Answer {
 impl Connection {
     /// Connects to a port on 127.0.0.1.
     pub fn open(port: u16) -> Connection {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        Connection::of(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap())
+    }
+
+    /// Takes over a connected socket.
+    pub fn of(stream: TcpStream) -> Connection {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -106,6 +114,29 @@ impl Connection {
         done.then_some(Connection { stream: Stream::Tcp(stream), buffer: Vec::new() })
     }
 
+    /// Speaks TLS to a port on 127.0.0.1, asking for a name. The handshake comes with the first
+    /// bytes.
+    pub fn open_tls(
+        port: u16,
+        config: &std::sync::Arc<rustls::ClientConfig>,
+        name: &str,
+    ) -> Connection {
+        let plain = Connection::open(port);
+        let Stream::Tcp(stream) = plain.stream else { unreachable!() };
+        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+        let tls = rustls::ClientConnection::new(std::sync::Arc::clone(config), name).unwrap();
+        let stream = Stream::Tls(Box::new(rustls::StreamOwned::new(tls, stream)));
+        Connection { stream, buffer: Vec::new() }
+    }
+
+    /// The TLS of a connection that speaks it.
+    pub fn tls(&mut self) -> &mut TlsStream {
+        match &mut self.stream {
+            Stream::Tls(stream) => stream,
+            _ => panic!("it does not speak TLS"),
+        }
+    }
+
     /// Connects to a Unix socket.
     pub fn open_unix(path: &std::path::Path) -> Connection {
         let stream = UnixStream::connect(path).unwrap();
@@ -125,6 +156,10 @@ impl Connection {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes.as_ref()),
             Stream::Unix(stream) => stream.write_all(bytes.as_ref()),
+            Stream::Tls(stream) => {
+                stream.write_all(bytes.as_ref())?;
+                stream.flush()
+            }
         }
     }
 
@@ -245,6 +280,7 @@ impl Connection {
             let got = match &mut self.stream {
                 Stream::Tcp(stream) => stream.read(&mut piece),
                 Stream::Unix(stream) => stream.read(&mut piece),
+                Stream::Tls(stream) => stream.read(&mut piece),
             };
             match got {
                 Ok(count) if count > 0 => self.buffer.extend_from_slice(&piece[..count]),
@@ -297,9 +333,15 @@ impl Connection {
 
     /// Closes our sending side.
     pub fn finish(&mut self) -> &mut Connection {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+        match &mut self.stream {
+            // A peer that has reset it already is no error here.
+            Stream::Tcp(stream) => drop(stream.shutdown(Shutdown::Write)),
+            Stream::Unix(stream) => drop(stream.shutdown(Shutdown::Write)),
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+                stream.sock.shutdown(Shutdown::Write).unwrap();
+            }
         }
         self
     }
@@ -342,6 +384,7 @@ impl Connection {
         match &self.stream {
             Stream::Tcp(stream) => stream.as_raw_fd(),
             Stream::Unix(stream) => stream.as_raw_fd(),
+            Stream::Tls(stream) => stream.sock.as_raw_fd(),
         }
     }
 
@@ -351,6 +394,7 @@ impl Connection {
         let read = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut bytes),
             Stream::Unix(stream) => stream.read(&mut bytes),
+            Stream::Tls(stream) => stream.read(&mut bytes),
         };
         match read {
             Ok(count) => {
@@ -358,6 +402,7 @@ impl Connection {
                 count > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => panic!("{error}; unread: {:?}", lossy(&self.buffer)),
         }
     }

@@ -9,6 +9,7 @@ mod anthropic;
 mod completions;
 mod failure;
 mod native;
+pub mod old_chat;
 mod openai_chat;
 mod read;
 mod responses;
@@ -39,6 +40,8 @@ pub enum Dialect {
     AnthropicCountTokens,
     /// `POST /v1/chat`
     NativeChat,
+    /// The same as the original server answered it.
+    OldChat,
 }
 
 /// What an answer says of itself.
@@ -72,7 +75,7 @@ impl Dialect {
             Dialect::OpenAiResponses => responses::decode(body),
             Dialect::AnthropicMessages => anthropic::decode(body),
             Dialect::AnthropicCountTokens => anthropic::decode_count(body),
-            Dialect::NativeChat => native::decode(body),
+            Dialect::NativeChat | Dialect::OldChat => native::decode(body),
             Dialect::OpenAiEmbeddings => Err(Failure::new(
                 400,
                 "The provider of this model has no embeddings in OpenAI's format.",
@@ -96,6 +99,9 @@ impl Dialect {
                 anthropic::count(reply.usage.unwrap_or_default().prompt_tokens, out);
             }
             Dialect::NativeChat => native::encode(reply, meta, out),
+            Dialect::OldChat => {
+                old_chat::encode(&chat::join_text(&reply.parts), &meta.model, out);
+            }
         }
     }
 
@@ -111,7 +117,7 @@ impl Dialect {
             Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => {
                 Box::new(anthropic::Encoder::new(meta))
             }
-            Dialect::NativeChat => Box::new(native::Encoder::new(meta)),
+            Dialect::NativeChat | Dialect::OldChat => Box::new(native::Encoder::new(meta)),
         }
     }
 
@@ -127,7 +133,7 @@ impl Dialect {
     /// What ids of this dialect's answers begin with; letters and digits follow.
     pub fn id_prefix(self) -> &'static str {
         match self {
-            Dialect::OpenAiChat | Dialect::NativeChat => "chatcmpl-",
+            Dialect::OpenAiChat | Dialect::NativeChat | Dialect::OldChat => "chatcmpl-",
             Dialect::OpenAiCompletions => "cmpl-",
             Dialect::OpenAiEmbeddings => "embd-",
             Dialect::OpenAiResponses => "resp_",

@@ -33,6 +33,8 @@ pub enum Wire {
     Ollama,
     /// The built-in [`echo`]: nothing is called.
     Echo,
+    /// The models of the host program.
+    Host,
 }
 
 /// What a request is encoded for.
@@ -139,14 +141,14 @@ pub trait StreamDecoder: Send {
     fn finish(&mut self, on: &mut dyn FnMut(chat::Delta)) -> Result<bool, Failure>;
 }
 
-/// The codec of a wire. [`Wire::Echo`] has none: it is generated, not called.
+/// The codec of a wire. [`Wire::Echo`] and [`Wire::Host`] have none: nothing is sent.
 pub fn codec(wire: Wire) -> Option<&'static dyn Codec> {
     match wire {
         Wire::OpenAi => Some(&openai::OpenAi),
         Wire::Anthropic => Some(&anthropic::Anthropic),
         Wire::Gemini => Some(&gemini::Gemini),
         Wire::Ollama => Some(&ollama::Ollama),
-        Wire::Echo => None,
+        Wire::Echo | Wire::Host => None,
     }
 }
 

@@ -18,7 +18,8 @@ fn errors_name_line_and_column() {
     check(
         "port = 1\n",
         "1:1: unknown table `port`, expected one of server, limits, timeouts, tls, auth, key, \
-         admin, provider, model, retry, cache, firewall, optimizer, plugins, plugin, log",
+         admin, provider, model, retry, compression, cache, firewall, dialects, optimizer, plugins, \
+         plugin, log",
     );
     check("[server]\nworker = 1\n", "2:1: unknown key `worker` in [server], expected `workers`");
     check(
@@ -88,8 +89,8 @@ fn errors_name_line_and_column() {
     check(
         "\u{feff}workers = 1\n",
         "1:1: unknown table `workers`, expected one of server, limits, \
-        timeouts, tls, auth, key, admin, provider, model, retry, cache, firewall, optimizer, \
-        plugins, plugin, log",
+        timeouts, tls, auth, key, admin, provider, model, retry, compression, cache, firewall, \
+        optimizer, plugins, plugin, log",
     );
 }
 
@@ -228,26 +229,17 @@ fn pending_keys_are_refused_or_noted() {
             ),
         );
     }
-    refused("[[tls]]\ncert = \"a\"\nkey = \"b\"\n", "1:1", "tls[0]");
     refused(
         "[[key]]\nname = \"a\"\nkey = \"k\"\ntokens_per_minute = 9\n",
         "4:21",
         "key.a.tokens_per_minute",
     );
-    assert_eq!(
-        error(from_text("[server]\nlisten = [\"127.0.0.1:0\", \"tls://127.0.0.1:0\"]\n")),
-        "config_text:2:26: listeners with tls:// are not available in this version, expected \
-         ADDRESS:PORT or unix:/PATH"
-    );
 
     let notes = |text: &str| from_text(text).unwrap().notes;
     assert_eq!(notes(""), [""; 0]);
     assert_eq!(
-        notes("[log]\naccess = true\n[cache]\nwhen = \"always\"\n"),
-        [
-            "config_text:4:8: `cache.when` has no effect in this version",
-            "config_text:2:10: `log.access` has no effect in this version",
-        ]
+        notes("[cache]\nwhen = \"always\"\n"),
+        ["config_text:2:8: `cache.when` has no effect in this version",]
     );
     // The default says nothing, and neither does what is switched off.
     assert_eq!(notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"), [""; 0]);

@@ -116,8 +116,6 @@ fn the_sample_names_every_key() {
 #[test]
 fn mangled_samples_fail_cleanly_or_load_again() {
     let sample = sample_with_examples().replace("env:", "");
-    // Without what this version refuses, so that mangling reaches the later checks.
-    let sample = sample.replace("[[tls]]", "[plugin.tls]");
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut random = |bound: usize| {
         state ^= state << 13;

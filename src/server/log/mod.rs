@@ -1,18 +1,19 @@
 //! The log of one server: `tracing` events to standard error, a file or the host's callback.
 //!
 //! A library sets no global subscriber. Each server carries a dispatch of its own, which its
-//! threads install for themselves.
+//! threads install for themselves. Lines are written by a thread of their own ([`writer`]); the
+//! host's callback is called where the event happens.
+
+mod writer;
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
+use self::writer::Writer;
 use crate::base::error::{Error, ErrorKind};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::http::date;
@@ -24,9 +25,11 @@ pub trait LogSink: Send + Sync {
     fn line(&self, level: i32, message: &str);
 }
 
+/// Target of the lines that tell of requests. They are not a matter of the level.
+pub(super) const ACCESS: &str = "neurohttp::access";
+
 enum Sink {
-    Stderr,
-    File(Mutex<File>),
+    Writer(Writer),
     Host(Arc<dyn LogSink>),
 }
 
@@ -34,6 +37,22 @@ struct Lines {
     level: Level,
     json: bool,
     sink: Sink,
+    access: bool,
+}
+
+/// Opens the log file of `dispatch` anew, after a rotation. Without a file it does nothing.
+pub(super) fn reopen(dispatch: &Dispatch) {
+    if let Some(Lines { sink: Sink::Writer(writer), .. }) = dispatch.downcast_ref::<Lines>() {
+        writer.reopen();
+    }
+}
+
+/// Makes the folder of the log's file, as the original's build did. When it cannot be made, opening the
+/// file says why.
+pub(super) fn make_folder(log: &Log) {
+    if let Some(folder) = std::path::Path::new(&log.file).parent() {
+        drop(std::fs::create_dir_all(folder));
+    }
 }
 
 /// The dispatch of a server with these settings.
@@ -43,14 +62,10 @@ struct Lines {
 pub(super) fn dispatch(log: &Log, host: Option<Arc<dyn LogSink>>) -> Result<Dispatch, Error> {
     let sink = match host {
         Some(host) => Sink::Host(host),
-        None if log.file.is_empty() => Sink::Stderr,
-        None => {
-            let file = OpenOptions::new().create(true).append(true).open(&log.file);
-            let file = file.map_err(|error| {
-                Error::new(ErrorKind::Io, format!("log.file {}: {error}", log.file))
-            })?;
-            Sink::File(Mutex::new(file))
-        }
+        None if log.file.is_empty() => Sink::Writer(Writer::stderr()),
+        None => Sink::Writer(Writer::file(&log.file).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("log.file {}: {error}", log.file))
+        })?),
     };
     let level = match log.level {
         LogLevel::Error => Level::ERROR,
@@ -59,16 +74,24 @@ pub(super) fn dispatch(log: &Log, host: Option<Arc<dyn LogSink>>) -> Result<Disp
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    Ok(Dispatch::new(Lines { level, json: log.format == LogFormat::Json, sink }))
+    Ok(Dispatch::new(Lines {
+        level,
+        json: log.format == LogFormat::Json,
+        sink,
+        access: log.access,
+    }))
 }
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        if metadata.target() == ACCESS {
+            return self.access;
+        }
         *metadata.level() <= self.level && metadata.target().starts_with("neurohttp")
     }
 
     fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        Some(self.level.into())
+        Some(if self.access { self.level.max(Level::INFO) } else { self.level }.into())
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -83,24 +106,20 @@ impl Subscriber for Lines {
         let level = *event.metadata().level();
         let mut line = Line { json: self.json, message: String::new(), fields: String::new() };
         event.record(&mut line);
-        let text = match &self.sink {
+        match &self.sink {
             Sink::Host(host) => {
                 host.line(level_number(level), &format!("{}{}", line.message, line.fields));
-                return;
             }
-            _ if self.json => format!(
+            Sink::Writer(writer) if self.json => writer.line(&format!(
                 "{{\"time\":\"{}\",\"level\":\"{}\",\"message\":{}{}}}\n",
                 now(),
                 level.as_str().to_ascii_lowercase(),
                 quoted(&line.message),
                 line.fields
-            ),
-            _ => format!("{} {:5} {}{}\n", now(), level, line.message, line.fields),
-        };
-        // A log that cannot be written is no reason to stop serving.
-        match &self.sink {
-            Sink::File(file) => drop(file.lock().write_all(text.as_bytes())),
-            _ => drop(std::io::stderr().write_all(text.as_bytes())),
+            )),
+            Sink::Writer(writer) => {
+                writer.line(&format!("{} {:5} {}{}\n", now(), level, line.message, line.fields));
+            }
         }
     }
 
@@ -146,9 +165,19 @@ impl Line {
             self.message = if self.json { value.to_owned() } else { escape_controls(value) };
         } else if self.json {
             let _ = write!(self.fields, ",{}:{}", quoted(name), quoted(value));
+        } else if value.is_empty() || value.contains([' ', '"', '=']) {
+            // A blank would end the value for whoever takes the line apart.
+            let _ = write!(self.fields, " {name}={}", quoted(value));
         } else {
             let _ = write!(self.fields, " {name}={}", escape_controls(value));
         }
+    }
+
+    fn add_number(&mut self, name: &str, value: &dyn std::fmt::Display) {
+        let _ = match self.json {
+            true => write!(self.fields, ",{}:{value}", quoted(name)),
+            false => write!(self.fields, " {name}={value}"),
+        };
     }
 }
 
@@ -173,6 +202,19 @@ impl Visit for Line {
         self.add(field.name(), value);
     }
 
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add_number(field.name(), &value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add_number(field.name(), &value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON knows no infinity; the product logs none.
+        self.add_number(field.name(), &value);
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         self.add(field.name(), &format!("{value:?}"));
     }
@@ -181,6 +223,7 @@ impl Visit for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parking_lot::Mutex;
 
     struct Kept(Mutex<Vec<(i32, String)>>);
 

@@ -1,0 +1,258 @@
+//! The thread that writes log lines, so that a full disk or a slow terminal never holds up a
+//! worker: lines wait in a bounded buffer, and what does not fit is counted and told of once there
+//! is room again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::base::limits;
+
+/// Where lines go.
+enum Place {
+    Stderr,
+    File(File, PathBuf),
+}
+
+/// Takes lines on any thread and writes them on one of its own, begun with the first line.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to do for the thread, or it has done everything.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where lines go; the thread takes it while it runs.
+    place: Option<Place>,
+    waiting: Vec<u8>,
+    /// Lines that found no room since the last one that did.
+    dropped: u64,
+    reopen: bool,
+    is_running: bool,
+    is_writing: bool,
+    ended: bool,
+}
+
+impl Writer {
+    /// Lines go to standard error.
+    pub(super) fn stderr() -> Writer {
+        Writer::new(Place::Stderr)
+    }
+
+    /// Lines are appended to a file.
+    ///
+    /// # Errors
+    /// The system's, when it cannot be opened.
+    pub(super) fn file(path: &str) -> io::Result<Writer> {
+        Ok(Writer::new(Place::File(open(&PathBuf::from(path))?, PathBuf::from(path))))
+    }
+
+    fn new(place: Place) -> Writer {
+        let shared = Arc::new(Shared::default());
+        shared.state.lock().place = Some(place);
+        Writer { shared }
+    }
+
+    /// Hands over one line, its line feed included.
+    pub(super) fn line(&self, text: &str) {
+        let mut state = self.shared.state.lock();
+        if state.waiting.len() + text.len() > limits::LOG_WAITING_BYTES_MAX {
+            state.dropped += 1;
+            return;
+        }
+        state.waiting.extend_from_slice(text.as_bytes());
+        if !state.is_running {
+            self.begin(&mut state);
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Opens the file anew before the next line: it was moved away (log rotation).
+    pub(super) fn reopen(&self) {
+        let mut state = self.shared.state.lock();
+        state.reopen = true;
+        if !state.is_running {
+            self.begin(&mut state);
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    fn begin(&self, state: &mut State) {
+        let Some(mut place) = state.place.take() else { return };
+        state.is_running = true;
+        let shared = Arc::clone(&self.shared);
+        let begun = thread::Builder::new()
+            .name("neurohttp-log".to_owned())
+            .spawn(move || write_on(&shared, &mut place));
+        if begun.is_err() {
+            // Without a thread there is no log; a line that waits would wait for ever.
+            state.waiting = Vec::new();
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for what was handed over, but not for a place that takes nothing.
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_millis(limits::LOG_FLUSH_MS);
+        let mut state = self.shared.state.lock();
+        state.ended = true;
+        self.shared.changed.notify_all();
+        while state.is_running && (state.is_writing || !state.waiting.is_empty()) {
+            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+    }
+}
+
+fn open(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// The thread: takes all that waits and writes it with one call.
+fn write_on(shared: &Shared, place: &mut Place) {
+    let mut taken = Vec::new();
+    loop {
+        let mut state = shared.state.lock();
+        state.is_writing = false;
+        shared.changed.notify_all();
+        while state.waiting.is_empty() && !state.reopen && !state.ended {
+            shared.changed.wait(&mut state);
+        }
+        if state.waiting.is_empty() && !state.reopen {
+            state.is_running = false;
+            shared.changed.notify_all();
+            return;
+        }
+        std::mem::swap(&mut state.waiting, &mut taken);
+        let dropped = std::mem::take(&mut state.dropped);
+        let reopen = std::mem::take(&mut state.reopen);
+        state.is_writing = true;
+        drop(state);
+        if reopen {
+            reopen_file(place, &mut taken);
+        }
+        if dropped > 0 {
+            taken.extend_from_slice(format!("{dropped} log lines found no room\n").as_bytes());
+        }
+        // A log that cannot be written is no reason to stop serving.
+        let written = match place {
+            Place::Stderr => io::stderr().write_all(&taken),
+            Place::File(file, _) => file.write_all(&taken),
+        };
+        drop(written);
+        taken.clear();
+        taken.shrink_to(limits::POOLED_BUFFER_BYTES_MAX);
+    }
+}
+
+/// A file that cannot be opened anew stays the one it was, and says so.
+fn reopen_file(place: &mut Place, taken: &mut Vec<u8>) {
+    let Place::File(file, path) = place else { return };
+    match open(path) {
+        Ok(opened) => *file = opened,
+        Err(error) => {
+            let text = format!("log.file {} cannot be opened anew: {error}\n", path.display());
+            taken.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of its own for each test, removed with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("nh-log-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
+    /// Wrong: lines are lost when the server ends, or come out of order.
+    #[test]
+    fn everything_is_written_in_order_before_the_end() {
+        let folder = Folder::new("order");
+        let path = folder.0.join("log");
+        let writer = Writer::file(path.to_str().unwrap()).unwrap();
+        let mut expected = String::new();
+        for number in 0..10_000 {
+            let line = format!("line {number}\n");
+            expected.push_str(&line);
+            // Beyond the bound lines are dropped: let the thread catch up.
+            while writer.shared.state.lock().waiting.len() > limits::LOG_WAITING_BYTES_MAX / 2 {
+                thread::yield_now();
+            }
+            writer.line(&line);
+        }
+        drop(writer);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+    }
+
+    /// Wrong: after a rotation lines go on into the file that was moved away.
+    #[test]
+    fn a_file_that_was_moved_is_opened_anew() {
+        let folder = Folder::new("reopen");
+        let (path, moved) = (folder.0.join("log"), folder.0.join("log.1"));
+        let writer = Writer::file(path.to_str().unwrap()).unwrap();
+        writer.line("before\n");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::fs::read_to_string(&path).unwrap() != "before\n" {
+            assert!(Instant::now() < deadline, "the line was not written");
+            thread::yield_now();
+        }
+        std::fs::rename(&path, &moved).unwrap();
+        writer.reopen();
+        writer.line("after\n");
+        drop(writer);
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "before\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
+    }
+
+    /// Wrong: a place that takes nothing blocks the caller, or memory grows without a bound.
+    #[test]
+    fn a_stuck_place_holds_nobody_up() {
+        let folder = Folder::new("stuck");
+        let path = folder.0.join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        // Open for both, so that opening does not wait for a reader and writing does.
+        let pipe = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let writer = Writer::new(Place::File(pipe.try_clone().unwrap(), path));
+        let line = "x".repeat(4095) + "\n";
+        for _ in 0..2 * limits::LOG_WAITING_BYTES_MAX / line.len() {
+            writer.line(&line);
+        }
+        let state = writer.shared.state.lock();
+        assert!(state.waiting.len() <= limits::LOG_WAITING_BYTES_MAX);
+        assert!(state.dropped > 0);
+        drop(state);
+        let began = Instant::now();
+        drop(writer);
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,180 @@
+//! Forms of the target, percent-encoding and dot segments (RFC 9112 section 3.2, RFC 3986).
+
+use super::{Suite, line};
+
+#[test]
+fn what_is_taken_and_what_is_refused() {
+    let mut suite = Suite::echo();
+    let request = |target: &str| line(&format!("GET {target} HTTP/1.1"));
+    suite.rows(
+        "200 open",
+        [
+            "/",
+            "//",
+            "///",
+            "/a",
+            "/a/",
+            "/a//b",
+            "/a;b=c",
+            "/a,b",
+            "/a:b",
+            "/a@b",
+            "/a=b&c",
+            "/a!$&'()*+,;=:@b",
+            "/-._~",
+            "/%41",
+            "/%7e",
+            "/%20",
+            "/%C3%A9",
+            "/%c3%a9",
+            "/a%2Fb",
+            "/a%2fb",
+            "/%2525",
+            "/%25",
+            "/a%3Fb",
+            "/a%23b",
+            "/.",
+            "/./",
+            "/./a",
+            "/a/.",
+            "/a/..",
+            "/a/../",
+            "/a/../b",
+            "/a/b/../../c",
+            "/a/%2e%2E/b",
+            "/%2e/a",
+            "/...",
+            "/..a",
+            "/a..",
+            "/.a",
+            "/a/...../b",
+            "/?",
+            "/?q",
+            "/?q=1&r=2",
+            "/?q=a?b",
+            "/?a/b",
+            "/?/../../etc",
+            "/?q=[a]|{b}^`\\",
+            "/?q=%zz",
+            "/?q=%",
+            "/?%00",
+            "/?q='",
+        ]
+        .map(request),
+    );
+    suite.rows(
+        "400 close",
+        [
+            "",
+            "a",
+            "?q",
+            "#f",
+            ".",
+            "..",
+            "*",
+            "\\",
+            "\\a",
+            "/#",
+            "/#f",
+            "/a#f",
+            "/?q#f",
+            "/\"",
+            "/<a>",
+            "/a<",
+            "/a>",
+            "/?<script>",
+            "/?\"",
+            "/[a]",
+            "/{a}",
+            "/a|b",
+            "/a^b",
+            "/a`b",
+            "/a\\b",
+            "/..\\a",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/%4z",
+            "/%z4",
+            "/%-1",
+            "/%%41",
+            "/% 41",
+            "/%u0041",
+            "/%00",
+            "/a%00",
+            "/a%00.html",
+            "/%01",
+            "/%09",
+            "/%0a",
+            "/%0D",
+            "/%0d%0aX:%20y",
+            "/%1b",
+            "/%1F",
+            "/%7f",
+            "/%80",
+            "/%ff",
+            "/%c3",
+            "/%c3%28",
+            "/%c0%ae%c0%ae/",
+            "/%c0%af",
+            "/%e0%80%af",
+            "/%ed%a0%80",
+            "/%f4%90%80%80",
+            "/..",
+            "/../",
+            "/../a",
+            "/../../etc/passwd",
+            "/a/../..",
+            "/a/../../b",
+            "/./..",
+            "/%2e%2e",
+            "/%2e%2e/a",
+            "/.%2e/a",
+            "/%2E./a",
+            "/..%2fa",
+            "/..%2Fetc",
+            "/..%5ca",
+            "/a/..%2f..%2f..%2fb",
+            "/..%252fa",
+            "/%2e%2e%2fa",
+            "/%252e%252e/a",
+            "/%252e%252e%252fa",
+            "/a%5c..%5cb",
+            "/\u{e9}",
+            "/\u{c3}\u{a9}",
+            "/\u{80}",
+            "/\u{ff}",
+            "/?\u{e9}",
+            "/\x01",
+            "/\x08",
+            "/\x1b[0m",
+            "/\x7f",
+            "/a\0b",
+            "/?a\0b",
+            "/a\tb",
+            "/?a\tb",
+            "/a b",
+            "/a\rb",
+            "/a\nb",
+        ]
+        .map(request),
+    );
+    suite.end(270);
+}
+
+#[test]
+fn the_asterisk_is_for_options() {
+    let mut suite = Suite::echo();
+    suite.row(line("OPTIONS * HTTP/1.1"), "204 open");
+    suite.row("OPTIONS * HTTP/1.0\r\n\r\n", "204 close");
+    suite.row(line("HEAD * HTTP/1.1"), "400h close");
+    for method in ["GET", "POST", "PUT", "DELETE", "TRACE", "BREW", "options"] {
+        suite.row(line(&format!("{method} * HTTP/1.1")), "400 close");
+    }
+    for target in ["**", "*/", "*?", "*a"] {
+        suite.row(line(&format!("OPTIONS {target} HTTP/1.1")), "400 close");
+    }
+    suite.row(line("OPTIONS / HTTP/1.1"), "200 open");
+    suite.row(line("OPTIONS http://h HTTP/1.1"), "200 open");
+    suite.end(25);
+}
