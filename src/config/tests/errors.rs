@@ -90,7 +90,7 @@ fn errors_name_line_and_column() {
         "\u{feff}workers = 1\n",
         "1:1: unknown table `workers`, expected one of server, limits, \
         timeouts, tls, auth, key, admin, provider, model, retry, compression, cache, firewall, \
-        optimizer, plugins, plugin, log",
+        dialects, optimizer, plugins, plugin, log",
     );
 }
 
