@@ -152,8 +152,12 @@
 #define NH_ROUTE_BLOCKING 1u
 
 /**
- * A flag of nh_server_route: answers may be cached. Refused with NH_ERR_UNSUPPORTED by this
- * version, which has no cache for them.
+ * A flag of nh_server_route: answers to GET may be kept and given again, to HEAD too, without the
+ * handler. What an answer says decides: Cache-Control (no-store, no-cache and private are not
+ * kept; s-maxage and max-age say how long), Expires, Vary; without a word of it, [cache] ttl.
+ * An answer with Set-Cookie is not kept, one to a request with Authorization only when it says
+ * public, s-maxage or must-revalidate. If-None-Match is answered from a kept ETag. Streams are
+ * not kept.
  */
 #define NH_ROUTE_CACHE 2u
 
@@ -1834,6 +1838,43 @@ nh_status nh_firewall_check(nh_server *server,
 nh_status nh_firewall_add_rule(nh_server *server,
                                const char *toml,
                                size_t len);
+
+/**
+ * Keeps `len` bytes under `key` for `ttl_s` seconds, in place of what the key held; 0 or less is
+ * the configured time ([cache] ttl). They share the bounds of the cache ([cache] max_entries,
+ * max_bytes) with the answers of models: what was used longest ago goes first. Copies both. A
+ * host's keys never meet anything else in the cache. `value` may be NULL when `len` is 0.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT, or NH_ERR_LIMIT when the value is larger than the cache
+ * keeps (a quarter of it, of a large one an eighth of that).
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_cache_put(nh_server *server,
+                       const char *key,
+                       const void *value,
+                       size_t len,
+                       int64_t ttl_s);
+
+/**
+ * What `key` holds. Gives `*value`, NUL-terminated; free it with nh_free. Its length goes to
+ * `*len` unless that is NULL.
+ * Returns NH_OK, NH_ERR_NOT_FOUND (nothing, or its time is over) or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_cache_get(nh_server *server, const char *key, void **value, size_t *len);
+
+/**
+ * Removes what `key` holds.
+ * Returns NH_OK or NH_ERR_NOT_FOUND.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_cache_delete(nh_server *server, const char *key);
+
+/**
+ * Empties the cache: the host's entries, and the answers of models and of routes.
+ * Returns NH_OK.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_cache_clear(nh_server *server);
 
 /**
  * Serves a model of the host's own under `name`, in every API of ours, whole and streaming, over

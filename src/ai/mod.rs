@@ -9,6 +9,10 @@
 //! - [`tokenizer`]: token counts with the published encodings.
 //! - [`router`]: from the model name a client sends to the targets that can answer.
 //! - [`texts`]: texts in bodies that pass by, edited in place.
+//! - [`quota`]: what a key may use in a minute.
+//! - [`canonical`]: what requests must have in common to share an answer.
+//! - [`balance`], [`health`], [`retry`], [`latency`]: which of them, whether it may be asked, what
+//!   follows a failure, how long answers take.
 //! - [`tree`] and [`write`]: JSON in and out, with the text of every value kept.
 //!
 //! Invariants: no sockets and no clock (ids and times are arguments); what a peer sent is bounded
@@ -16,9 +20,15 @@
 //! enters a [`Failure`](crate::base::error::Failure).
 #![forbid(unsafe_code)]
 
+pub mod balance;
+pub mod canonical;
 pub mod chat;
 pub mod dialect;
+pub mod health;
+pub mod latency;
 pub mod provider;
+pub mod quota;
+pub mod retry;
 pub mod router;
 pub mod scan;
 pub mod texts;

@@ -7,10 +7,17 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::ai::balance::{self, Candidate, Chance, Load, Turns, mix};
+use crate::ai::health::{Admission, Health};
 use crate::ai::write::{self, Array};
 use crate::base::error::Failure;
+use crate::base::limits;
 use crate::http::date;
+
+pub use crate::ai::balance::Strategy;
 
 /// The name under which the echo provider is reached.
 pub const ECHO_MODEL: &str = "echo";
@@ -26,39 +33,6 @@ pub struct Provider {
     pub from_environment: bool,
 }
 
-/// How a model's targets are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Strategy {
-    /// In their order.
-    #[default]
-    Priority,
-    /// By chance, by weight.
-    Weighted,
-    /// In turn, by weight.
-    RoundRobin,
-    /// The quickest first.
-    LeastLatency,
-    /// The one with the fewest requests under way first.
-    LeastBusy,
-    /// The same for the same user or header.
-    Hash,
-}
-
-impl Strategy {
-    /// From its name in the configuration.
-    pub fn from_name(name: &str) -> Option<Strategy> {
-        Some(match name {
-            "priority" => Strategy::Priority,
-            "weighted" => Strategy::Weighted,
-            "round_robin" => Strategy::RoundRobin,
-            "least_latency" => Strategy::LeastLatency,
-            "least_busy" => Strategy::LeastBusy,
-            "hash" => Strategy::Hash,
-            _ => return None,
-        })
-    }
-}
-
 /// What a hash strategy goes by.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum HashOn {
@@ -70,7 +44,7 @@ pub enum HashOn {
 }
 
 /// One place a model can be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Target {
     /// Index into the providers.
     pub provider: usize,
@@ -78,6 +52,10 @@ pub struct Target {
     pub model: Option<String>,
     /// Its share under a weighing strategy; 0 only when nothing else is left.
     pub weight: u32,
+    /// What it can do, a bit for each; none: anything.
+    pub abilities: Option<u8>,
+    /// Tokens of a request and its answer together, at most; 0: not known.
+    pub context_tokens: u64,
 }
 
 /// A model clients can ask for.
@@ -97,28 +75,196 @@ pub struct Model {
     pub is_default: bool,
 }
 
+/// What lasts of a target while models come and go: how it is and what it does.
+#[derive(Debug, Default)]
+pub struct TargetState {
+    /// Whether it may be asked.
+    pub health: Health,
+    /// What it is doing.
+    pub load: Load,
+    identity: u64,
+}
+
+/// One target of a route.
+#[derive(Clone, Debug)]
+pub struct RouteTarget {
+    /// Index into the providers.
+    pub provider: usize,
+    /// The provider's name of the model; none: see [`Plan::upstream_model`].
+    model: Option<String>,
+    weight: u32,
+    /// What it can do, a bit for each; none: anything.
+    pub abilities: Option<u8>,
+    /// Tokens of a request and its answer together, at most; 0: not known.
+    pub context_tokens: u64,
+    /// Its own state.
+    pub state: Arc<TargetState>,
+    /// The state of connections to its provider, which its other models share.
+    pub link: Arc<Health>,
+}
+
+impl RouteTarget {
+    fn is_open_for(&self, now_ms: u64) -> bool {
+        self.state.health.is_open_for(now_ms) && self.link.is_open_for(now_ms)
+    }
+}
+
+/// What a model leads to. Shared by all its requests.
+#[derive(Debug)]
+pub struct Route {
+    /// The model's own name; of requests for `provider/model` the provider's with `/*`.
+    pub name: String,
+    /// Its place among all that is counted; never used for another one.
+    pub number: usize,
+    /// Where it can be had; at least one.
+    pub targets: Box<[RouteTarget]>,
+    strategy: Strategy,
+    hash_on: HashOn,
+    turns: Turns,
+    turn: AtomicU64,
+}
+
 /// Where one request may go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The name the client is told: the one it asked for, or the default model's.
     pub model: String,
-    /// The targets in the order of the configuration, at least one.
-    pub targets: Vec<PlanTarget>,
-    /// How to choose among them.
-    pub strategy: Strategy,
-    /// What [`Strategy::Hash`] goes by.
-    pub hash_on: HashOn,
+    /// What it leads to.
+    pub route: Arc<Route>,
+    /// Where in `model` the name begins that goes through; none: the route's own name does.
+    through: Option<usize>,
 }
 
-/// One target of a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanTarget {
-    /// Index into the providers.
-    pub provider: usize,
-    /// The provider's name of the model.
-    pub model: String,
-    /// See [`Target::weight`].
-    pub weight: u32,
+/// A target that was chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Picked {
+    /// Its place in the route.
+    pub index: usize,
+    /// The request finds out whether the target, or its provider, is well again.
+    pub is_probe: bool,
+}
+
+impl Plan {
+    /// The provider's name of the model at a target.
+    pub fn upstream_model<'p>(&'p self, target: &'p RouteTarget) -> &'p str {
+        match (&target.model, self.through) {
+            (Some(model), _) => model,
+            (None, Some(from)) => self.model.get(from..).unwrap_or_default(),
+            (None, None) => &self.route.name,
+        }
+    }
+
+    /// Whether the name the client asked for is what goes to the provider.
+    pub fn passes_name(&self) -> bool {
+        self.through.is_some()
+    }
+
+    /// What the strategy hashes, if it does.
+    pub fn hash_on(&self) -> Option<&HashOn> {
+        let route = &self.route;
+        (route.strategy == Strategy::Hash && route.targets.len() > 1).then_some(&route.hash_on)
+    }
+
+    /// Whether its requests are to be told to [`Load`]: its strategy looks at it.
+    pub fn reads_load(&self) -> bool {
+        self.route.strategy.reads_load() && self.route.targets.len() > 1
+    }
+
+    /// Whether a target whose bit is not set in `closed` may be asked now.
+    pub fn has_open(&self, closed: u64, now_ms: u64) -> bool {
+        let targets = &self.route.targets;
+        mask(targets, |t| t.is_open_for(now_ms)) & bits(targets.len()) & !closed != 0
+    }
+
+    /// Chooses a target among those whose bit is not set in `closed`. A request that finds all of
+    /// them out of order takes one all the same if that costs no long wait: `is_first` allows it.
+    pub fn pick(
+        &self,
+        closed: u64,
+        is_first: bool,
+        now_ms: u64,
+        random: u64,
+        hashed: Option<u64>,
+    ) -> Option<Picked> {
+        let targets = &self.route.targets;
+        let allowed = bits(targets.len()) & !closed;
+        let mut open = mask(targets, |t| t.is_open_for(now_ms)) & allowed;
+        while open != 0 {
+            let index = self.first_of(open, now_ms, random, hashed)?;
+            let target = targets.get(index)?;
+            // Both are asked: a probe of the provider may be one of the target too.
+            match (target.link.ask(now_ms), target.state.health.ask(now_ms)) {
+                (Admission::Free, Admission::Free) => {
+                    return Some(Picked { index, is_probe: false });
+                }
+                (Admission::Free | Admission::Probe, Admission::Free | Admission::Probe) => {
+                    return Some(Picked { index, is_probe: true });
+                }
+                (Admission::Probe, Admission::Closed(_)) => target.link.unproven(),
+                (Admission::Closed(_), Admission::Probe) => target.state.health.unproven(),
+                _ => {}
+            }
+            // Another request was quicker to take the probe.
+            open &= !(1 << index);
+        }
+        if !is_first {
+            return None;
+        }
+        let cheap = mask(targets, |t| !t.link.is_hopeless(now_ms)) & allowed;
+        let index = self.first_of(cheap, now_ms, random, hashed)?;
+        Some(Picked { index, is_probe: false })
+    }
+
+    fn first_of(&self, open: u64, now_ms: u64, random: u64, hashed: Option<u64>) -> Option<usize> {
+        let route = &self.route;
+        if open.count_ones() < 2 {
+            return (open != 0).then(|| open.trailing_zeros() as usize);
+        }
+        if route.strategy == Strategy::Priority {
+            return Some(open.trailing_zeros() as usize);
+        }
+        let turn = match route.strategy {
+            // Relaxed: every turn is taken once, in whatever order.
+            Strategy::RoundRobin => route.turn.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        let candidates: Vec<Candidate<'_>> = route
+            .targets
+            .iter()
+            .map(|target| Candidate {
+                weight: target.weight,
+                load: &target.state.load,
+                identity: target.state.identity,
+            })
+            .collect();
+        let chance = Chance { now_ms, random, hashed, turn };
+        balance::choose(route.strategy, &candidates, open, &route.turns, &chance)
+    }
+
+    /// Why no target was found, with the time after which one may be.
+    pub fn nobody(&self, now_ms: u64) -> Failure {
+        let pauses =
+            self.route.targets.iter().map(|target| {
+                target.link.pause_ms(now_ms).max(target.state.health.pause_ms(now_ms))
+            });
+        let seconds = pauses.min().unwrap_or(0).div_ceil(1_000).max(1);
+        Failure::new(503, "No target of this model can be reached at present.")
+            .code("no_target")
+            .retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+}
+
+/// As many low bits as there are targets.
+fn bits(count: usize) -> u64 {
+    u64::MAX >> (64 - count.clamp(1, 64))
+}
+
+fn mask(targets: &[RouteTarget], is_in: impl Fn(&RouteTarget) -> bool) -> u64 {
+    let mut mask = 0;
+    for (index, target) in targets.iter().enumerate().take(64) {
+        mask |= u64::from(is_in(target)) << index;
+    }
+    mask
 }
 
 /// Collects providers and models.
@@ -161,17 +307,29 @@ impl RouterBuilder {
         {
             self.models.push(Model {
                 name: ECHO_MODEL.to_owned(),
-                targets: vec![Target { provider, model: None, weight: 1 }],
+                targets: vec![Target { provider, ..Target::default() }],
                 ..Model::default()
             });
             is_echo_added = true;
         }
-        let mut router = Router {
-            providers: self.providers,
-            entries: Vec::new(),
-            names: HashMap::new(),
-            default: None,
-        };
+        let mut router = Router::default();
+        for provider in self.providers {
+            let link = Arc::default();
+            let target = RouteTarget {
+                provider: router.providers.len(),
+                model: None,
+                weight: 1,
+                abilities: None,
+                context_tokens: 0,
+                state: state(&provider.name, None),
+                link: Arc::clone(&link),
+            };
+            let name = format!("{}/*", provider.name);
+            let route = router.route(name, vec![target], Strategy::Priority, HashOn::User);
+            router.links.push(link);
+            router.direct.push(route);
+            router.providers.push(provider);
+        }
         for model in self.models {
             router.add(model)?;
         }
@@ -191,6 +349,7 @@ impl Model {
 #[derive(Clone, Debug)]
 struct Entry {
     model: Model,
+    route: Arc<Route>,
     available: bool,
     /// Echo under its own name: what comes when nothing else was asked for or set up.
     is_stopgap: bool,
@@ -205,6 +364,11 @@ pub struct Router {
     names: HashMap<String, usize>,
     /// Chosen at run time or by `is_default`.
     default: Option<String>,
+    /// Of each provider: its connections' state, and what `provider/model` leads to.
+    links: Vec<Arc<Health>>,
+    direct: Vec<Arc<Route>>,
+    /// Routes made so far.
+    routes: usize,
 }
 
 impl Router {
@@ -225,15 +389,59 @@ impl Router {
             && !model.is_empty()
             && let Some(index) = self.providers.iter().position(|p| p.name == provider)
         {
-            return Ok(direct(name, index, model));
+            return Ok(self.direct(name, index, name.len() - model.len()));
         }
         if let Some(entry) = self.entry(ANY_MODEL) {
             return entry.plan(name);
         }
         match self.providers.iter().position(|provider| provider.from_environment) {
-            Some(index) => Ok(direct(name, index, name)),
+            Some(index) => Ok(self.direct(name, index, 0)),
             None => Err(not_found(name)),
         }
+    }
+
+    fn direct(&self, name: &str, provider: usize, through: usize) -> Plan {
+        let route = match self.direct.get(provider) {
+            Some(route) => Arc::clone(route),
+            None => unreachable!("every provider has a route of its own"),
+        };
+        Plan { model: name.to_owned(), route, through: Some(through) }
+    }
+
+    fn route(
+        &mut self,
+        name: String,
+        targets: Vec<RouteTarget>,
+        strategy: Strategy,
+        hash_on: HashOn,
+    ) -> Arc<Route> {
+        let weights: Vec<u32> = targets.iter().map(|target| target.weight).collect();
+        let number = self.routes;
+        self.routes += 1;
+        Arc::new(Route {
+            name,
+            number,
+            targets: targets.into(),
+            strategy,
+            hash_on,
+            turns: Turns::new(&weights),
+            turn: AtomicU64::new(0),
+        })
+    }
+
+    /// What requests lead to, each with its number: models in their order, then providers.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.entries.iter().map(|entry| &entry.route).chain(&self.direct)
+    }
+
+    /// How many routes there have ever been: every number is below it.
+    pub fn route_numbers(&self) -> usize {
+        self.routes
+    }
+
+    /// The state of connections to a provider.
+    pub fn link(&self, provider: usize) -> Option<&Arc<Health>> {
+        self.links.get(provider)
     }
 
     /// The name requests without a model get: the chosen default, else the first not named `*`,
@@ -274,7 +482,7 @@ impl Router {
         self.remove(name);
         self.add(Model {
             name: name.to_owned(),
-            targets: vec![Target { provider, model: None, weight: 1 }],
+            targets: vec![Target { provider, weight: 1, ..Target::default() }],
             ..Model::default()
         })?;
         Ok(true)
@@ -291,6 +499,12 @@ impl Router {
         }
         if model.targets.iter().any(|target| target.provider >= self.providers.len()) {
             return Err(format!("a target of the model {name:?} has no provider"));
+        }
+        if model.targets.len() > limits::TARGETS_MAX {
+            return Err(format!(
+                "the model {name:?} has more than {} targets",
+                limits::TARGETS_MAX
+            ));
         }
         if model.is_default {
             if name == ANY_MODEL {
@@ -312,8 +526,33 @@ impl Router {
         if model.is_default {
             self.default = Some(name.clone());
         }
-        self.entries.push(Entry { model, available: true, is_stopgap: false });
+        let mut targets = Vec::with_capacity(model.targets.len());
+        for target in &model.targets {
+            targets.push(RouteTarget {
+                provider: target.provider,
+                model: target.model.clone(),
+                weight: target.weight,
+                abilities: target.abilities,
+                context_tokens: target.context_tokens,
+                state: self.state_of(target),
+                link: self.links.get(target.provider).cloned().unwrap_or_default(),
+            });
+        }
+        let name = model.name.clone();
+        let route = self.route(name, targets, model.strategy, model.hash_on.clone());
+        self.entries.push(Entry { model, route, available: true, is_stopgap: false });
         Ok(())
+    }
+
+    /// The state of a target: another model's with the same provider and name is the same target.
+    fn state_of(&self, wanted: &Target) -> Arc<TargetState> {
+        let is_same = |t: &&RouteTarget| t.provider == wanted.provider && t.model == wanted.model;
+        let known = wanted.model.as_ref().and_then(|_| {
+            let mut all = self.entries.iter().flat_map(|entry| entry.route.targets.iter());
+            all.find(is_same).map(|target| Arc::clone(&target.state))
+        });
+        let provider = self.providers.get(wanted.provider).map_or("", |it| &it.name);
+        known.unwrap_or_else(|| state(provider, wanted.model.as_deref()))
     }
 
     /// Switches a model on or off; a switched-off one answers 503. False: there is no such model.
@@ -357,11 +596,17 @@ impl Router {
         true
     }
 
-    /// Appends the answer of `GET /v1/models`. `created` in unix seconds.
-    pub fn encode_models(&self, created: i64, out: &mut Vec<u8>) {
+    /// Appends the answer of `GET /v1/models` with those that `is_allowed` names. `created` in unix seconds.
+    pub fn encode_models(
+        &self,
+        created: i64,
+        is_allowed: impl Fn(&str) -> bool,
+        out: &mut Vec<u8>,
+    ) {
+        let is_shown = |entry: &&Entry| entry.is_listed() && is_allowed(&entry.model.name);
         write::object(out, |o| {
             o.string("object", "list").array("data", |data| {
-                for entry in self.entries.iter().filter(|entry| entry.is_listed()) {
+                for entry in self.entries.iter().filter(is_shown) {
                     self.encode_entry(entry, &entry.model.name, created, data);
                 }
             });
@@ -378,9 +623,15 @@ impl Router {
     }
 
     /// Appends the answer of `GET /v1/models` to a client that speaks Anthropic's dialect: one page
-    /// with all of them.
-    pub fn encode_models_anthropic(&self, created: i64, out: &mut Vec<u8>) {
-        let listed = || self.entries.iter().filter(|entry| entry.is_listed());
+    /// with all that `is_allowed` names.
+    pub fn encode_models_anthropic(
+        &self,
+        created: i64,
+        is_allowed: impl Fn(&str) -> bool,
+        out: &mut Vec<u8>,
+    ) {
+        let is_shown = |entry: &&Entry| entry.is_listed() && is_allowed(&entry.model.name);
+        let listed = || self.entries.iter().filter(is_shown);
         let name = |entry: &Entry| entry.model.name.clone();
         write::object(out, |o| {
             o.array("data", |data| {
@@ -446,31 +697,20 @@ impl Entry {
         }
         // An alias without a model in its target stands for the model's own name, `*` for the
         // client's.
-        let own = if self.model.name == ANY_MODEL { name } else { &self.model.name };
-        let targets = self.model.targets.iter().map(|target| PlanTarget {
-            provider: target.provider,
-            model: target.model.clone().unwrap_or_else(|| own.to_owned()),
-            weight: target.weight,
-        });
-        Ok(Plan {
-            model: name.to_owned(),
-            targets: targets.collect(),
-            strategy: self.model.strategy,
-            hash_on: self.model.hash_on.clone(),
-        })
+        let through = (self.model.name == ANY_MODEL).then_some(0);
+        Ok(Plan { model: name.to_owned(), route: Arc::clone(&self.route), through })
     }
 }
 
-fn direct(name: &str, provider: usize, model: &str) -> Plan {
-    Plan {
-        model: name.to_owned(),
-        targets: vec![PlanTarget { provider, model: model.to_owned(), weight: 1 }],
-        strategy: Strategy::Priority,
-        hash_on: HashOn::User,
-    }
+/// The state of a new target. Its identity is the same in every process that knows the target.
+fn state(provider: &str, model: Option<&str>) -> Arc<TargetState> {
+    let name = [provider, "\0", model.unwrap_or_default()].concat();
+    let identity = mix(balance::hash(name.as_bytes()));
+    Arc::new(TargetState { identity, ..TargetState::default() })
 }
 
-fn not_found(name: &str) -> Failure {
+/// The failure for a name that leads nowhere.
+pub fn not_found(name: &str) -> Failure {
     let shown: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
     let mut failure = Failure::new(404, format!("The model '{shown}' does not exist."))
         .param("model")
@@ -492,6 +732,7 @@ mod tests {
                     provider: *provider,
                     model: model.map(str::to_owned),
                     weight: 1,
+                    ..Target::default()
                 })
                 .collect(),
             ..Model::default()
@@ -528,10 +769,12 @@ mod tests {
             (Some(""), 0, "gpt-4o-mini"),
         ] {
             let plan = router.resolve(name).unwrap();
-            let target = plan.targets.first().unwrap();
-            assert_eq!((target.provider, target.model.as_str()), (provider, upstream), "{name:?}");
+            let target = &plan.route.targets[0];
+            let found = (target.provider, plan.upstream_model(target));
+            assert_eq!(found, (provider, upstream), "{name:?}");
         }
-        assert_eq!(router.resolve(Some("quick")).unwrap().targets[1].model, "fast");
+        let plan = router.resolve(Some("quick")).unwrap();
+        assert_eq!(plan.upstream_model(&plan.route.targets[1]), "fast");
     }
 
     #[test]
@@ -546,8 +789,8 @@ mod tests {
 
         builder.provider("openai", true);
         let router = builder.build().unwrap();
-        assert_eq!(router.resolve(Some("gpt")).unwrap().targets[0].provider, 1);
-        assert_eq!(router.resolve(None).unwrap().targets[0].provider, 0);
+        assert_eq!(router.resolve(Some("gpt")).unwrap().route.targets[0].provider, 1);
+        assert_eq!(router.resolve(None).unwrap().route.targets[0].provider, 0);
     }
 
     #[test]
@@ -561,8 +804,8 @@ mod tests {
         assert_eq!(router.default_model(), Some("echo"));
         assert!(router.remove("fast"));
         assert!(!router.remove("quick"));
-        assert_eq!(router.resolve(Some("fast")).unwrap().targets[0].provider, 1, "now by *");
-        assert_eq!(router.resolve(Some("echo")).unwrap().targets[0].provider, 2);
+        assert_eq!(router.resolve(Some("fast")).unwrap().route.targets[0].provider, 1, "now by *");
+        assert_eq!(router.resolve(Some("echo")).unwrap().route.targets[0].provider, 2);
         assert!(!router.set_available("none", true) && !router.set_default("*"));
     }
 
@@ -588,7 +831,7 @@ mod tests {
     #[test]
     fn lists_are_openais() {
         let mut out = Vec::new();
-        router().encode_models(5, &mut out);
+        router().encode_models(5, |_| true, &mut out);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["object"], "list");
         assert_eq!(
@@ -607,7 +850,7 @@ mod tests {
     #[test]
     fn lists_are_anthropics_too() {
         let mut out = Vec::new();
-        router().encode_models_anthropic(5, &mut out);
+        router().encode_models_anthropic(5, |_| true, &mut out);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let created_at = "1970-01-01T00:00:05Z";
         let fast = serde_json::json!(

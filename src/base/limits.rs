@@ -109,6 +109,40 @@ pub const GENERATION_QUEUE_BYTES: usize = 64 * 1024;
 
 /// Handles of ended generations that are kept so that late calls on them are answered.
 pub const GENERATIONS_REMEMBERED: usize = 64;
+/// What a kept answer takes beside its bytes, in bytes.
+pub const KEPT_OVERHEAD_BYTES: usize = 256;
+
+/// Bytes of an answer that several requests share: what all have read goes when it is longer.
+pub const FLIGHT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A call of the host program up to this size is remembered byte for byte, in bytes.
+pub const ALIAS_BYTES_MAX: usize = 64 * 1024;
+
+/// Targets of one model.
+pub const TARGETS_MAX: usize = 64;
+
+/// How long a request that probes a broken target keeps others from it at most, in milliseconds.
+pub const PROBE_MS_MAX: u64 = 60_000;
+
+/// A `Retry-After` up to this is waited for before the same target is tried again, in
+/// milliseconds; a longer one is the client's to wait for.
+pub const RETRY_AFTER_WAIT_MS_MAX: u64 = 2_000;
+
+/// Longest pause before a further try, in milliseconds.
+pub const BACKOFF_MS_MAX: u64 = 10_000;
+
+/// Further tries that one worker may spend at once beyond what its requests have earned.
+pub const RETRY_RESERVE: u64 = 100;
+
+/// How many tries of that reserve come back each second.
+pub const RETRIES_PER_SECOND: u64 = 10;
+
+/// Length of the cycle in which targets take turns.
+pub const TURNS_MAX: usize = 1024;
+
+/// Time that counts at least between two measured latencies of a target, in milliseconds: under
+/// load each answer still moves its mean by a hundredth.
+pub const LATENCY_STEP_MS: u64 = 100;
 
 /// Log lines that wait to be written, in bytes; what does not fit is counted and dropped.
 pub const LOG_WAITING_BYTES_MAX: usize = 1 << 20;

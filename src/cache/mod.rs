@@ -1,3 +1,7 @@
+//! What is kept to be given again: [`store`] is shared, bounded in entries and bytes; [`flight`] is
+//! one answer that several requests share while it is made. [`Cache`] is the plain one of the old
+//! C surface:
+//!
 //! A cache of byte strings with a time to live per entry and a bound on their number.
 //!
 //! It does no I/O and reads no clock: `now_s` is an argument, in seconds of any clock that does not
@@ -6,6 +10,9 @@
 //! When a new key finds the cache full, what has expired goes first, then the entry used longest
 //! ago.
 #![forbid(unsafe_code)]
+
+pub mod flight;
+pub mod store;
 
 use crate::base::lru::LruMap;
 use std::collections::BTreeSet;

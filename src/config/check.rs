@@ -93,6 +93,12 @@ pub(crate) fn base_url(text: &str) -> Result<(), &'static str> {
     if fits { Ok(()) } else { Err(EXPECTED) }
 }
 
+/// A path that is asked for a provider's health; empty: none.
+pub(crate) fn health_path(text: &str) -> Result<(), &'static str> {
+    let fits = text.is_empty() || text.starts_with('/') && is_url_text(text) && !text.contains('#');
+    if fits { Ok(()) } else { Err("a path such as /models, or nothing") }
+}
+
 /// The address of a proxy; empty: none.
 pub(crate) fn proxy_url(text: &str) -> Result<(), &'static str> {
     const EXPECTED: &str = "http://[USER:PASSWORD@]HOST:PORT, or nothing";

@@ -67,6 +67,18 @@ choices! {
         Hash = "hash",
     }
 
+    /// What a target can do beyond plain chat.
+    Capability {
+        /// It calls tools.
+        Tools = "tools",
+        /// It sees images.
+        Vision = "vision",
+        /// It answers by a JSON schema.
+        JsonSchema = "json_schema",
+        /// It makes embeddings.
+        Embeddings = "embeddings",
+    }
+
     /// Which answers are cached.
     CacheWhen {
         /// Temperature 0 or a seed.

@@ -24,7 +24,6 @@ mod listen;
 mod load;
 mod node;
 mod parts;
-mod pending;
 mod print;
 mod providers;
 mod proxy;
@@ -37,14 +36,14 @@ mod validate;
 mod values;
 
 pub(crate) use check::alias as check_own_model_name;
-pub use choice::{CacheWhen, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
+pub use choice::{CacheWhen, Capability, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
 pub use cidr::Cidr;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use secret::Secret;
 pub use settings::{
-    Admin, Auth, Cache, Compression, Dialects, Firewall, Key, Limits, Log, Model, ModelTarget,
-    Optimizer, Plugins, Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
+    Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
+    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
 };
 
 /// A whole, checked configuration. Immutable by custom: a reload makes a new one. The default is
@@ -71,6 +70,10 @@ pub struct Config {
     pub model: Vec<Model>,
     /// `[retry]`
     pub retry: Retry,
+    /// `[breaker]`
+    pub breaker: Breaker,
+    /// `[hedge]`
+    pub hedge: Hedge,
     /// `[compression]`
     pub compression: Compression,
     /// `[cache]`
@@ -120,6 +123,8 @@ impl Config {
             provider: Vec::new(),
             model: Vec::new(),
             retry: Retry::default(),
+            breaker: Breaker::default(),
+            hedge: Hedge::default(),
             compression: Compression::default(),
             cache: Cache::default(),
             firewall: Firewall::default(),

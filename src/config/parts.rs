@@ -132,6 +132,8 @@ parts! {
     provider Named,
     model Named,
     retry Single,
+    breaker Single,
+    hedge Single,
     compression Single,
     cache Single,
     firewall Single,

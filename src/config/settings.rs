@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::check;
-use super::choice::{CacheWhen, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
+use super::choice::{CacheWhen, Capability, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
 use super::cidr::Cidr;
 use super::listen::Listen;
 use super::schema::Rule::{Any, MaskedUrl, OneOrMany, Range, Text};
@@ -135,6 +135,10 @@ section! {
         /// `http://…` proxy; empty: the usual `http_proxy` variables. May hold a password: print
         /// it through the section only.
         proxy: String = String::new(), MaskedUrl(check::proxy_url);
+        /// Path below `base_url` that is asked whether the provider is well; empty: none.
+        health_path: String = String::new(), Text(check::health_path);
+        /// Milliseconds between two such questions.
+        health_interval: u32 = 10_000, Range(100, WAIT_MAX_MS);
         /// Path of the PEM of a private authority, beside the system's; empty: none.
         ca_file: String = String::new(), Any;
     }
@@ -147,6 +151,10 @@ section! {
         model: Option<String> = None, Text(check::model_name);
         /// Its share, for the strategies that weigh.
         weight: u32 = 1, Range(1, 1_000_000);
+        /// What it can do; empty: what the model says.
+        capabilities: Vec<Capability> = Vec::new(), Any;
+        /// Tokens of a request and its answer together, at most; 0: what the model says.
+        context_length: u32 = 0, Range(0, 1_000_000_000);
     }
 
     /// One `[[model]]`: a name that clients may ask for.
@@ -161,6 +169,10 @@ section! {
         strategy: Strategy = Strategy::Priority, Any;
         /// What the strategy `hash` looks at.
         hash_on: HashOn = HashOn::User, Any;
+        /// What its targets can do, unless they say so themselves; empty: anything.
+        capabilities: Vec<Capability> = Vec::new(), Any;
+        /// Tokens of a request and its answer together, at most; 0: not known.
+        context_length: u32 = 0, Range(0, 1_000_000_000);
         /// It answers requests that name no model.
         default: bool = false, Any;
     }
@@ -169,8 +181,28 @@ section! {
     Retry {
         /// Further tries over the targets.
         attempts: u32 = 2, Range(0, 100);
-        /// Milliseconds before the first of them; doubles.
+        /// Milliseconds before the first of them on the same target; doubles.
         backoff: u32 = 100, Range(0, 60_000);
+        /// Further tries for each hundred requests, beyond a small reserve.
+        budget: u32 = 20, Range(0, 100_000);
+    }
+
+    /// `[breaker]`: when a target is left alone for a while.
+    Breaker {
+        /// Failed answers beyond the good ones at which it is; 0: never.
+        failures: u32 = 5, Range(0, 1_000_000);
+        /// Milliseconds until one request tries it again; doubles each time that fails.
+        pause: u32 = 1000, Range(1, WAIT_MAX_MS);
+        /// The longest such pause, in milliseconds.
+        pause_max: u32 = 30_000, Range(1, WAIT_MAX_MS);
+    }
+
+    /// `[hedge]`: a second attempt beside one that is late.
+    Hedge {
+        /// Second attempts for each hundred requests; 0: none.
+        share: u32 = 0, Range(0, 100);
+        /// Milliseconds before which none is started.
+        after_min: u32 = 10, Range(1, WAIT_MAX_MS);
     }
 
     /// `[compression]`: answers to clients that take a content coding.

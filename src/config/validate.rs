@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::schema::Scope;
 use super::values::{nearest, shown};
 use super::{Config, ConfigError, Listen, Model};
+use crate::base::limits;
 
 /// Addresses to listen on, at most.
 const LISTENERS_MAX: usize = 64;
@@ -123,6 +124,13 @@ fn check_models(config: &Config, scope: &Scope<'_>) -> Result<(), ConfigError> {
             return Err(scope
                 .at(&path)
                 .error(format!("model \"{name}\" has no `targets`, expected at least one")));
+        }
+        if model.targets.len() > limits::TARGETS_MAX {
+            return Err(scope.at(&format!("{path}.targets")).error(format!(
+                "model \"{name}\" has {} targets, expected at most {}",
+                model.targets.len(),
+                limits::TARGETS_MAX
+            )));
         }
         for (index, target) in model.targets.iter().enumerate() {
             if !providers.contains(&target.provider.as_str()) {

@@ -65,6 +65,8 @@ pub struct Exchange {
     pub pending: Pending,
     /// Middlewares before the handler that it has passed: each sees it once, on whatever thread.
     pub passed: usize,
+    /// Under which key its answer may be kept; see the pipeline.
+    pub keep: Option<[u8; 32]>,
     /// Headers that go out whatever the answer is, in addition to its own.
     pub added: HeaderLines,
     owner: Arc<dyn Owner>,
@@ -79,6 +81,7 @@ impl Exchange {
             response: Response::default(),
             pending: Pending::Nothing,
             passed: 0,
+            keep: None,
             added: HeaderLines::default(),
             owner,
             ticket,
@@ -100,6 +103,7 @@ impl Exchange {
         self.ticket = ticket;
         self.pending = Pending::Nothing;
         self.passed = 0;
+        self.keep = None;
         self.added.clear();
         self.response.clear();
     }
@@ -143,6 +147,7 @@ impl Exchange {
             response: std::mem::take(&mut self.response),
             pending: Pending::Nothing,
             passed: self.passed,
+            keep: self.keep.take(),
             added: std::mem::take(&mut self.added),
             owner: Arc::clone(&self.owner),
             ticket: self.ticket,

@@ -38,6 +38,8 @@ pub struct Request {
     params: Params,
     body: Vec<u8>,
     id: RequestId,
+    /// The key it showed: of which list, and its place there.
+    key: Option<(u64, u32)>,
     peer: Peer,
     suspicion: u32,
     gone: AtomicBool,
@@ -95,6 +97,7 @@ impl Default for Request {
             params: Params::new(),
             body: Vec::new(),
             id: RequestId { text: [0; RequestId::BYTES_MAX], len: 0 },
+            key: None,
             peer: Peer::Unix,
             suspicion: 0,
             gone: AtomicBool::new(false),
@@ -126,6 +129,7 @@ impl Request {
         self.body.clear();
         self.peer = peer;
         self.suspicion = 0;
+        self.key = None;
         *self.gone.get_mut() = false;
         let lent = self.lent.get_mut();
         if !lent.is_empty() {
@@ -266,6 +270,16 @@ impl Request {
     /// The request id as text.
     pub fn id_text(&self) -> &str {
         std::str::from_utf8(self.id()).unwrap_or("")
+    }
+
+    /// Notes which key it showed: of which list, and the place in it.
+    pub fn set_key(&mut self, key: Option<(u64, u32)>) {
+        self.key = key;
+    }
+
+    /// Which key it showed, if that was noted.
+    pub fn key(&self) -> Option<(u64, u32)> {
+        self.key
     }
 
     /// Who sent it: the client, also behind trusted proxies.

@@ -84,7 +84,7 @@ impl HeaderLines {
 }
 
 /// The response in the making.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Response {
     /// The status; 0 while nothing has filled the response.
     pub status: u16,

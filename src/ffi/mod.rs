@@ -14,6 +14,7 @@
 )]
 
 mod attach;
+mod cache;
 mod client;
 mod deferred;
 mod firewall;
@@ -40,6 +41,7 @@ mod tokens;
 mod version;
 
 pub use attach::*;
+pub use cache::*;
 pub use client::*;
 pub use deferred::*;
 pub use firewall::*;

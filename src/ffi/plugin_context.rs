@@ -13,7 +13,7 @@ use super::memory::nh_drop;
 use super::middleware::{call_middleware, nh_middleware};
 use super::request::nh_request;
 use super::response::nh_response;
-use super::route::{NH_ROUTE_BLOCKING, call_handler, nh_handler, pattern_text};
+use super::route::{NH_ROUTE_BLOCKING, NH_ROUTE_CACHE, call_handler, nh_handler, pattern_text};
 use super::status::{NH_OK, nh_status};
 use super::stream::{nh_ready_fn, nh_stream, nh_stream_on_ready};
 use crate::base::error::{Error, ErrorKind, Failure};
@@ -314,7 +314,7 @@ pub(super) unsafe extern "C" fn plugin_route(
     let user_data = UserData::new(user_data, drop);
     status(|| {
         let callback = Callback::new(handler, user_data)?;
-        options::check_flags(flags, NH_ROUTE_BLOCKING)?;
+        options::check_flags(flags, NH_ROUTE_BLOCKING | NH_ROUTE_CACHE)?;
         // SAFETY: the caller's promise for handle and texts.
         let (context, method, pattern) = unsafe {
             let context = handle::hold(plugin)?;
@@ -326,7 +326,8 @@ pub(super) unsafe extern "C" fn plugin_route(
         context.remember(weak)?;
         let handler: Arc<dyn Handler> = handler;
         let blocking = flags & NH_ROUTE_BLOCKING != 0;
-        server.add_route(method, pattern, blocking, Arc::clone(&handler))?;
+        let is_cached = flags & NH_ROUTE_CACHE != 0;
+        server.add_route(method, pattern, blocking, is_cached, Arc::clone(&handler))?;
         let (method, pattern) = (method.to_owned(), pattern.to_owned());
         context.routes.lock().push(Route { method, pattern, handler });
         Ok(())

@@ -36,8 +36,12 @@ pub type nh_handler = Option<
 
 /// A flag of nh_server_route: the handler may block, so it runs on the pool.
 pub const NH_ROUTE_BLOCKING: u32 = 1;
-/// A flag of nh_server_route: answers may be cached. Refused with NH_ERR_UNSUPPORTED by this
-/// version, which has no cache for them.
+/// A flag of nh_server_route: answers to GET may be kept and given again, to HEAD too, without the
+/// handler. What an answer says decides: Cache-Control (no-store, no-cache and private are not
+/// kept; s-maxage and max-age say how long), Expires, Vary; without a word of it, [cache] ttl.
+/// An answer with Set-Cookie is not kept, one to a request with Authorization only when it says
+/// public, s-maxage or must-revalidate. If-None-Match is answered from a kept ETag. Streams are
+/// not kept.
 pub const NH_ROUTE_CACHE: u32 = 2;
 
 /// Adds a route, before the start or while serving; it beats every route of our own. `method` is
@@ -63,17 +67,15 @@ pub unsafe extern "C" fn nh_server_route(
     status(|| {
         let callback = Callback::new(handler, user_data)?;
         options::check_flags(flags, NH_ROUTE_BLOCKING | NH_ROUTE_CACHE)?;
-        if flags & NH_ROUTE_CACHE != 0 {
-            let message = "NH_ROUTE_CACHE: this version has no cache for a host's answers";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
         // SAFETY: the caller's promise for handle and texts.
         let (server, method, pattern) = unsafe {
             let server = handle::hold_to_change(server)?;
             (server, bytes::name_text(method, "the method")?, pattern_text(pattern)?)
         };
         let blocking = flags & NH_ROUTE_BLOCKING != 0;
-        server.add_route(method, pattern, blocking, Arc::new(HostHandler { callback }))
+        let is_cached = flags & NH_ROUTE_CACHE != 0;
+        let handler = Arc::new(HostHandler { callback });
+        server.add_route(method, pattern, blocking, is_cached, handler)
     })
 }
 

@@ -154,7 +154,6 @@ pub struct Memory {
     clients: Table<Standing>,
     prefixes: Table<Standing>,
     routes: Table<Bucket>,
-    keys: Table<Bucket>,
     /// No block lasts longer than this, in seconds; a look at it spares the look-up.
     last_block_s: AtomicU32,
     last_prefix_block_s: AtomicU32,
@@ -166,7 +165,6 @@ impl Default for Memory {
             clients: Table::default(),
             prefixes: Table::default(),
             routes: Table::default(),
-            keys: Table::default(),
             last_block_s: AtomicU32::new(0),
             last_prefix_block_s: AtomicU32::new(0),
         }
@@ -210,18 +208,6 @@ impl Memory {
         let key = self.routes.key_of((client, route));
         let take = |bucket: &mut Bucket| rate.take(&mut bucket.0, moment.now_ms);
         self.routes.with(key, moment.seconds(), take)
-    }
-
-    /// Runs `body` on the bucket of a key; `kind` tells several of one key apart.
-    pub fn with_key<R>(
-        &self,
-        key: &[u8],
-        kind: u8,
-        moment: Moment,
-        body: impl FnOnce(&mut u64) -> R,
-    ) -> R {
-        let key = self.keys.key_of((key, kind));
-        self.keys.with(key, moment.seconds(), |bucket| body(&mut bucket.0))
     }
 
     /// A request was an attack of this score: the client may come to be blocked.

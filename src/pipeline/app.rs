@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::ai::health::Breaker;
+use crate::ai::latency::HedgePolicy;
 use crate::ai::provider::Wire;
+use crate::ai::retry::Retry;
 use crate::ai::router::Router;
 use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::firewall::Firewall;
+use crate::pipeline::answers::Cache;
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
 use crate::pipeline::complete;
@@ -24,6 +28,8 @@ pub struct HostRoute {
     pub handler: Arc<dyn Handler>,
     /// The handler may block: it runs on the blocking pool.
     pub blocking: bool,
+    /// Its answers may be kept.
+    pub is_cached: bool,
 }
 
 /// A plugin's place behind the middleware before the handlers.
@@ -41,6 +47,8 @@ pub trait Status: Send + Sync {
     fn is_ready(&self) -> bool;
     /// The body of `/stats`.
     fn stats_json(&self) -> String;
+    /// Microseconds of a clock that does not run backwards.
+    fn monotonic_us(&self) -> u64;
     /// The body of `/metrics`, in Prometheus' text format.
     fn metrics_text(&self) -> String;
     /// Wall time in seconds since 1970.
@@ -90,6 +98,12 @@ pub struct Settings {
     pub refuses_dropped: bool,
     /// Streams that pass through are asked for their usage.
     pub asks_stream_usage: bool,
+    /// What follows a failed attempt.
+    pub retry: Retry,
+    /// When a target is left alone.
+    pub breaker: Breaker,
+    /// When a second attempt is started.
+    pub hedge: HedgePolicy,
     /// Of so many requests one gets a line in the log; 0: none.
     pub access_every: u64,
     /// Started the old way: our own pages and errors keep the old shapes.
@@ -131,6 +145,10 @@ pub struct App {
     pub generators: Arc<HashMap<String, Arc<dyn Generator>>>,
     /// What the host program does with texts on their way.
     pub hooks: Hooks,
+    /// Answers that are kept.
+    pub cache: Arc<Cache>,
+    /// Changes with every change of the snapshot.
+    pub epoch: u64,
     /// When the configuration was taken up, Unix seconds: the age of its models.
     pub created: i64,
     /// The running server.
@@ -185,6 +203,20 @@ impl App {
                 write_ms: u64::from(config.timeouts.write),
                 asks_stream_usage: config.dialects.stream_usage,
                 refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
+                retry: Retry {
+                    attempts: config.retry.attempts,
+                    backoff_ms: u64::from(config.retry.backoff),
+                    budget_percent: config.retry.budget,
+                },
+                hedge: HedgePolicy {
+                    share_percent: config.hedge.share,
+                    after_min_ms: u64::from(config.hedge.after_min),
+                },
+                breaker: Breaker {
+                    failures: config.breaker.failures,
+                    pause_ms: u64::from(config.breaker.pause),
+                    pause_max_ms: u64::from(config.breaker.pause_max),
+                },
                 access_every: match config.log.access {
                     true => u64::from(config.log.access_every),
                     false => 0,
@@ -198,6 +230,8 @@ impl App {
             providers: provider::providers(config)?,
             generators: Arc::default(),
             hooks: Hooks::default(),
+            cache: Arc::new(Cache::new(config)),
+            epoch: 0,
             created: status.unix_seconds(),
             status,
         })

@@ -1,30 +1,119 @@
 //! Who may use `/v1/*`: keys, or the loopback rule when there are none.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::answers::Tenant;
+use crate::ai::quota::{Bucket, Short};
 use crate::base::error::Failure;
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::exchange::Request;
-use crate::firewall::Rate;
 use crate::http::head::Known;
 use crate::pipeline::App;
 
-/// One key and what it may do.
-struct Key {
-    secret: Vec<u8>,
-    requests: Option<Rate>,
-    /// Empty: every model.
-    models: Vec<String>,
+/// The limits of one key.
+pub struct Limits {
+    requests: Option<Bucket>,
+    /// Tokens sent and received.
+    tokens: Option<Bucket>,
 }
 
-/// What a key may use in a minute.
-pub struct KeyLimits<'a> {
-    /// The key itself.
-    pub key: &'a [u8],
-    /// Requests.
-    pub requests: Option<Rate>,
+impl Limits {
+    fn new(requests_per_minute: u32, tokens_per_minute: u32) -> Option<Arc<Limits>> {
+        let bucket = |limit: u32| (limit > 0).then(|| Bucket::new(u64::from(limit)));
+        let limits =
+            Limits { requests: bucket(requests_per_minute), tokens: bucket(tokens_per_minute) };
+        (limits.requests.is_some() || limits.tokens.is_some()).then(|| Arc::new(limits))
+    }
+
+    /// Takes one request.
+    ///
+    /// # Errors
+    /// 429 with the time to wait.
+    pub fn take_request(&self, now_us: u64) -> Result<(), Failure> {
+        let Some(bucket) = &self.requests else { return Ok(()) };
+        bucket.take(1, now_us).map_err(|short| exceeded(bucket, "requests", short))
+    }
+
+    /// Whether tokens are limited.
+    pub fn counts_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Takes so many tokens before they are known exactly.
+    ///
+    /// # Errors
+    /// 429 with the time to wait.
+    pub fn take_tokens(&self, tokens: u64, now_us: u64) -> Result<(), Failure> {
+        let Some(bucket) = &self.tokens else { return Ok(()) };
+        bucket.take(tokens, now_us).map_err(|short| exceeded(bucket, "tokens", short))
+    }
 }
+
+fn exceeded(bucket: &Bucket, what: &str, short: Short) -> Failure {
+    let limit = bucket.per_minute();
+    let (message, wait_us) = match short {
+        Short::Wait(wait_us) => {
+            (format!("The API key's limit of {limit} {what} a minute is reached."), wait_us)
+        }
+        Short::Never => {
+            let message =
+                format!("The request needs more than the API key's {limit} {what} a minute.");
+            (message, 60_000_000)
+        }
+    };
+    let seconds = u32::try_from(wait_us.div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1);
+    Failure::new(429, message).code("rate_limit_exceeded").retry_after(seconds)
+}
+
+/// Tokens that a request has taken of its key's limit; given back or corrected when it ends.
+pub struct Charge {
+    limits: Arc<Limits>,
+    taken: u64,
+    is_settled: bool,
+}
+
+impl Charge {
+    /// `taken` tokens of `limits`.
+    pub fn new(limits: Arc<Limits>, taken: u64) -> Charge {
+        Charge { limits, taken, is_settled: false }
+    }
+
+    /// What the provider told was used; none when it told nothing: then what was taken stands.
+    pub fn settle(&mut self, used: Option<u64>, now_us: u64) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        if let (Some(bucket), Some(used)) = (&self.limits.tokens, used) {
+            bucket.settle(self.taken, used, now_us);
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        // Nothing was used: no provider answered.
+        self.settle(Some(0), 0);
+    }
+}
+
+/// One key and what it may do.
+struct Key {
+    limits: Option<Arc<Limits>>,
+    secret: Vec<u8>,
+    /// Empty: every model.
+    models: Vec<String>,
+    digest: Tenant,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// The keys of a configuration.
 pub struct Guard {
+    /// Tells it from the guards of other configurations.
+    id: u64,
     keys: Vec<Key>,
     open: bool,
 }
@@ -32,28 +121,43 @@ pub struct Guard {
 impl Guard {
     /// The guard a configuration asks for.
     pub fn new(config: &Config) -> Guard {
-        let bytes = |secret: &Secret| secret.expose().as_bytes().to_vec();
-        let plain = config.auth.keys.iter().map(|secret| Key {
-            secret: bytes(secret),
-            requests: None,
-            models: Vec::new(),
+        let plain = config.auth.keys.iter().map(|secret| (secret, Vec::new(), None));
+        let named = config.key.iter().map(|key| {
+            let limits = Limits::new(key.requests_per_minute, key.tokens_per_minute);
+            (&key.key, key.models.clone(), limits)
         });
-        let named = config.key.iter().map(|key| Key {
-            secret: bytes(&key.key),
-            // Those of a minute may come at once.
-            requests: Rate::new(key.requests_per_minute, key.requests_per_minute),
-            models: key.models.clone(),
-        });
-        let keys = plain.chain(named).collect();
-        Guard { keys, open: config.auth.open }
+        let keys = plain
+            .chain(named)
+            .map(|(secret, models, limits)| Key {
+                limits,
+                secret: secret.expose().as_bytes().to_vec(),
+                models,
+                digest: Sha256::new()
+                    .chain_update(b"key\0")
+                    .chain_update(secret.expose())
+                    .finalize()
+                    .into(),
+            })
+            .collect();
+        // Relaxed: only the number matters.
+        Guard { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), keys, open: config.auth.open }
     }
 
-    /// Whether a key may use a model; the configuration without keys allows every one.
-    pub fn allows_model(&self, request: &Request, model: &str) -> bool {
+    /// Whether a key may use a model: by the name asked for, or the model's own behind an alias.
+    /// The configuration without keys allows every one.
+    pub fn allows_model(&self, request: &Request, names: &[&str]) -> bool {
         match self.key_of(request) {
-            Some(key) => key.models.is_empty() || key.models.iter().any(|name| name == model),
+            Some(key) => {
+                let is_listed = |name: &String| names.contains(&name.as_str());
+                key.models.is_empty() || key.models.iter().any(is_listed)
+            }
             None => self.keys.is_empty(),
         }
+    }
+
+    /// The limits of the key a request shows.
+    pub fn limits(&self, request: &Request) -> Option<&Arc<Limits>> {
+        self.key_of(request)?.limits.as_ref()
     }
 
     /// Whether a request may use what keys guard: it shows one of them, or there are none.
@@ -61,22 +165,34 @@ impl Guard {
         self.keys.is_empty() || self.key_of(request).is_some()
     }
 
-    /// The limits of the key that a request shows, if it has any.
-    pub fn limits_of<'a>(&'a self, request: &Request) -> Option<KeyLimits<'a>> {
-        if !self.keys.iter().any(|key| key.requests.is_some()) {
-            return None;
-        }
-        let key = self.key_of(request)?;
-        Some(KeyLimits { key: &key.secret, requests: key.requests })
+    /// A digest of whoever asks, for what must not be shared: of the key, or zeros where there are
+    /// no keys.
+    pub fn tenant(&self, request: &Request) -> Tenant {
+        self.key_of(request).map_or([0; 32], |key| key.digest)
+    }
+
+    /// The host program's own.
+    pub fn host_tenant(&self) -> Tenant {
+        if self.keys.is_empty() { [0; 32] } else { Sha256::digest(b"host").into() }
     }
 
     fn key_of(&self, request: &Request) -> Option<&Key> {
+        if let Some((id, index)) = request.key()
+            && id == self.id
+        {
+            return self.keys.get(index as usize);
+        }
+        self.place_of(request).and_then(|index| self.keys.get(index))
+    }
+
+    /// The place of the key a request shows.
+    fn place_of(&self, request: &Request) -> Option<usize> {
         let given = credential(request)?;
         // Every key is compared in full, so the time says nothing about which one is near.
         let mut found = None;
-        for key in &self.keys {
+        for (index, key) in self.keys.iter().enumerate() {
             if same(&key.secret, given) {
-                found = Some(key);
+                found = Some(index);
             }
         }
         found
@@ -88,7 +204,7 @@ impl Guard {
 /// # Errors
 /// 401 for a missing or wrong key, 403 when no keys are configured and the request does not come
 /// for a loopback name.
-pub(super) fn check(app: &App, request: &Request) -> Result<(), Failure> {
+pub(super) fn check(app: &App, request: &mut Request) -> Result<(), Failure> {
     if app.builtins.is_none()
         || !request.path().starts_with(b"/v1/")
         || app.guard.open && app.guard.keys.is_empty()
@@ -98,7 +214,8 @@ pub(super) fn check(app: &App, request: &Request) -> Result<(), Failure> {
     if app.guard.keys.is_empty() {
         return loopback_only(request);
     }
-    if app.guard.key_of(request).is_some() {
+    if let Some(index) = app.guard.place_of(request) {
+        request.set_key(u32::try_from(index).ok().map(|index| (app.guard.id, index)));
         return Ok(());
     }
     let message = match credential(request) {

@@ -33,14 +33,14 @@ impl Builtin {
         matches!(self, Builtin::Ai(_))
     }
 
-    pub(super) fn answer(self, app: &App, exchange: &mut Exchange) -> Step {
+    pub(super) fn answer(self, app: &App, exchange: &mut Exchange, may_block: bool) -> Step {
         const JSON: &str = "application/json";
         if app.settings.is_old && old_pages::answer(self, app, exchange) {
             return Step::Respond;
         }
         match self {
             Builtin::Ai(Dialect::NativeChat) if app.settings.is_old => {
-                return complete::begin(app, exchange, Dialect::OldChat);
+                return complete::begin(app, exchange, Dialect::OldChat, may_block);
             }
             Builtin::Card => exchange.response.send(200, JSON, card().as_bytes()),
             Builtin::Health => exchange.response.send(200, JSON, b"{\"status\":\"ok\"}"),
@@ -60,7 +60,7 @@ impl Builtin {
             }
             Builtin::Models => complete::models(app, exchange),
             Builtin::Model => complete::model(app, exchange),
-            Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect),
+            Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect, may_block),
         }
         Step::Respond
     }

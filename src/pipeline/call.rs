@@ -5,14 +5,19 @@
 
 use std::sync::Arc;
 
+use super::answers::Want;
+use super::auth::Charge;
 use super::generation::{Generator, Question};
 use super::hooks::Watched;
 use super::inbound::{Inbound, Kind};
 use super::provider::Provider;
 use super::{App, Pull};
+use crate::ai::balance;
 use crate::ai::dialect::{Dialect, Meta};
+use crate::ai::health::Trouble;
 use crate::ai::provider::{Codec, EncodedRequest, codec};
-use crate::ai::router::Plan;
+use crate::ai::retry::{self, Budget, Where};
+use crate::ai::router::{HashOn, Picked, Plan, RouteTarget};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
 use crate::exchange::{Request, Response};
@@ -68,9 +73,64 @@ pub struct Call {
     plan: Plan,
     /// When the first attempt began, Unix seconds.
     created: i64,
-    next: usize,
     /// Memory for the head that goes out.
     head: Vec<u8>,
+    /// What it wants of the cache.
+    pub want: Option<Want>,
+    /// The tokens it has taken of its key's limit.
+    pub charge: Option<Charge>,
+    /// Targets that cannot serve it, a bit for each.
+    unfit: u64,
+    /// What the strategy goes by, when it goes by the request.
+    hashed: Option<u64>,
+    /// The target that is asked now.
+    current: Option<Picked>,
+    /// The one to ask next.
+    next: Option<Picked>,
+    /// Targets that were asked, a bit for each.
+    tried: u64,
+    /// How many times one was asked, and how many times one that had been asked before.
+    tries: u32,
+    repeats: u32,
+}
+
+/// What the moment adds to a decision: pure layers have neither clock nor chance.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Monotonic, in milliseconds.
+    pub now_ms: u64,
+    /// Wall time, Unix seconds.
+    pub second: i64,
+    /// Any number.
+    pub random: u64,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The target answers.
+    Good,
+    /// It does not.
+    Bad(Trouble),
+    /// It asks for a rest, in milliseconds; 0: as long as a broken one gets.
+    Rest(u64),
+    /// Nothing was learnt about it.
+    Unknown,
+}
+
+impl Verdict {
+    /// What an answer that failed says of its target.
+    pub fn of(failure: &Failure) -> Verdict {
+        let wait_ms = failure.retry_after_s.map(|seconds| u64::from(seconds) * 1_000);
+        match (failure.upstream_status, wait_ms) {
+            (Some(429), wait_ms) => Verdict::Rest(wait_ms.unwrap_or(0)),
+            (Some(500..), Some(wait_ms)) if wait_ms > 0 => Verdict::Rest(wait_ms),
+            // The request's own fault: who finds one answers.
+            (Some(400 | 404 | 413 | 422), _) => Verdict::Good,
+            _ if failure.status == 503 && failure.upstream_status.is_none() => Verdict::Unknown,
+            _ => Verdict::Bad(Trouble::Answer),
+        }
+    }
 }
 
 /// One attempt.
@@ -133,7 +193,31 @@ impl Outgoing {
 impl Call {
     /// A call for `asked`, whose targets stand in `plan`.
     pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan) -> Call {
-        Call { asked, dialect, scan, plan, created: 0, next: 0, head: Vec::new() }
+        let hashed = match plan.hash_on() {
+            None => None,
+            Some(HashOn::User) => scan.user.as_ref().map(|user| balance::hash(user.as_bytes())),
+            Some(HashOn::Header(name)) => asked.request().and_then(|request| {
+                let mut value = Vec::new();
+                request.header(name.as_bytes(), &mut value).then(|| balance::hash(&value))
+            }),
+        };
+        Call {
+            asked,
+            dialect,
+            scan,
+            plan,
+            created: 0,
+            head: Vec::new(),
+            want: None,
+            charge: None,
+            unfit: 0,
+            hashed,
+            current: None,
+            next: None,
+            tried: 0,
+            tries: 0,
+            repeats: 0,
+        }
     }
 
     /// Lends it memory for the head that goes out, which comes back as [`Outgoing::head`].
@@ -176,8 +260,62 @@ impl Call {
         self.asked.body()
     }
 
+    /// Names the targets that cannot serve it, a bit for each.
+    pub(super) fn leave_out(&mut self, unfit: u64) {
+        self.unfit = unfit;
+    }
+
+    /// What the answer took, as far as the provider told: counted once.
+    pub fn settle(&mut self, usage: Option<(u64, u64)>, now_us: u64) {
+        if let Some(charge) = &mut self.charge {
+            let tokens = usage.map(|(prompt, completion)| prompt.saturating_add(completion));
+            charge.settle(tokens, now_us);
+        }
+    }
+
+    /// The same request as a second attempt beside the current one: on another target if one may be
+    /// asked, else on the same one.
+    pub fn twin(&self, moment: Moment) -> Option<Call> {
+        let Moment { now_ms, random, .. } = moment;
+        let current = self.current?;
+        let taken = self.tried | self.unfit;
+        let other = self.plan.pick(taken, false, now_ms, random, self.hashed);
+        let next = other.or_else(|| {
+            let target = self.plan.route.targets.get(current.index)?;
+            let is_well = !target.link.is_broken() && !target.state.health.is_broken();
+            is_well.then_some(Picked { index: current.index, is_probe: false })
+        })?;
+        Some(Call {
+            asked: self.asked.clone(),
+            dialect: self.dialect,
+            scan: self.scan.clone(),
+            plan: self.plan.clone(),
+            created: self.created,
+            head: Vec::new(),
+            want: self.want.clone(),
+            charge: None,
+            unfit: self.unfit,
+            hashed: self.hashed,
+            current: None,
+            next: Some(next),
+            tried: self.tried,
+            tries: self.tries,
+            repeats: self.repeats,
+        })
+    }
+
+    /// Which model is asked, among all that is counted.
+    pub fn number(&self) -> usize {
+        self.plan.route.number
+    }
+
+    /// Its answer is made at this second, as far as we make it.
+    pub(super) fn date(&mut self, second: i64) {
+        self.created = second;
+    }
+
     /// The model's name as the client is told it.
-    pub(super) fn model(&self) -> &str {
+    pub fn model(&self) -> &str {
         &self.plan.model
     }
 
@@ -191,45 +329,181 @@ impl Call {
         self.dialect
     }
 
-    /// Whether there is a target that was not tried.
-    pub fn has_next(&self) -> bool {
-        self.next < self.plan.targets.len()
+    /// Whether another target could be asked now.
+    pub fn has_other(&self, now_ms: u64) -> bool {
+        self.plan.has_open(self.tried | self.unfit, now_ms)
     }
 
     /// The next attempt. `response` is filled with what the answer's head will say whoever sends
     /// it, and with the answer itself when echo gives it.
     ///
     /// # Errors
-    /// What to tell the client: the request cannot be put for this target.
+    /// What to tell the client: no target can be asked, or the request cannot be put for it.
     pub fn attempt(
         &mut self,
         app: &App,
-        now_unix_s: i64,
+        moment: Moment,
         response: &mut Response,
     ) -> Result<Attempt, Failure> {
-        if self.next == 0 {
-            self.created = now_unix_s;
+        self.conclude(app, Verdict::Unknown, moment);
+        if self.tries == 0 {
+            self.created = moment.second;
         }
-        let Some(target) = self.plan.targets.get(self.next) else {
-            return Err(Failure::new(503, "no target of the model is left").code("no_target"));
+        let Moment { now_ms, random, .. } = moment;
+        let picked = match self.next.take() {
+            Some(picked) => picked,
+            None => self
+                .plan
+                .pick(self.tried | self.unfit, self.tries == 0, now_ms, random, self.hashed)
+                .ok_or_else(|| self.plan.nobody(now_ms))?,
         };
-        self.next += 1;
+        self.current = Some(picked);
+        self.tried |= 1 << picked.index;
+        self.tries += 1;
+        let plan = &self.plan;
+        let Some(target) = plan.route.targets.get(picked.index) else {
+            return Err(plan.nobody(now_ms));
+        };
+        if plan.reads_load() {
+            target.state.load.begin();
+        }
         let Some(provider) = app.providers.get(target.provider) else {
             return Err(Failure::new(503, "the model's provider has gone").code("no_target"));
         };
         let index = target.provider;
         response.clear();
-        mark(response, &provider.name, &self.plan.model);
+        mark(response, &provider.name, &plan.model);
         let Some(codec) = codec(provider.wire) else {
-            return self.local(app, index, provider, &target.model, response);
+            return self.local(app, index, provider, plan.upstream_model(target), response);
         };
-        let info = provider.target(&target.model);
         let head = std::mem::take(&mut self.head);
+        let model = self.plan.upstream_model(target);
+        let info = provider.target(model);
         let towards = Towards { index, provider, head };
         match codec.native_path(self.dialect, &info) {
-            Some(path) => Ok(self.pass_through(app, towards, codec, &path, &target.model)),
+            Some(path) => Ok(self.pass_through(app, towards, codec, &path, model)),
             None if self.dialect == Dialect::AnthropicCountTokens => self.count(),
-            None => self.translate(app, towards, codec, &target.model, response),
+            None => self.translate(app, towards, codec, model, response),
+        }
+    }
+
+    /// The target that is asked now.
+    fn target(&self) -> Option<&RouteTarget> {
+        self.current.and_then(|picked| self.plan.route.targets.get(picked.index))
+    }
+
+    /// The first token of the current attempt came after so long.
+    pub fn measured(&self, took_us: u64, now_ms: u64) {
+        if let Some(target) = self.target()
+            && self.plan.reads_load()
+        {
+            target.state.load.measured(took_us, now_ms);
+        }
+    }
+
+    /// The target answers, though its answer is not complete.
+    pub fn is_good(&mut self) {
+        if let Some(target) = self.target() {
+            target.state.health.good();
+            target.link.good();
+        }
+        if let Some(picked) = &mut self.current {
+            picked.is_probe = false;
+        }
+    }
+
+    /// The current attempt is over. Whether its target's circuit has opened by it.
+    pub fn conclude(&mut self, app: &App, verdict: Verdict, moment: Moment) -> bool {
+        let Moment { now_ms, random, .. } = moment;
+        let breaker = &app.settings.breaker;
+        if verdict == Verdict::Good {
+            self.is_good();
+        }
+        let Some(target) = self.target() else { return false };
+        let opened = match verdict {
+            Verdict::Good | Verdict::Unknown => false,
+            Verdict::Bad(Trouble::Answer) => {
+                target.state.health.bad(Trouble::Answer, breaker, now_ms, random)
+            }
+            Verdict::Bad(trouble) => target.link.bad(trouble, breaker, now_ms, random),
+            Verdict::Rest(rest_ms) => {
+                let rest_ms = if rest_ms == 0 { breaker.pause_ms } else { rest_ms };
+                target.state.health.rest(rest_ms, now_ms);
+                true
+            }
+        };
+        self.leave();
+        opened
+    }
+
+    /// The current attempt is over, its verdict is spoken.
+    fn leave(&mut self) {
+        let Some(picked) = self.current.take() else { return };
+        let Some(target) = self.plan.route.targets.get(picked.index) else { return };
+        if self.plan.reads_load() {
+            target.state.load.end();
+        }
+        if picked.is_probe {
+            target.state.health.unproven();
+            target.link.unproven();
+        }
+    }
+
+    /// An attempt has failed and nothing of its answer has gone out: after how many milliseconds
+    /// another one is due. None: the failure is the answer.
+    pub fn try_again(
+        &mut self,
+        app: &App,
+        failure: &Failure,
+        was_opened: bool,
+        budget: &mut Budget,
+        moment: Moment,
+    ) -> Option<u64> {
+        let Moment { now_ms, random, .. } = moment;
+        let rule = &app.settings.retry;
+        let place = retry::place(failure);
+        if place == Where::Nowhere || self.tries > rule.attempts {
+            return None;
+        }
+        if let Some(other) =
+            self.plan.pick(self.tried | self.unfit, false, now_ms, random, self.hashed)
+        {
+            // Leaving a target that is taken out makes no storm: nobody goes there any more.
+            if was_opened || budget.spend(now_ms) {
+                self.next = Some(other);
+                return Some(0);
+            }
+            self.release(other);
+            return None;
+        }
+        if place != Where::Anywhere {
+            return None;
+        }
+        let wait_ms = failure.retry_after_s.map(|seconds| u64::from(seconds) * 1_000);
+        let pause_ms = rule.pause_ms(self.repeats, wait_ms, random)?;
+        let again = self.plan.pick(!self.tried | self.unfit, false, now_ms, random, self.hashed);
+        // Where there is only one, it may be on its way back.
+        let again = again.or_else(|| {
+            let is_only = self.plan.route.targets.len() == 1;
+            (is_only || wait_ms.is_some())
+                .then_some(Picked { index: self.tried.trailing_zeros() as usize, is_probe: false })
+        })?;
+        if !budget.spend(now_ms) {
+            self.release(again);
+            return None;
+        }
+        self.repeats += 1;
+        self.next = Some(again);
+        Some(pause_ms)
+    }
+
+    /// A target that was picked is not asked after all.
+    fn release(&self, picked: Picked) {
+        if let Some(target) = self.plan.route.targets.get(picked.index)
+            && picked.is_probe
+        {
+            target.state.health.unproven();
+            target.link.unproven();
         }
     }
 
@@ -244,7 +518,8 @@ impl Call {
         let Towards { index, provider, mut head } = towards;
         self.make_room(&mut head, provider);
         let body = self.asked.body();
-        let asks_usage = app.settings.asks_stream_usage
+        // A limit of tokens needs the usage, which a stream tells only when it is asked for.
+        let asks_usage = (app.settings.asks_stream_usage || self.charge.is_some())
             && self.scan.stream
             && !self.scan.include_usage
             && codec.asks_for_usage(self.dialect, &provider.target(model));
@@ -369,6 +644,15 @@ impl Call {
         }
         if let Some(request) = self.asked.request() {
             encode::field(head, b"x-request-id", request.id());
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.leave();
+        if let Some(next) = self.next.take() {
+            self.release(next);
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use super::answers::{Answer, Replay, Use, Want};
+use super::auth::{Charge, Limits};
 use super::call::{Asked, Call};
-use super::{App, Step, answer, old_pages, provider};
+use super::{App, Step, answer, fit, old_pages, provider};
+use crate::ai::canonical;
 use crate::ai::dialect::{Dialect, old_chat};
-use crate::ai::router::{self, HashOn, Router, RouterBuilder, Strategy};
-use crate::ai::scan;
+use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
+use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
 use crate::config::{Config, kinds};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Request};
 
 /// The router that a configuration asks for.
 ///
@@ -38,6 +41,11 @@ pub(super) fn router(config: &Config) -> Result<Router, String> {
                 provider,
                 model: target.model.clone(),
                 weight: target.weight,
+                abilities: abilities(model, target),
+                context_tokens: match target.context_length {
+                    0 => u64::from(model.context_length),
+                    tokens => u64::from(tokens),
+                },
             });
         }
         builder.model(router::Model {
@@ -55,9 +63,19 @@ pub(super) fn router(config: &Config) -> Result<Router, String> {
     builder.build()
 }
 
+/// What a target can do: as it says itself, else as its model says, else anything.
+fn abilities(model: &crate::config::Model, target: &crate::config::ModelTarget) -> Option<u8> {
+    let named = match target.capabilities.is_empty() {
+        true => &model.capabilities,
+        false => &target.capabilities,
+    };
+    let bits = named.iter().map(|name| 1 << *name as u8);
+    (!named.is_empty()).then(|| bits.fold(0, |all, bit: u8| all | bit))
+}
+
 /// Begins to answer a request to a model.
-pub(super) fn begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Step {
-    match try_begin(app, exchange, dialect) {
+pub(super) fn begin(app: &App, exchange: &mut Exchange, dialect: Dialect, may_block: bool) -> Step {
+    match try_begin(app, exchange, dialect, may_block) {
         Ok(step) => step,
         Err(failure) => {
             answer(exchange, &failure);
@@ -66,7 +84,12 @@ pub(super) fn begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Ste
     }
 }
 
-fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Step, Failure> {
+fn try_begin(
+    app: &App,
+    exchange: &mut Exchange,
+    dialect: Dialect,
+    may_block: bool,
+) -> Result<Step, Failure> {
     let mut asked = Asked::Request(Arc::clone(&exchange.request));
     if dialect == Dialect::OldChat {
         old_pages::sign(exchange);
@@ -75,11 +98,133 @@ fn try_begin(app: &App, exchange: &mut Exchange, dialect: Dialect) -> Result<Ste
     }
     let scan = scan::scan(asked.body())?;
     let plan = app.router.resolve(scan.model.as_deref())?;
-    if !app.guard.allows_model(&exchange.request, &plan.model) {
+    let names = [plan.model.as_str(), plan.route.name.as_str()];
+    if !app.guard.allows_model(&exchange.request, &names) {
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
-    Ok(Step::Call(Box::new(Call::new(asked, dialect, scan, plan))))
+    let body = asked.body();
+    let want = want(app, &exchange.request, body, dialect, &scan, &plan);
+    let unfit = match fit::unfit(&plan, dialect, body, &scan, may_block)? {
+        Some(unfit) => unfit,
+        None => return Ok(Step::Block),
+    };
+    let mut call = Call::new(asked, dialect, scan, plan);
+    call.leave_out(unfit);
+    call.want = want;
+    if let Some(answer) = hit(app, &mut call) {
+        answer.fill(&mut exchange.response, b"hit");
+        return Ok(match answer.is_stream() {
+            true => Step::Pull(Box::new(Replay::new(answer))),
+            false => Step::Respond,
+        });
+    }
+    if let Some(limits) = app.guard.limits(&exchange.request)
+        && limits.counts_tokens()
+    {
+        match charge(app, limits, dialect, call.body(), may_block)? {
+            Some(charge) => call.charge = Some(charge),
+            None => return Ok(Step::Block),
+        }
+    }
+    Ok(Step::Call(Box::new(call)))
+}
+
+/// Takes the tokens of a request of its key's limit. A token has at least one byte, so the bytes
+/// are enough where there is room for as many; else they are counted, which may block: none asks
+/// for that.
+fn charge(
+    app: &App,
+    limits: &Arc<Limits>,
+    dialect: Dialect,
+    body: &[u8],
+    may_block: bool,
+) -> Result<Option<Charge>, Failure> {
+    let now_us = app.status.monotonic_us();
+    let bytes = body.len() as u64;
+    if limits.take_tokens(bytes, now_us).is_ok() {
+        return Ok(Some(Charge::new(Arc::clone(limits), bytes)));
+    }
+    if !may_block {
+        return Ok(None);
+    }
+    let tokens = fit::count(dialect, body);
+    limits.take_tokens(tokens, now_us)?;
+    Ok(Some(Charge::new(Arc::clone(limits), tokens)))
+}
+
+/// The clock that kept answers are dated by.
+fn seconds(app: &App) -> u64 {
+    u64::try_from(app.status.unix_seconds()).unwrap_or(0)
+}
+
+/// What a request wants of the cache, if anything.
+fn want(
+    app: &App,
+    request: &Request,
+    body: &[u8],
+    dialect: Dialect,
+    scan: &Scan,
+    plan: &Plan,
+) -> Option<Want> {
+    // Hooks see every request and may refuse it: no answer goes past them.
+    if !app.hooks.is_empty() || !app.cache.is_for(dialect, scan.temperature, scan.seeded) {
+        return None;
+    }
+    let mut control = Vec::new();
+    request.header(b"cache-control", &mut control);
+    control.make_ascii_lowercase();
+    let says = |directive: &[u8]| {
+        control.split(|&b| b == b',').any(|found| found.trim_ascii() == directive)
+    };
+    if says(b"no-store") {
+        return None;
+    }
+    let usage = match says(b"no-cache") || says(b"max-age=0") {
+        true => Use::Refresh,
+        false => Use::Full,
+    };
+    let mut text = canonical::canonical(dialect, &plan.route.name, body)?;
+    if plan.passes_name() {
+        text.extend_from_slice(plan.model.as_bytes());
+    }
+    // Switches of a provider's API that a client sets in its head are part of what it asks.
+    for index in 0..request.header_count() {
+        let Some((name, value)) = request.header_at(index) else { continue };
+        let is_switch = [&b"openai-"[..], b"anthropic-"]
+            .iter()
+            .any(|prefix| name.get(..prefix.len()).is_some_and(|n| n.eq_ignore_ascii_case(prefix)));
+        let is_usual = name.eq_ignore_ascii_case(b"anthropic-version") && value == b"2023-06-01";
+        if is_switch && !is_usual {
+            text.push(0);
+            text.extend_from_slice(&name.to_ascii_lowercase());
+            text.push(0);
+            text.extend_from_slice(value);
+        }
+    }
+    let form = (dialect, scan.stream, scan.include_usage);
+    Some(app.cache.want(&app.guard.tenant(request), &text, form, usage))
+}
+
+/// What a call of the host program wants of the cache.
+fn host_want(app: &App, body: &[u8], scan: &Scan, plan: &Plan) -> Option<Want> {
+    let dialect = Dialect::OpenAiChat;
+    if !app.hooks.is_empty() || !app.cache.is_for(dialect, scan.temperature, scan.seeded) {
+        return None;
+    }
+    let mut text = canonical::canonical(dialect, &plan.route.name, body)?;
+    if plan.passes_name() {
+        text.extend_from_slice(plan.model.as_bytes());
+    }
+    let form = (dialect, scan.stream, scan.include_usage);
+    Some(app.cache.want(&app.guard.host_tenant(), &text, form, Use::Full))
+}
+
+/// A kept answer to a call.
+pub fn hit(app: &App, call: &mut Call) -> Option<Arc<Answer>> {
+    let want = call.want.clone()?;
+    call.date(app.status.unix_seconds());
+    app.cache.find(&want, || call.meta(), seconds(app))
 }
 
 /// A call of the host program: an OpenAI chat request. `stream` counts, whatever the JSON says.
@@ -97,8 +242,11 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
         scan = scan::scan(&body)?;
     }
     let plan = app.router.resolve(scan.model.as_deref())?;
+    let want = host_want(app, &body, &scan, &plan);
     let asked = Asked::Bytes { body: body.into(), id: id.into() };
-    Ok(Call::new(asked, Dialect::OpenAiChat, scan, plan))
+    let mut call = Call::new(asked, Dialect::OpenAiChat, scan, plan);
+    call.want = want;
+    Ok(call)
 }
 
 /// Both dialects list models under the same path; Anthropic's clients always name their version.
@@ -106,13 +254,15 @@ fn speaks_anthropic(exchange: &Exchange) -> bool {
     exchange.request.header_values(b"anthropic-version").next().is_some()
 }
 
-/// `GET /v1/models`
+/// `GET /v1/models`: those that the key may use.
 pub(super) fn models(app: &App, exchange: &mut Exchange) {
     let mut body = Vec::new();
+    let request = &exchange.request;
+    let is_allowed = |name: &str| app.guard.allows_model(request, &[name]);
     if speaks_anthropic(exchange) {
-        app.router.encode_models_anthropic(app.created, &mut body);
+        app.router.encode_models_anthropic(app.created, is_allowed, &mut body);
     } else {
-        app.router.encode_models(app.created, &mut body);
+        app.router.encode_models(app.created, is_allowed, &mut body);
     }
     exchange.response.send(200, "application/json", &body);
 }
@@ -122,6 +272,13 @@ pub(super) fn model(app: &App, exchange: &mut Exchange) {
     let name = exchange.request.param(b"id").unwrap_or_default();
     let name = String::from_utf8_lossy(name).into_owned();
     let mut body = Vec::new();
+    let own = app.router.resolve(Some(&name)).ok().map(|plan| Arc::clone(&plan.route));
+    let names = [name.as_str(), own.as_ref().map_or(name.as_str(), |route| &route.name)];
+    if !app.guard.allows_model(&exchange.request, &names) {
+        // What a key may not use does not exist for it.
+        answer(exchange, &router::not_found(&name));
+        return;
+    }
     let found = match speaks_anthropic(exchange) {
         true => app.router.encode_model_anthropic(&name, app.created, &mut body),
         false => app.router.encode_model(&name, app.created, &mut body),

@@ -101,6 +101,11 @@ impl Hooks {
         }
     }
 
+    /// Whether nothing is hooked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.prompt.is_empty() && self.delta.is_empty() && self.reply.is_empty()
+    }
+
     /// The request as the prompt hooks leave it, if they changed it.
     pub(super) fn edit_request(
         &self,

@@ -67,7 +67,7 @@ pub struct Inbound {
     /// Decodes a body that is compressed although we asked for none.
     coding: Option<Box<Decoder>>,
     /// Hides the usage that we asked for and the client did not.
-    filter: Option<Box<Filter>>,
+    filter: Option<Filter>,
 }
 
 /// How the answer goes on after its head.
@@ -116,7 +116,7 @@ impl Inbound {
     /// The same, hiding the usage of a stream from a client that did not ask for it.
     pub(super) fn hiding_usage(mut self, hides: bool) -> Inbound {
         if hides {
-            self.filter = Some(Box::default());
+            self.filter = Some(Filter::new());
         }
         self
     }
@@ -231,6 +231,11 @@ impl Inbound {
     /// that is no stream. Comments that keep a connection open are none.
     pub fn has_token(&self) -> bool {
         self.has_token
+    }
+
+    /// Whether what comes is an answer, and not the words of a failure.
+    pub fn is_answer(&self) -> bool {
+        self.error.is_none()
     }
 
     /// The failure that the upstream's head has told of, when its body cannot be had whole.

@@ -9,6 +9,7 @@
 //! call and reads no clock.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod app;
 mod auth;
 mod builtin;
@@ -16,11 +17,13 @@ mod call;
 mod complete;
 mod compression;
 mod failure;
+mod fit;
 mod generation;
 mod hooks;
 mod inbound;
 mod local;
 pub mod old_pages;
+mod pages;
 mod provider;
 mod screen;
 
@@ -31,15 +34,19 @@ use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
 use crate::route::{Allowed, Found};
 
+pub use answers::{
+    Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
+};
 pub use app::{App, HostRoute, PluginStage, Settings, Status, StatusCounts};
 pub use auth::Guard;
 pub use builtin::Builtin;
-pub use call::{Attempt, Call, Making, Outgoing};
-pub use complete::host_call;
+pub use call::{Attempt, Call, Making, Moment, Outgoing, Verdict};
+pub use complete::{hit, host_call};
 pub use failure::{answer, answer_failed_call, dialect_of};
 pub use generation::{Generation, Generator, Listening, Progress, Question};
 pub use hooks::{HookPlace, TextEdit, TextHook};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
+pub use pages::keep;
 pub use provider::{BaseUrl, Provider, Proxy};
 pub use screen::explain;
 
@@ -81,6 +88,8 @@ pub enum Step {
     Block,
     /// A model is asked.
     Call(Box<Call>),
+    /// The response is the head of a stream that is made as the client takes it.
+    Pull(Box<dyn Pull>),
 }
 
 /// A body that is made piece by piece as the client takes it.
@@ -106,13 +115,17 @@ pub fn on_head(
         request.swap_params(params);
     }
     if !matches!(matched, Matched::Host(_)) {
-        screen::key(app, request, auth::check(app, request), now_ms)?;
+        let checked = auth::check(app, request);
+        screen::key(app, request, checked, now_ms)?;
     }
     if request.head().expect == Expect::Other {
         return Err(Failure::new(417, "the expectation is not known; only 100-continue is"));
     }
     let plan = match matched {
         Matched::Builtin(builtin) if builtin.is_ai() => {
+            if let Some(limits) = app.guard.limits(request) {
+                limits.take_request(app.status.monotonic_us())?;
+            }
             if request.head().body == Body::None {
                 return Err(Failure::new(411, "this request needs a body with a Content-Length"));
             }
@@ -165,6 +178,12 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
     }
     match matched {
         Matched::Host(route) => {
+            if route.is_cached
+                && !may_block
+                && let Some(step) = pages::find(app, exchange)
+            {
+                return step;
+            }
             if route.blocking && !may_block {
                 return Step::Block;
             }
@@ -173,7 +192,7 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
                 Err(reason) => failed(exchange, "handler", &reason),
             }
         }
-        Matched::Builtin(builtin) => builtin.answer(app, exchange),
+        Matched::Builtin(builtin) => builtin.answer(app, exchange, may_block),
         Matched::NotAllowed(allowed) => {
             not_allowed(exchange, allowed);
             Step::Respond

@@ -166,6 +166,10 @@ pub struct Provider {
     pub total_ms: u64,
     /// Connections of the whole process.
     pub connections_max: u32,
+    /// The path that is asked whether it is well, or nothing.
+    pub health_path: String,
+    /// Between two such questions, in milliseconds.
+    pub health_ms: u64,
     /// The header lines that carry the credential.
     pub credential: Vec<u8>,
 }
@@ -247,6 +251,8 @@ fn one(provider: &crate::config::Provider) -> Result<Provider, String> {
         idle_ms: u64::from(provider.idle_timeout),
         total_ms: u64::from(provider.total_timeout),
         connections_max: provider.max_connections,
+        health_path: provider.health_path.clone(),
+        health_ms: u64::from(provider.health_interval),
         credential: Vec::new(),
     };
     if let Some(codec) = codec(wire) {

@@ -151,7 +151,7 @@ fn judged(
 /// What a client of a suspicious request is told to wait, in seconds.
 const SUSPICIOUS_RETRY_S: u32 = 30;
 
-/// The key check is done: counts its failures and the requests of its keys.
+/// The key check is done: counts its failures.
 pub(super) fn key(
     app: &App,
     request: &Request,
@@ -160,8 +160,7 @@ pub(super) fn key(
 ) -> Result<(), Failure> {
     let is_failure = checked.as_ref().is_err_and(|failure| failure.status == 401);
     if !is_failure {
-        checked?;
-        return key_rate(app, request, moment(app, now_ms));
+        return checked;
     }
     let firewall = &app.firewall;
     let moment = moment(app, now_ms);
@@ -180,17 +179,6 @@ pub(super) fn key(
         Some(blocked) => refuse(app, request, blocked_failure(&blocked)).and(checked),
         None => checked,
     }
-}
-
-fn key_rate(app: &App, request: &Request, moment: Moment) -> Result<(), Failure> {
-    let Some(limits) = app.guard.limits_of(request) else { return Ok(()) };
-    let memory = app.firewall.memory();
-    if let Some(rate) = limits.requests {
-        let taken =
-            memory.with_key(limits.key, 0, moment, |bucket| rate.take(bucket, moment.now_ms));
-        taken.map_err(|it| too_often("key", &it))?;
-    }
-    Ok(())
 }
 
 /// An answer is made: whoever asks for many paths that are not there is a scanner.
@@ -252,7 +240,6 @@ fn blocked_failure(blocked: &Blocked) -> Failure {
 
 fn too_often(policy: &'static str, exhausted: &Exhausted) -> Failure {
     let what = match policy {
-        "key" => "of this API key",
         "route" => "to this path",
         _ => "of this client",
     };

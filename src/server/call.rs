@@ -11,16 +11,20 @@ use super::access::CallTold;
 use super::deadline::Deadline;
 use super::host::HostSink;
 use super::mailbox::Message;
+use super::share::{self, CallLeader};
 use super::worker::{MARK_CALL, MARK_SHIFT, OwnApp, Worker};
+use crate::ai::balance;
 use crate::ai::chat::Delta;
+use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
+use crate::cache::flight::End;
 use crate::exchange::{Response, Taken, Ticket};
 use crate::http::head::ResponseHead;
 use crate::pipeline::{
-    AfterHead, Attempt, Call, Generation, Inbound, Listening, Making, Outgoing, Passing, Progress,
-    Provider, Pull,
+    AfterHead, AnswerFlight, Attempt, Begin, Call, Generation, Inbound, Listening, Making, Moment,
+    Outgoing, Passing, Progress, Provider, Pull, Refusal, Verdict, Want,
 };
 
 /// Who gets the answer.
@@ -28,6 +32,10 @@ use crate::pipeline::{
 pub(super) enum Sink {
     Conn(Ticket),
     Host(HostSink),
+    /// The call whose second attempt this is.
+    Twin(Key),
+    /// Whoever listens, and what the answer is kept for.
+    Shared(Arc<AnswerFlight>, Box<Want>),
     /// Nobody: the call is over.
     #[default]
     Nobody,
@@ -36,22 +44,38 @@ pub(super) enum Sink {
 /// How far the answer has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
+    /// Waiting for the next attempt.
+    Pausing,
     /// Looking for a connection.
     Connecting,
     /// The request is on its way, or out.
     Waiting,
     /// The body is collected, nothing has gone out.
     Collecting,
+    /// The head has come and waits for the first bytes of the body, whose length this is if it is
+    /// known: until then another target may still answer.
+    Headed(Option<u64>),
     /// The head has gone out.
     Forwarding,
 }
 
+/// What an attempt failed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fault {
+    /// There was no connection to send it on.
+    Connection(Trouble),
+    /// The answer, or what stands in its place: the failure says what may follow.
+    Answer,
+    /// We have given up: nothing may follow.
+    Ours,
+}
+
 /// A call under way.
 pub(super) struct CallState {
-    call: Option<Box<Call>>,
+    pub(super) call: Option<Box<Call>>,
     /// The snapshot that it began with.
-    app: Option<OwnApp>,
-    sink: Sink,
+    pub(super) app: Option<OwnApp>,
+    pub(super) sink: Sink,
     phase: Phase,
     pub(super) outgoing: Option<Outgoing>,
     inbound: Option<Inbound>,
@@ -67,13 +91,25 @@ pub(super) struct CallState {
     pub(super) addresses: Option<Arc<[SocketAddr]>>,
     pub(super) next_address: usize,
     deadline: Deadline,
-    total_at_ms: u64,
+    pub(super) total_at_ms: u64,
+    /// When its attempt fails.
+    due_ms: u64,
+    /// When a second attempt is started beside it.
+    pub(super) hedge_ms: u64,
+    /// The second attempt.
+    pub(super) twin: Option<Key>,
+    /// When it began and when its current attempt did, monotonic microseconds.
+    pub(super) began_us: u64,
+    pub(super) attempt_us: u64,
+    pub(super) has_token: bool,
     started_us: u64,
     /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
     last_token_us: u64,
     told: CallTold,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
+    /// It ends with an error: it is not to be kept.
+    is_spoilt: bool,
     /// Memory of the last head that went out.
     head: Vec<u8>,
 }
@@ -97,10 +133,17 @@ impl Default for CallState {
             next_address: 0,
             deadline: Deadline::default(),
             total_at_ms: u64::MAX,
+            due_ms: u64::MAX,
+            hedge_ms: u64::MAX,
+            twin: None,
+            began_us: 0,
+            attempt_us: 0,
+            has_token: false,
             started_us: 0,
             last_token_us: 0,
             told: CallTold::default(),
             is_paused: false,
+            is_spoilt: false,
             head: Vec::new(),
         }
     }
@@ -133,14 +176,18 @@ impl Worker {
         let mut count = 0;
         while let Some((call, sink)) = self.starting.pop_front() {
             count += 1;
-            self.start_call(call, sink);
+            match sink {
+                Sink::Conn(ticket) if call.want.is_some() => self.start_shared(call, ticket),
+                sink => drop(self.start_call(call, sink)),
+            }
         }
         count
     }
 
-    fn start_call(&mut self, mut call: Box<Call>, sink: Sink) {
+    pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) -> Option<Key> {
         let mut state = self.spare_calls.pop().unwrap_or_default();
         state.app = Some(Arc::clone(&self.app));
+        state.began_us = self.now_us;
         state.sink = sink;
         state.started_us = self.now_us;
         call.lend_head(std::mem::take(&mut state.head));
@@ -158,16 +205,33 @@ impl Worker {
                 }
             }
             Some(Sink::Host(host)) => host.bind(key),
+            Some(Sink::Shared(flight, _)) => {
+                let mailbox = Arc::clone(&self.mailbox);
+                flight.lead(Arc::new(CallLeader { mailbox, key }))
+            }
+            Some(Sink::Twin(main)) => self.calls.get(*main).is_some(),
             Some(Sink::Nobody) | None => false,
         };
         if is_there {
+            let is_twin = self.calls.get(key).is_some_and(|s| matches!(s.sink, Sink::Twin(_)));
+            if is_twin {
+                self.attempt(key);
+                return Some(key);
+            }
             self.stats.calls.add(1);
+            self.plan_twin(key);
+            if let Some(number) = self.number_of(key) {
+                self.count_call(number);
+            }
+            self.budget.earn(&self.app.settings.retry);
             match self.prepare(key) {
                 Ok(()) => self.attempt(key),
-                Err(failure) => self.attempt_failed(key, failure, false),
+                Err(failure) => self.attempt_failed(key, failure, Fault::Ours),
             }
+            Some(key)
         } else {
             self.drop_call(key);
+            None
         }
     }
 
@@ -181,10 +245,13 @@ impl Worker {
 
     /// Begins the next attempt.
     fn attempt(&mut self, key: Key) {
+        let moment = self.moment();
         let Some(state) = self.calls.get_mut(key) else { return };
         let (Some(app), Some(call)) = (state.app.clone(), &mut state.call) else { return };
+        state.attempt_us = self.now_us;
+        state.has_token = false;
         // The outer count of the snapshot is this worker's own; that of a provider is not.
-        let attempt = call.attempt(&app, self.second, &mut state.response);
+        let attempt = call.attempt(&app, moment, &mut state.response);
         match attempt {
             Ok(Attempt::Remote(outgoing, inbound)) => {
                 let Some(provider) = app.providers.get(outgoing.provider) else { return };
@@ -197,7 +264,11 @@ impl Worker {
                 self.set_call_deadline(key, self.now_ms + provider.connect_ms);
                 self.acquire(key, provider, false);
             }
-            Ok(Attempt::LocalWhole) => self.deliver(key),
+            Ok(Attempt::LocalWhole) => {
+                if self.is_first(key) {
+                    self.deliver(key);
+                }
+            }
             Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
             Ok(Attempt::Make(making)) => {
                 let Some(provider) = app.providers.get(making.provider) else { return };
@@ -205,13 +276,45 @@ impl Worker {
             }
             Ok(Attempt::Work { work, is_quick: true }) => self.worked(key, work()),
             Ok(Attempt::Work { work, .. }) => self.work(key, work),
-            Err(failure) => self.attempt_failed(key, failure, false),
+            Err(failure) => self.attempt_failed(key, failure, Fault::Ours),
         }
+    }
+
+    /// Which model a call asks, among all that is counted.
+    pub(super) fn number_of(&self, key: Key) -> Option<usize> {
+        Some(self.calls.get(key)?.call.as_ref()?.number())
+    }
+
+    fn count_failed(&mut self, key: Key) {
+        if let Some(number) = self.number_of(key) {
+            self.count_failure(number);
+        }
+    }
+
+    fn count_tokens(&mut self, key: Key, usage: Option<(u64, u64)>) {
+        if let (Some(number), Some(usage)) = (self.number_of(key), usage) {
+            self.count_usage(number, usage);
+        }
+    }
+
+    /// Now, and a number nobody can foresee.
+    pub(super) fn moment(&mut self) -> Moment {
+        self.chance = balance::mix(self.chance);
+        Moment { now_ms: self.now_ms, second: self.second, random: self.chance }
+    }
+
+    /// Tells a call what came of its current attempt; whether its target is left alone for it.
+    fn conclude(&mut self, key: Key, verdict: Verdict) -> bool {
+        let moment = self.moment();
+        let Some(state) = self.calls.get_mut(key) else { return false };
+        let (Some(app), Some(call)) = (&state.app, &mut state.call) else { return false };
+        call.conclude(app, verdict, moment)
     }
 
     fn set_call_deadline(&mut self, key: Key, at_ms: u64) {
         if let Some(state) = self.calls.get_mut(key) {
-            let at_ms = at_ms.min(state.total_at_ms);
+            state.due_ms = at_ms.min(state.total_at_ms);
+            let at_ms = state.due_ms.min(state.hedge_ms);
             state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
         }
     }
@@ -223,7 +326,21 @@ impl Worker {
         if !state.deadline.fired(&mut self.wheel, now_ms, MARK_CALL << MARK_SHIFT | key.0) {
             return;
         }
+        if now_ms < state.due_ms {
+            state.hedge_ms = u64::MAX;
+            let due_ms = state.due_ms;
+            let is_late = !state.has_token && state.phase != Phase::Pausing;
+            self.set_call_deadline(key, due_ms);
+            if is_late {
+                self.start_twin(key);
+            }
+            return;
+        }
         let is_over = now_ms >= state.total_at_ms;
+        if state.phase == Phase::Pausing && !is_over {
+            self.attempt(key);
+            return;
+        }
         if state.is_paused && !is_over {
             // The client is slow, not the provider.
             let idle_ms = state.provider().map_or(state.making_idle_ms, |p| p.idle_ms);
@@ -240,8 +357,42 @@ impl Worker {
                 .code("upstream_timeout"),
             _ => Failure::new(504, "the provider did not answer in time").code("upstream_timeout"),
         };
+        let fault = match state.phase {
+            _ if is_over => Fault::Ours,
+            Phase::Connecting if !is_in_line => Fault::Connection(Trouble::Silent),
+            _ => Fault::Answer,
+        };
+        let is_late = is_over && state.phase != Phase::Pausing;
+        let provider = state.provider().map(|provider| provider.id);
         self.detach(key);
-        self.attempt_failed(key, failure, !is_over);
+        if is_late {
+            // The time for the whole answer is over: that too is the target's doing.
+            self.conclude(key, Verdict::Bad(Trouble::Answer));
+        }
+        self.attempt_failed(key, failure, fault);
+        if fault == Fault::Connection(Trouble::Silent)
+            && let Some(provider) = provider
+        {
+            self.leave_silent(provider);
+        }
+    }
+
+    /// A provider does not answer at all: calls that wait for it and could go elsewhere do so now.
+    fn leave_silent(&mut self, provider: u64) {
+        let now_ms = self.now_ms;
+        for key in self.calls.keys() {
+            let waits = self.calls.get(key).is_some_and(|state| {
+                let is_same = state.provider().is_some_and(|other| other.id == provider);
+                let has_other = state.call.as_ref().is_some_and(|call| call.has_other(now_ms));
+                is_same && state.phase == Phase::Connecting && has_other
+            });
+            if waits && !self.is_waiting_for_place(key) {
+                self.detach(key);
+                let failure = Failure::new(504, "the provider could not be reached in time");
+                let fault = Fault::Connection(Trouble::Silent);
+                self.attempt_failed(key, failure.code("upstream_timeout"), fault);
+            }
+        }
     }
 
     // ---- what is made inside the process ----
@@ -270,7 +421,7 @@ impl Worker {
     fn submit(&mut self, key: Key, job: Box<dyn FnOnce() + Send>) {
         if self.core.pool.submit(job).is_err() {
             let failure = Failure::new(503, "the server is busy").code("overloaded");
-            self.attempt_failed(key, failure.retry_after(1), true);
+            self.attempt_failed(key, failure.retry_after(1), Fault::Ours);
         }
     }
 
@@ -319,7 +470,7 @@ impl Worker {
         let Some(state) = self.calls.get_mut(key) else { return };
         match (moved, progress) {
             (Err(failure), _) | (Ok(()), Progress::Failed(failure)) => {
-                self.attempt_failed(key, failure, false);
+                self.attempt_failed(key, failure, Fault::Ours);
             }
             (Ok(()), Progress::End) => self.answer_end(key),
             (Ok(()), Progress::More) => {
@@ -408,8 +559,7 @@ impl Worker {
         match after {
             AfterHead::Collect => state.phase = Phase::Collecting,
             AfterHead::Forward(length) => {
-                state.phase = Phase::Forwarding;
-                self.send_head(key, length);
+                state.phase = Phase::Headed(length);
             }
         }
         Ok(())
@@ -420,6 +570,7 @@ impl Worker {
         let Some(state) = self.calls.get_mut(key) else { return };
         let idle_ms = state.provider().map_or(u64::MAX, |provider| provider.idle_ms);
         let at_ms = self.now_ms.saturating_add(idle_ms).min(state.total_at_ms);
+        state.due_ms = at_ms;
         state.deadline.set(&mut self.wheel, at_ms, MARK_CALL << MARK_SHIFT | key.0);
     }
 
@@ -430,6 +581,7 @@ impl Worker {
         out.clear();
         let result = inbound.on_data(data, &mut out);
         let has_begun = !inbound.is_stream() || inbound.has_token();
+        let is_answer = inbound.is_answer();
         if inbound.is_stream() && has_begun {
             let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
             if before_us != 0 {
@@ -440,17 +592,47 @@ impl Worker {
                 self.stats.first_token_time.record(elapsed_us);
             }
         }
-        let is_forwarding = state.phase == Phase::Forwarding;
+        if !state.has_token
+            && has_begun
+            && is_answer
+            && let Some(call) = &mut state.call
+        {
+            state.has_token = true;
+            call.measured(self.now_us.saturating_sub(state.attempt_us), self.now_ms);
+            call.is_good();
+            let (number, began_us) = (call.number(), state.began_us);
+            self.learn_first_token(key);
+            self.count_first_token(number, self.now_us.saturating_sub(began_us));
+        }
         if has_begun {
             self.set_idle_deadline(key);
         }
-        if is_forwarding && result == Ok(Passing::AsItIs) {
-            self.send_bytes(key, data);
-        } else if is_forwarding && !out.is_empty() {
-            self.send_bytes(key, &out);
+        let bytes = if result == Ok(Passing::AsItIs) { data } else { &out[..] };
+        if !bytes.is_empty() && self.begin_forwarding(key) {
+            self.send_bytes(key, bytes);
         }
         self.relay_scratch = out;
         result.map(drop)
+    }
+
+    /// The answer's head goes out if it has not: from now on no other target can answer. False
+    /// when the answer is collected.
+    fn begin_forwarding(&mut self, key: Key) -> bool {
+        let Some(state) = self.calls.get_mut(key) else { return false };
+        match state.phase {
+            Phase::Forwarding => true,
+            Phase::Headed(length) => {
+                if !self.is_first(key) {
+                    return false;
+                }
+                if let Some(state) = self.calls.get_mut(key) {
+                    state.phase = Phase::Forwarding;
+                }
+                self.send_head(key, length);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The upstream's answer is complete.
@@ -459,11 +641,13 @@ impl Worker {
         let Some(mut inbound) = state.inbound.take() else { return };
         let mut out = Vec::new();
         let ended = inbound.on_end(&mut state.response, &mut out);
-        if let Some((prompt, completion)) = inbound.usage() {
-            self.stats.prompt_tokens.add(prompt);
-            self.stats.completion_tokens.add(completion);
-            state.told.usage = Some((prompt, completion));
+        let usage = inbound.usage();
+        if let Some(call) = &mut state.call
+            && (ended.is_ok() || usage.is_some())
+        {
+            call.settle(usage, self.now_us);
         }
+        state.told.usage = usage;
         if let (Some(words), Some(provider)) = (inbound.refusal(), state.provider()) {
             let words = match &provider.api_key {
                 Some(key) if !key.is_empty() => words.replace(key.as_str(), "***"),
@@ -472,47 +656,89 @@ impl Worker {
             // Escaped: a line of the log stays one line.
             tracing::warn!("the provider {} refused our credential: {words:?}", provider.name);
         }
+        self.count_tokens(key, usage);
+        let Some(state) = self.calls.get_mut(key) else { return };
         let phase = state.phase;
         match ended {
-            Ok(()) if phase == Phase::Forwarding => {
+            Ok(()) => {
+                self.conclude(key, Verdict::Good);
+                let began_us = self.calls.get(key).map(|state| state.began_us);
+                if let (Some(number), Some(began_us)) = (self.number_of(key), began_us) {
+                    self.count_good(number, self.now_us.saturating_sub(began_us));
+                }
+                if phase == Phase::Collecting {
+                    if self.is_first(key) {
+                        self.deliver(key);
+                    }
+                    return;
+                }
+                self.begin_forwarding(key);
                 if !out.is_empty() {
                     self.send_bytes(key, &out);
                 }
                 self.send_end(key);
             }
-            Ok(()) => self.deliver(key),
             Err(failure) => {
-                // What it says so far has gone out too.
+                // What it says so far goes out too, if anything has.
                 if phase == Phase::Forwarding && !out.is_empty() {
                     self.send_bytes(key, &out);
                 }
                 state_put_back(&mut self.calls, key, inbound);
-                let is_retryable = is_passing(&failure);
-                self.attempt_failed(key, failure, is_retryable);
+                self.attempt_failed(key, failure, Fault::Answer);
             }
         }
     }
 
-    /// An attempt has failed: the next target, or the truth.
-    pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, is_retryable: bool) {
-        let Some(state) = self.calls.get_mut(key) else { return };
+    /// An attempt has failed: the next target, the same one after a pause, or the truth.
+    pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, fault: Fault) {
         // A head that told of a failure says more than the end of its body.
-        let told = state.inbound.as_mut().and_then(|inbound| inbound.told_failure());
-        let is_retryable = is_retryable && told.as_ref().is_none_or(is_passing);
-        let failure = told.unwrap_or(failure);
+        let inbound = self.calls.get_mut(key).and_then(|state| state.inbound.as_mut());
+        let failure = inbound.and_then(|inbound| inbound.told_failure()).unwrap_or(failure);
+        let verdict = match fault {
+            Fault::Connection(trouble) => Verdict::Bad(trouble),
+            Fault::Answer => Verdict::of(&failure),
+            Fault::Ours => Verdict::Unknown,
+        };
+        let opened = self.conclude(key, verdict);
+        let moment = self.moment();
+        let Some(state) = self.calls.get_mut(key) else { return };
+        if opened
+            && matches!(verdict, Verdict::Bad(_))
+            && let Some(call) = &state.call
+        {
+            tracing::warn!("a target of {} is left alone for a while", call.model());
+        }
+        if state.phase != Phase::Forwarding && self.leave_to_twin(key) {
+            return;
+        }
+        let Some(state) = self.calls.get_mut(key) else { return };
         if state.phase != Phase::Forwarding {
-            if is_retryable && state.call.as_ref().is_some_and(|call| call.has_next()) {
+            let again = match (fault, &state.app, &mut state.call) {
+                (Fault::Ours, ..) => None,
+                (_, Some(app), Some(call)) => {
+                    call.try_again(app, &failure, opened, &mut self.budget, moment)
+                }
+                _ => None,
+            };
+            if let Some(pause_ms) = again {
+                self.stats.call_retries.add(1);
                 state.outgoing = None;
                 state.inbound = None;
                 state.making = None;
-                self.attempt(key);
+                if pause_ms == 0 {
+                    self.attempt(key);
+                } else {
+                    state.phase = Phase::Pausing;
+                    self.set_call_deadline(key, self.now_ms + pause_ms);
+                }
                 return;
             }
-            self.stats.call_failures.add(1);
+            self.count_failed(key);
             self.deliver_failure(key, &failure);
             return;
         }
-        self.stats.call_failures.add(1);
+        self.count_failed(key);
+        let Some(state) = self.calls.get_mut(key) else { return };
         if matches!(state.sink, Sink::Host(_)) {
             self.deliver_failure(key, &failure);
             return;
@@ -523,6 +749,7 @@ impl Worker {
             _ => false,
         };
         if told {
+            state.is_spoilt = true;
             self.send_bytes(key, &out);
             self.send_end(key);
         } else {
@@ -541,7 +768,10 @@ impl Worker {
                 self.relay_head(ticket, response, length);
             }
             Sink::Host(host) => host.head(&response),
-            Sink::Nobody => {}
+            Sink::Shared(flight, _) => {
+                flight.head(Arc::new(Begin { response, length, is_whole: false }));
+            }
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -557,7 +787,12 @@ impl Worker {
                     state.is_paused = true;
                 }
             }
-            Sink::Nobody => {}
+            Sink::Shared(flight, _) => {
+                if flight.append(bytes) {
+                    state.is_paused = true;
+                }
+            }
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -594,6 +829,7 @@ impl Worker {
 
     fn send_end(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
+        let is_spoilt = state.is_spoilt;
         let told = state.told;
         match self.recycle_call(state) {
             Sink::Conn(ticket) => {
@@ -601,7 +837,8 @@ impl Worker {
                 self.relay_end(ticket);
             }
             Sink::Host(host) => host.end(),
-            Sink::Nobody => {}
+            Sink::Shared(flight, want) => self.land(&flight, &want, End::Complete, is_spoilt),
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -615,7 +852,8 @@ impl Worker {
                 self.close(Key(ticket.place));
             }
             Sink::Host(host) => host.fail(&crate::pipeline::cut_off()),
-            Sink::Nobody => {}
+            Sink::Shared(flight, want) => self.land(&flight, &want, End::Cut, true),
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -630,7 +868,15 @@ impl Worker {
                 self.relay_whole(ticket, response, None);
             }
             Sink::Host(host) => host.whole(&response),
-            Sink::Nobody => {}
+            Sink::Shared(flight, want) => {
+                let mut response = response;
+                let body = std::mem::take(&mut response.body);
+                let length = Some(body.len() as u64);
+                flight.head(Arc::new(Begin { response, length, is_whole: true }));
+                flight.append(&body);
+                self.land(&flight, &want, End::Complete, false);
+            }
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
@@ -644,17 +890,38 @@ impl Worker {
                 self.relay_whole(ticket, response, Some(failure));
             }
             Sink::Host(host) => host.fail(failure),
-            Sink::Nobody => {}
+            Sink::Shared(flight, want) => {
+                let refusal = Refusal { failure: failure.clone(), response };
+                self.land(&flight, &want, End::Failed(Arc::new(refusal)), true);
+            }
+            Sink::Twin(_) | Sink::Nobody => {}
         }
     }
 
+    /// A shared answer has ended: what is fit is kept before the next one who asks can look.
+    fn land(
+        &self,
+        flight: &Arc<AnswerFlight>,
+        want: &Want,
+        end: End<Arc<Refusal>>,
+        is_spoilt: bool,
+    ) {
+        let whole = flight.end(end).filter(|_| !is_spoilt);
+        let whole = whole.as_ref().map(|(begin, body)| (&**begin, &body[..]));
+        let now_s = u64::try_from(self.unix_seconds()).unwrap_or(0);
+        self.app.cache.land(want, flight, whole, now_s);
+    }
+
     fn deliver_local(&mut self, key: Key, pull: Box<dyn Pull>) {
+        if !self.is_first(key) {
+            return;
+        }
         let Some(state) = self.calls.get_mut(key) else { return };
         if let Sink::Conn(ticket) = state.sink {
             let Some(mut state) = self.take_call(key) else { return };
             let response = std::mem::take(&mut state.response);
             drop(self.recycle_call(state));
-            self.relay_pull(ticket, response, pull);
+            self.relay_pull(ticket, response, pull, None);
             return;
         }
         state.phase = Phase::Forwarding;
@@ -685,27 +952,31 @@ impl Worker {
 
     /// Nobody waits for the answer any more: the upstream is closed at once.
     pub(super) fn cancel_call(&mut self, key: Key) -> CallTold {
-        if self.calls.get(key).is_none() {
-            return CallTold::default();
-        }
-        self.stats.calls_cancelled.add(1);
+        let Some(number) = self.number_of(key) else { return CallTold::default() };
+        self.count_cancelled(number);
         self.drop_call(key)
     }
 
     /// Returns what it has come to.
-    fn drop_call(&mut self, key: Key) -> CallTold {
+    pub(super) fn drop_call(&mut self, key: Key) -> CallTold {
+        self.drop_twin(key);
         if let Some(state) = self.calls.get_mut(key)
             && let Some(inbound) = &state.inbound
-            && let Some((prompt, completion)) = inbound.usage()
+            && let Some(call) = &mut state.call
         {
-            self.stats.prompt_tokens.add(prompt);
-            self.stats.completion_tokens.add(completion);
-            state.told.usage = Some((prompt, completion));
+            let usage = inbound.usage();
+            if usage.is_some() || state.has_token {
+                call.settle(usage, self.now_us);
+            }
+            state.told.usage = usage;
+            self.count_tokens(key, usage);
         }
         self.detach(key);
         let Some(state) = self.take_call(key) else { return CallTold::default() };
         let told = state.told;
-        drop(self.recycle_call(state));
+        if let Sink::Shared(flight, want) = self.recycle_call(state) {
+            self.land(&flight, &want, End::Cut, true);
+        }
         told
     }
 
@@ -739,16 +1010,18 @@ impl Worker {
     pub(super) fn end_calls(&mut self) {
         let gone = Failure::new(503, "the server has stopped").code("stopped");
         for key in self.calls.keys() {
-            if let Some(state) = self.calls.get(key)
-                && let Sink::Host(host) = &state.sink
-            {
-                host.fail(&gone);
+            match self.calls.get(key).map(|state| &state.sink) {
+                Some(Sink::Host(host)) => host.fail(&gone),
+                Some(Sink::Shared(flight, _)) => share::stopped(flight),
+                _ => {}
             }
             self.drop_call(key);
         }
         while let Some((_, sink)) = self.starting.pop_front() {
-            if let Sink::Host(host) = sink {
-                host.fail(&gone);
+            match sink {
+                Sink::Host(host) => host.fail(&gone),
+                Sink::Shared(flight, _) => share::stopped(&flight),
+                _ => {}
             }
         }
     }
@@ -758,9 +1031,4 @@ fn state_put_back(calls: &mut crate::base::slab::Slab<Box<CallState>>, key: Key,
     if let Some(state) = calls.get_mut(key) {
         state.inbound = Some(inbound);
     }
-}
-
-/// Whether another target may do better: the request itself is not to blame.
-pub(super) fn is_passing(failure: &Failure) -> bool {
-    failure.status >= 500 || failure.status == 429
 }

@@ -12,24 +12,67 @@ use parking_lot::Mutex;
 use super::core::{Core, DRAINING, NEW, STOPPED};
 use super::host::{HostCall, HostSink, Piece};
 use super::mailbox::Message;
+use super::share::{self, SharedCall};
 use super::{LogSink, Server, Setup, on_loop_thread};
 use crate::ai::chat::{Collector, Reply as ChatReply, join_text};
 use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::provider::{StreamDecoder, Wire, codec};
 use crate::base::error::{Error, ErrorKind, Failure};
 use crate::base::limits;
+use crate::cache::flight::Listener;
 use crate::config::Config;
 use crate::http::sse::SseReader;
-use crate::pipeline;
-use crate::sys::random;
+use crate::pipeline::{self, Answer, App, Call, Sought};
+use crate::sys::{clock, random};
 
 /// Calls models. Any number of threads may call at once.
 pub struct Client {
     core: Arc<Core>,
     /// The loop that is the client's own.
     own: Option<Server>,
-    calls: Mutex<Vec<Arc<HostCall>>>,
+    calls: Mutex<Vec<Caller>>,
     next_worker: AtomicUsize,
+}
+
+/// What a thread of the host waits on.
+#[derive(Clone)]
+enum Caller {
+    /// A call of its own.
+    Own(Arc<HostCall>),
+    /// An answer that others may share.
+    Shared(Arc<SharedCall>),
+}
+
+impl Caller {
+    fn next(&self) -> Piece {
+        match self {
+            Caller::Own(call) => call.next(None),
+            Caller::Shared(call) => call.next(),
+        }
+    }
+
+    fn cancel(&self) {
+        match self {
+            Caller::Own(call) => call.cancel(),
+            Caller::Shared(call) => call.cancel(),
+        }
+    }
+
+    fn is(&self, other: &Caller) -> bool {
+        match (self, other) {
+            (Caller::Own(a), Caller::Own(b)) => Arc::ptr_eq(a, b),
+            (Caller::Shared(a), Caller::Shared(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// How a call of the host goes on.
+enum Begun {
+    /// The answer was kept.
+    Kept(Arc<Answer>),
+    /// It comes.
+    Waits(Caller),
 }
 
 /// A finished answer.
@@ -98,10 +141,13 @@ impl Client {
     /// As the C API's table says: `NotFound`, `InvalidArgument`, `Denied`, `Limit`, `Timeout`,
     /// `Upstream`, `Cancelled`, `Closed`, and `State` on a loop thread.
     pub fn chat(&self, request: &[u8]) -> Result<Reply, Error> {
-        let call = self.begin(request, false)?;
+        let call = match self.begin(request, false)? {
+            Begun::Kept(answer) => return kept(&answer),
+            Begun::Waits(call) => call,
+        };
         let mut body = Vec::new();
         let result = loop {
-            match call.next(None) {
+            match call.next() {
                 Piece::Head(_) => {}
                 Piece::Bytes(bytes) => {
                     if body.len() + bytes.len() > limits::UPSTREAM_ANSWER_BYTES_MAX {
@@ -129,7 +175,10 @@ impl Client {
         request: &[u8],
         on_delta: &mut dyn FnMut(DeltaView<'_>) -> bool,
     ) -> Result<Reply, Error> {
-        let call = self.begin(request, true)?;
+        let call = match self.begin(request, true)? {
+            Begun::Kept(answer) => return replay(&answer, on_delta),
+            Begun::Waits(call) => call,
+        };
         let result = read_stream(&call, on_delta);
         if result.is_err() {
             call.cancel();
@@ -153,7 +202,7 @@ impl Client {
         self.check_open()?;
         let app = self.core.app();
         let mut out = Vec::new();
-        app.router.encode_models(app.created, &mut out);
+        app.router.encode_models(app.created, |_| true, &mut out);
         Ok(String::from_utf8(out).unwrap_or_default())
     }
 
@@ -197,7 +246,7 @@ impl Client {
         Err(Error::new(ErrorKind::NotFound, format!("there is no model {model}")))
     }
 
-    fn begin(&self, request: &[u8], stream: bool) -> Result<Arc<HostCall>, Error> {
+    fn begin(&self, request: &[u8], stream: bool) -> Result<Begun, Error> {
         if on_loop_thread() || self.core.is_polling_thread() {
             let message = "a call that waits is not possible on a loop thread";
             return Err(Error::new(ErrorKind::State, message));
@@ -207,23 +256,61 @@ impl Client {
             DRAINING | STOPPED => return Err(closed()),
             _ => {}
         }
-        let id = format!("{:016x}{:016x}", random::number(), random::number());
         let app = self.core.app();
-        let call = pipeline::host_call(&app, request, stream, &id).map_err(|f| error_of(&f))?;
+        let now_s = u64::try_from(clock::unix_seconds()).unwrap_or(0);
+        if let Some(answer) = app.cache.repeated(app.epoch, stream, request, now_s) {
+            return Ok(Begun::Kept(answer));
+        }
+        let id = format!("{:016x}{:016x}", random::number(), random::number());
+        let mut call = pipeline::host_call(&app, request, stream, &id).map_err(|f| error_of(&f))?;
+        if let Some(want) = call.want.clone() {
+            if let Some(answer) = pipeline::hit(&app, &mut call) {
+                app.cache.remember(app.epoch, stream, request, &want, now_s);
+                return Ok(Begun::Kept(answer));
+            }
+            return self.begin_shared(&app, call, now_s);
+        }
         // Relaxed: any spread will do.
         let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
         let worker = &self.core.workers[turn % self.core.worker_count()];
         let host = HostCall::new(Arc::clone(&worker.mailbox));
-        self.calls.lock().push(Arc::clone(&host));
-        if !worker.mailbox.post(Message::HostStart(Box::new(call), HostSink(Arc::clone(&host)))) {
-            self.end(&host);
+        let caller = Caller::Own(Arc::clone(&host));
+        self.calls.lock().push(caller.clone());
+        if !worker.mailbox.post(Message::HostStart(Box::new(call), HostSink(host))) {
+            self.end(&caller);
             return Err(closed());
         }
-        Ok(host)
+        Ok(Begun::Waits(caller))
     }
 
-    fn end(&self, call: &Arc<HostCall>) {
-        self.calls.lock().retain(|other| !Arc::ptr_eq(other, call));
+    /// A call whose answer may be shared: listens to it, and has it made if nobody does.
+    fn begin_shared(&self, app: &App, call: Call, now_s: u64) -> Result<Begun, Error> {
+        let Some(want) = &call.want else { return Err(closed()) };
+        let shared = Arc::new(SharedCall::default());
+        let caller = Caller::Shared(Arc::clone(&shared));
+        match app.cache.seek(want, Arc::clone(&shared) as Arc<dyn Listener>, now_s) {
+            Sought::Answer(answer) => return Ok(Begun::Kept(answer)),
+            Sought::Join(place) => shared.sit(place),
+            Sought::Lead(flight, place) => {
+                shared.sit(place);
+                let want = want.clone();
+                // Relaxed: any spread will do.
+                let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
+                let worker = &self.core.workers[turn % self.core.worker_count()];
+                let message = Message::SharedStart(Box::new(call), Arc::clone(&flight));
+                if !worker.mailbox.post(message) {
+                    share::stopped(&flight);
+                    app.cache.land(&want, &flight, None, now_s);
+                    return Err(closed());
+                }
+            }
+        }
+        self.calls.lock().push(caller.clone());
+        Ok(Begun::Waits(caller))
+    }
+
+    fn end(&self, call: &Caller) {
+        self.calls.lock().retain(|other| !other.is(call));
     }
 }
 
@@ -250,6 +337,27 @@ pub fn prompt_json(model: Option<&str>, prompt: &str) -> Vec<u8> {
     json
 }
 
+/// A kept answer as the host's reply.
+fn kept(answer: &Answer) -> Result<Reply, Error> {
+    let garbage = || upstream("the kept answer is not a chat completion");
+    let reply = answer.reply().ok_or_else(garbage)?;
+    let json = std::str::from_utf8(answer.body()).map_err(|_| garbage())?;
+    Ok(summed_up(reply, json.to_owned()))
+}
+
+/// A kept stream, delta by delta.
+fn replay(
+    answer: &Answer,
+    on_delta: &mut dyn FnMut(DeltaView<'_>) -> bool,
+) -> Result<Reply, Error> {
+    let mut stream = Stream::new()?;
+    stream.take(answer.body(), on_delta)?;
+    if stream.stopped {
+        return Err(cancelled());
+    }
+    stream.finish()
+}
+
 fn read_whole(body: Vec<u8>) -> Result<Reply, Error> {
     let garbage = || upstream("the provider's answer is not a chat completion");
     let codec = codec(Wire::OpenAi).ok_or_else(garbage)?;
@@ -269,21 +377,14 @@ fn summed_up(reply: &ChatReply, json: String) -> Reply {
 }
 
 fn read_stream(
-    call: &HostCall,
+    call: &Caller,
     on_delta: &mut dyn FnMut(DeltaView<'_>) -> bool,
 ) -> Result<Reply, Error> {
-    let garbage = || upstream("the provider's stream is not valid");
-    let codec = codec(Wire::OpenAi).ok_or_else(garbage)?;
-    let mut stream = Stream {
-        reader: SseReader::new(limits::UPSTREAM_ANSWER_BYTES_MAX),
-        decoder: codec.stream_decoder(),
-        collector: Collector::new(),
-        stopped: false,
-    };
+    let mut stream = Stream::new()?;
     let mut whole = Vec::new();
     let mut is_stream = true;
     loop {
-        match call.next(None) {
+        match call.next() {
             Piece::Head(events) => is_stream = events,
             Piece::Bytes(bytes) if is_stream => {
                 stream.take(&bytes, on_delta)?;
@@ -321,6 +422,17 @@ struct Stream {
 }
 
 impl Stream {
+    fn new() -> Result<Stream, Error> {
+        let garbage = || upstream("the provider's stream is not valid");
+        let codec = codec(Wire::OpenAi).ok_or_else(garbage)?;
+        Ok(Stream {
+            reader: SseReader::new(limits::UPSTREAM_ANSWER_BYTES_MAX),
+            decoder: codec.stream_decoder(),
+            collector: Collector::new(),
+            stopped: false,
+        })
+    }
+
     fn take(
         &mut self,
         bytes: &[u8],

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use super::access::Told;
 use super::coded::Coded;
 use super::deadline::Deadline;
+use super::share::Joined;
 use super::transport::Tls;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
@@ -115,6 +116,8 @@ pub(super) struct Active {
     pub(super) source: Source,
     /// The call that answers the exchange.
     pub(super) call: Option<Key>,
+    /// Its seat at an answer that several share, until that begins.
+    pub(super) joined: Option<Box<Joined>>,
     /// The streamed body is in chunks; else the connection's end ends it.
     pub(super) is_chunked: bool,
     /// The streamed body is compressed; then it is in chunks too.
@@ -157,6 +160,7 @@ impl Default for Active {
             drained_bytes: 0,
             source: Source::None,
             call: None,
+            joined: None,
             is_chunked: false,
             coded: None,
             is_coded: false,
@@ -250,6 +254,7 @@ impl Active {
         self.drained_bytes = 0;
         self.source = Source::None;
         self.call = None;
+        self.joined = None;
         self.is_chunked = false;
         self.coded = None;
         self.is_bodiless = false;

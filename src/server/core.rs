@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::addresses::Addresses;
 use super::certificates::Certificates;
+use super::counts::Counts;
 use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
@@ -33,6 +34,7 @@ pub(super) const STOPPED: u8 = 3;
 pub(super) struct WorkerHandle {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) stats: Arc<WorkerStats>,
+    pub(super) counts: Counts,
 }
 
 /// What the workers of one server share.
@@ -160,14 +162,16 @@ impl Core {
     /// Changes the snapshot; workers take it up at their next turn. It is copied only when a
     /// worker holds it.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut App) -> R) -> R {
-        let mut app = self.app.lock();
-        let Some(shared) = app.as_mut() else {
+        let mut held = self.app.lock();
+        let Some(shared) = held.as_mut() else {
             unreachable!("a server is built with its first snapshot")
         };
-        let result = change(Arc::make_mut(shared));
+        let app = Arc::make_mut(shared);
+        app.epoch += 1;
+        let result = change(app);
         // Release pairs with the acquire of the workers.
         self.version.fetch_add(1, Ordering::Release);
-        drop(app);
+        drop(held);
         if self.state() != NEW {
             // An idle worker would keep the old snapshot, and what was removed from it, alive.
             self.wake_all();
@@ -338,6 +342,10 @@ impl Status for CoreStatus {
         clock::monotonic_ms()
     }
 
+    fn monotonic_us(&self) -> u64 {
+        clock::monotonic_us()
+    }
+
     fn counts(&self) -> StatusCounts {
         self.0.upgrade().map_or_else(StatusCounts::default, |core| core.counts())
     }
@@ -407,9 +415,13 @@ impl Core {
                 "started": sum(|s| s.calls.get()),
                 "failed": sum(|s| s.call_failures.get()),
                 "cancelled": sum(|s| s.calls_cancelled.get()),
+                "retries": sum(|s| s.call_retries.get()),
+                "hedges": sum(|s| s.call_hedges.get()),
                 "prompt_tokens": sum(|s| s.prompt_tokens.get()),
                 "completion_tokens": sum(|s| s.completion_tokens.get()),
             },
+            "models": self.model_stats(),
+            "cache": self.app().cache.stats(),
             "connections": {
                 "active": self.connections(),
                 "accepted": sum(|s| s.accepted.get()),

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::host::HostSink;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Owner, Peer, StreamQueue, Ticket};
-use crate::pipeline::{Call, Step};
+use crate::pipeline::{AnswerFlight, Call, Step};
 use crate::sys::wake::Wake;
 
 /// What other threads tell a worker.
@@ -34,6 +34,10 @@ pub(super) enum Message {
     Resolved(String, u16, Result<Arc<[SocketAddr]>, String>),
     /// The host program calls a model.
     HostStart(Box<Call>, HostSink),
+    /// The host program wants an answer that others may share.
+    SharedStart(Box<Call>, Arc<AnswerFlight>),
+    /// There is more of a shared answer that a connection waits for.
+    SharedMoved(Ticket),
     /// A host call has room again.
     HostReady(Key),
     /// A host call was cancelled.

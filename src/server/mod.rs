@@ -12,10 +12,13 @@ pub mod client;
 mod coded;
 mod conn;
 mod core;
+mod counts;
 mod deadline;
 #[cfg(test)]
 mod eyeballs;
 mod firewall;
+mod health;
+mod hedge;
 mod host;
 mod listener;
 mod log;
@@ -26,6 +29,7 @@ mod pool;
 mod reserve;
 mod resolve;
 mod serve;
+mod share;
 mod stats;
 mod supervise;
 mod tls;
@@ -54,6 +58,7 @@ use crate::sys::proc;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::timerfd::TimerFd;
 use begun::{Begun, Tell};
+use counts::Counts;
 use listener::Listener;
 use mailbox::{Mailbox, Message};
 use worker::Worker;
@@ -113,7 +118,11 @@ impl Server {
         let mut handles = Vec::new();
         for _ in 0..count {
             let (mailbox, receiver) = Mailbox::new().map_err(io_error)?;
-            handles.push(WorkerHandle { mailbox: Arc::clone(&mailbox), stats: Arc::default() });
+            handles.push(WorkerHandle {
+                mailbox: Arc::clone(&mailbox),
+                stats: Arc::default(),
+                counts: Counts::default(),
+            });
             seats.push((mailbox, receiver));
         }
         let certificates = certificates::Certificates::load(&config.tls)
@@ -418,7 +427,8 @@ impl Server {
         self.core.stats_json()
     }
 
-    /// Adds a route, before the start or while serving. `method` "*" is any but CONNECT.
+    /// Adds a route, before the start or while serving. `method` "*" is any but CONNECT. Answers of
+    /// one that `is_cached` may be kept and given again.
     ///
     /// # Errors
     /// `InvalidArgument` for the method, `InvalidPattern`, `Duplicate`, `Limit`.
@@ -427,10 +437,11 @@ impl Server {
         method: &str,
         pattern: &str,
         blocking: bool,
+        is_cached: bool,
         handler: Arc<dyn Handler>,
     ) -> Result<(), Error> {
         // When it is refused it is dropped below, where no lock is held: a host's destructor runs.
-        let route = HostRoute { handler: Arc::clone(&handler), blocking };
+        let route = HostRoute { handler: Arc::clone(&handler), blocking, is_cached };
         self.core.change(|app| app.routes.insert(method, pattern, route)).map_err(|error| {
             let kind = match error {
                 RouteError::Pattern(_) => ErrorKind::InvalidPattern,
@@ -440,6 +451,32 @@ impl Server {
             };
             Error::new(kind, format!("{method} {pattern}: {error}"))
         })
+    }
+
+    /// Keeps an entry of the host program in the cache; `ttl_s` `None` is the configured time.
+    ///
+    /// # Errors
+    /// `Limit`: it is too large.
+    pub fn cache_put(&self, key: &[u8], value: &[u8], ttl_s: Option<u64>) -> Result<(), Error> {
+        if self.core.app().cache.put_entry(key, value, ttl_s, now_s()) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Limit, "the value is larger than the cache keeps"))
+    }
+
+    /// An entry of the host program.
+    pub fn cache_get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.core.app().cache.entry(key, now_s())
+    }
+
+    /// Removes an entry of the host program; whether it was there.
+    pub fn cache_delete(&self, key: &[u8]) -> bool {
+        self.core.app().cache.delete_entry(key)
+    }
+
+    /// Removes everything that is kept: the host's entries, models' and routes' answers.
+    pub fn cache_clear(&self) {
+        self.core.app().cache.clear();
     }
 
     /// Removes a route; requests in flight finish.
@@ -559,6 +596,11 @@ fn push_middleware(
     }
     list.push(Arc::clone(middleware));
     Ok(())
+}
+
+/// The clock that kept entries are dated by.
+fn now_s() -> u64 {
+    u64::try_from(crate::sys::clock::unix_seconds()).unwrap_or(0)
 }
 
 fn io_error(error: std::io::Error) -> Error {

@@ -595,6 +595,10 @@ impl Worker {
             Step::Respond => self.respond(key, fd, active),
             Step::Later => self.wait_for_answer(key, active),
             Step::Block => self.send_to_pool(key, fd, active),
+            Step::Pull(pull) => {
+                active.source = Source::Pull(pull);
+                self.begin_stream(key, fd, active, None);
+            }
             Step::Call(call) => {
                 let ticket = Ticket { place: key.0, serial: active.serial };
                 self.starting.push_back((call, Sink::Conn(ticket)));
@@ -800,6 +804,10 @@ impl Worker {
     /// The response is complete: sends it.
     fn respond(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(mut exchange) = active.exchange.take() else { return };
+        if exchange.keep.is_some() {
+            let app = Arc::clone(&self.app);
+            pipeline::keep(&app, &mut exchange);
+        }
         let was_open = exchange.response.status == 0;
         exchange.response.status = exchange.response.effective_status();
         self.finish(&mut exchange);
@@ -1196,7 +1204,7 @@ impl Worker {
         )
     }
 
-    fn waiting_active(&mut self, ticket: Ticket) -> Option<&mut Box<Active>> {
+    pub(super) fn waiting_active(&mut self, ticket: Ticket) -> Option<&mut Box<Active>> {
         let active = self.conns.get_mut(Key(ticket.place))?.active.as_mut()?;
         let is_open = matches!(active.phase, Phase::Answering | Phase::Streaming);
         (is_open && active.serial == ticket.serial).then_some(active)
@@ -1296,8 +1304,15 @@ impl Worker {
         self.drive(key);
     }
 
-    /// Echo streams: the connection pulls its answer as its client takes it.
-    pub(super) fn relay_pull(&mut self, ticket: Ticket, response: Response, pull: Box<dyn Pull>) {
+    /// The connection pulls its answer as its client takes it: echo's, a kept or a shared one.
+    /// `length` is that of the body when it is known.
+    pub(super) fn relay_pull(
+        &mut self,
+        ticket: Ticket,
+        response: Response,
+        pull: Box<dyn Pull>,
+        length: Option<u64>,
+    ) {
         let key = Key(ticket.place);
         self.with_waiting(ticket, |worker, key, fd, active| {
             active.call = None;
@@ -1305,7 +1320,7 @@ impl Worker {
                 exchange.response = response;
             }
             active.source = Source::Pull(pull);
-            worker.begin_stream(key, fd, active, None);
+            worker.begin_stream(key, fd, active, length);
         });
         self.drive(key);
     }
@@ -1376,6 +1391,7 @@ impl Worker {
             exchange.request.set_gone();
             self.tell(&active.told, exchange);
         }
+        active.joined = None;
         close_source(&mut active.source);
         self.release_charge(active);
         self.drop_encoder(active);

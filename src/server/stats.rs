@@ -23,6 +23,10 @@ pub(super) struct WorkerStats {
     pub(super) calls: Counter,
     pub(super) call_failures: Counter,
     pub(super) calls_cancelled: Counter,
+    /// Second attempts beside late ones.
+    pub(super) call_hedges: Counter,
+    /// Further attempts after failed ones.
+    pub(super) call_retries: Counter,
     pub(super) prompt_tokens: Counter,
     pub(super) completion_tokens: Counter,
     /// From the end of a request's head to the end of its answer.

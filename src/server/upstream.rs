@@ -10,13 +10,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use super::call::is_passing;
+use super::call::Fault;
 use super::deadline::Deadline;
 use super::mailbox::Message;
 use super::resolve::{self, Answer};
 use super::tls;
 use super::transport::Transport;
 use super::worker::{MARK_SHIFT, MARK_UP, Worker};
+use crate::ai::health;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
@@ -91,11 +92,16 @@ pub(super) struct Pool {
 
 /// How a request's connection failed.
 enum Trouble {
+    /// Before the request could go out.
+    Dial(Failure),
     /// Before a byte of the answer: another connection may do.
     Connection(Failure),
     /// In the answer, or by a decision about it.
     Answer(Failure),
 }
+
+/// No connection, told at once.
+const REFUSED: Fault = Fault::Connection(health::Trouble::Refused);
 
 impl Worker {
     // ---- finding a connection ----
@@ -179,7 +185,7 @@ impl Worker {
                     tracing::warn!("the name {host} cannot be resolved: {reason}");
                     let message = "the provider's name cannot be resolved";
                     let failure = Failure::new(502, message).code("upstream_unreachable");
-                    self.attempt_failed(call, failure, true);
+                    self.attempt_failed(call, failure, REFUSED);
                 }
             }
         }
@@ -225,7 +231,7 @@ impl Worker {
         tracing::warn!("the provider {} cannot be reached: {reason}", provider.name);
         self.names.forget(&provider.base.host, provider.base.port);
         let failure = Failure::new(502, "the provider cannot be reached");
-        self.attempt_failed(call, failure.code("upstream_unreachable"), true);
+        self.attempt_failed(call, failure.code("upstream_unreachable"), REFUSED);
     }
 
     fn dial(
@@ -376,7 +382,7 @@ impl Worker {
             }
             Err(reason) => {
                 tracing::warn!("the provider {} cannot be reached: {reason}", up.provider.name);
-                self.up_failed(key, Trouble::Connection(tls_failed()));
+                self.up_failed(key, Trouble::Dial(tls_failed()));
                 false
             }
         }
@@ -436,7 +442,7 @@ impl Worker {
                         Err(error) if error.kind() == Io::WouldBlock => return,
                         Err(error) => {
                             tracing::warn!("TLS with {}: {error}", up.provider.name);
-                            self.up_failed(key, Trouble::Connection(tls_failed()));
+                            self.up_failed(key, Trouble::Dial(tls_failed()));
                             return;
                         }
                     }
@@ -467,7 +473,7 @@ impl Worker {
         ask.extend_from_slice(b"\r\n");
         let refused = || {
             let failure = Failure::new(502, "the proxy on the way to the provider refused");
-            Trouble::Connection(failure.code("upstream_unreachable"))
+            Trouble::Dial(failure.code("upstream_unreachable"))
         };
         while up.sent < ask.len() {
             match socket::send(fd, &ask[up.sent..]) {
@@ -781,10 +787,9 @@ impl Worker {
             // A kept connection that closes before its first byte was closed while we sent: the
             // provider has not seen the request. A new connection, once, since that one is not kept.
             Trouble::Connection(_) if was_stale => self.connect_anew(call, &provider),
-            Trouble::Connection(failure) => self.attempt_failed(call, failure, true),
-            Trouble::Answer(failure) => {
-                let is_retryable = is_passing(&failure);
-                self.attempt_failed(call, failure, is_retryable);
+            Trouble::Dial(failure) => self.attempt_failed(call, failure, REFUSED),
+            Trouble::Connection(failure) | Trouble::Answer(failure) => {
+                self.attempt_failed(call, failure, Fault::Answer);
             }
         }
     }

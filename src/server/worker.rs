@@ -11,7 +11,7 @@
 //! A request lives on one worker from accept to close. Nothing on its path takes a lock that
 //! another worker holds or writes a cache line that another worker reads often.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,14 +20,18 @@ use std::sync::mpsc::Receiver;
 use super::call::{CallState, Sink};
 use super::conn::{Active, Conn};
 use super::core::{Core, DRAINING, RUNNING, STOPPED};
+use super::counts::ModelCounts;
 use super::listener::Listener;
 use super::mailbox::{Accepted, Mailbox, Message};
 use super::reserve::Reserve;
 use super::resolve::Names;
+use super::share;
 use super::stats::WorkerStats;
 use super::transport::Tls;
 use super::upstream::{Pool, Up};
 use crate::ai::chat::Delta;
+use crate::ai::latency::Hedge;
+use crate::ai::retry::Budget;
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
 use crate::base::timer::Wheel;
@@ -44,6 +48,7 @@ const MARK_LISTENER: u64 = 1;
 const MARK_WAKE: u64 = 2;
 const MARK_ACCEPT: u64 = 3;
 const MARK_TIMER: u64 = 6;
+pub(super) const MARK_HEALTH: u64 = 8;
 pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
 const MARK_TRIM: u64 = 7;
@@ -60,6 +65,8 @@ pub(super) struct Worker {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) owner: Arc<dyn Owner>,
     pub(super) stats: Arc<WorkerStats>,
+    /// Our own copy of the counts of models.
+    pub(super) model_counts: Vec<Arc<ModelCounts>>,
     messages: Receiver<Message>,
     pub(super) epoll: Epoll,
     pub(super) conns: Slab<Conn>,
@@ -116,6 +123,14 @@ pub(super) struct Worker {
     pub(super) ai_bytes_spare: u64,
     /// All that this worker has reserved of it.
     pub(super) ai_bytes_reserved: u64,
+    /// When providers are asked next whether they are well, by their ids.
+    pub(super) health_due: HashMap<u64, u64>,
+    /// Second attempts, by the numbers of routes.
+    pub(super) hedges: Vec<Hedge>,
+    /// Bounds the further tries of failed calls.
+    pub(super) budget: Budget,
+    /// The last number drawn.
+    pub(super) chance: u64,
 }
 
 impl Worker {
@@ -138,6 +153,7 @@ impl Worker {
             index,
             mailbox,
             stats,
+            model_counts: Vec::new(),
             messages,
             epoll,
             conns: Slab::default(),
@@ -179,9 +195,16 @@ impl Worker {
             coded_streams: 0,
             ai_bytes_spare: 0,
             ai_bytes_reserved: 0,
+            health_due: HashMap::new(),
+            hedges: Vec::new(),
+            budget: Budget::default(),
+            chance: random::number(),
         };
         worker.read_clock();
         worker.listen(true);
+        if worker.index == 0 {
+            worker.check_health();
+        }
         Ok(worker)
     }
 
@@ -333,6 +356,12 @@ impl Worker {
                 Message::StreamReady(ticket) => self.on_stream_ready(ticket),
                 Message::Resolved(host, port, result) => self.on_resolved(host, port, result),
                 Message::HostStart(call, host) => self.starting.push_back((call, Sink::Host(host))),
+                Message::SharedStart(call, flight) => {
+                    if let Some(want) = call.want.clone() {
+                        self.starting.push_back((call, Sink::Shared(flight, Box::new(want))));
+                    }
+                }
+                Message::SharedMoved(ticket) => self.on_shared(ticket),
                 Message::HostReady(key) => self.resume_call(key),
                 Message::HostCancel(key) => {
                     self.cancel_call(key);
@@ -388,6 +417,7 @@ impl Worker {
         for data in due.drain(..) {
             match data >> MARK_SHIFT {
                 MARK_ACCEPT => self.resume_accepting(),
+                MARK_HEALTH => self.check_health(),
                 MARK_UP => self.on_up_timer(Key(data & MARK_MASK)),
                 MARK_TRIM => self.trim(),
                 MARK_CALL => self.on_call_timer(Key(data & MARK_MASK)),
@@ -615,9 +645,13 @@ impl Worker {
         }
         // Messages that nobody will read: dropped here, so that what they own is told.
         while let Ok(message) = self.messages.try_recv() {
-            if let Message::StreamStarted(_, exchange, queue) = message {
-                exchange.request.set_gone();
-                queue.close();
+            match message {
+                Message::StreamStarted(_, exchange, queue) => {
+                    exchange.request.set_gone();
+                    queue.close();
+                }
+                Message::SharedStart(_, flight) => share::stopped(&flight),
+                _ => {}
             }
         }
     }

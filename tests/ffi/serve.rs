@@ -11,7 +11,8 @@ use crate::support::*;
 
 #[test]
 fn a_handler_sees_the_whole_request() {
-    let host = Host::new("");
+    // Its path has a step upwards, which the firewall refuses.
+    let host = Host::new("firewall.inspect = false");
     host.route("POST", "/users/:id/*rest", 0, |request, response| unsafe {
         let field = |name: &std::ffi::CStr| {
             text(|len| nh_request_header(request, name.as_ptr(), len)).unwrap_or("-".into())
@@ -265,8 +266,7 @@ fn refused_routes_free_their_data() {
     assert_eq!(attempt("G T", "/b", 0), NH_ERR_INVALID_ARGUMENT);
     assert_eq!(attempt("CONNECT", "/b", 0), NH_ERR_INVALID_ARGUMENT);
     assert_eq!(attempt("GET", "/b", 4), NH_ERR_UNSUPPORTED);
-    assert_eq!(attempt("GET", "/b", NH_ROUTE_CACHE), NH_ERR_UNSUPPORTED);
-    assert!(last_message().contains("NH_ROUTE_CACHE"));
+    assert_eq!(attempt("GET", "/b", NH_ROUTE_CACHE), NH_OK);
 }
 
 /// A middleware that is a plain function of what stands in a header.

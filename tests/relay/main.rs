@@ -5,13 +5,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balance;
+mod cache;
 mod client;
 mod coded;
 mod crossing;
 mod failures;
 mod gone;
+mod keys;
 mod many;
 mod models;
 mod passing;
+mod routing;
 mod upstream;
 mod ways;

@@ -79,7 +79,13 @@ impl Drop for Upstream {
 }
 
 impl Peer {
-    /// Reads a head, as of a CONNECT; `None` when the gateway has closed instead.
+    /// A connection that a test has accepted itself.
+    pub fn over(stream: TcpStream) -> Peer {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Peer { stream, number: 0 }
+    }
+
+    /// Reads a request's head; `None` when the gateway has closed instead.
     pub fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         let mut byte = [0];
@@ -98,14 +104,25 @@ impl Peer {
     /// Reads a request with its body; `None` when the gateway has closed instead.
     pub fn request(&mut self) -> Option<(String, Vec<u8>)> {
         let head = self.head()?;
+        let body = self.body(&head);
+        Some((head, body))
+    }
+
+    /// Reads the body of a request with this head.
+    pub fn body(&mut self, head: &str) -> Vec<u8> {
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
         let mut body = vec![0; length.expect("a length").parse().unwrap()];
         self.stream.read_exact(&mut body).unwrap();
-        Some((head, body))
+        body
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends to a gateway that may have closed; false when it has.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Sends these bytes and waits a little; false when the gateway has closed.
@@ -223,14 +240,23 @@ impl Gateway {
 
     /// With this configuration, one worker and a port of its own.
     pub fn with(text: &str) -> Gateway {
-        Gateway::in_environment(text, &[])
+        Gateway::build(text, 1, &[])
+    }
+
+    /// The same with so many workers.
+    pub fn with_workers(text: &str, workers: usize) -> Gateway {
+        Gateway::build(text, workers, &[])
     }
 
     /// The same where these variables are set.
     pub fn in_environment(text: &str, variables: &[(&str, &str)]) -> Gateway {
+        Gateway::build(text, 1, variables)
+    }
+
+    fn build(text: &str, workers: usize, variables: &[(&str, &str)]) -> Gateway {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = variables.iter().map(owned).collect();
-        let sets = vec![("server.workers".to_owned(), "1".to_owned())];
+        let sets = vec![("server.workers".to_owned(), workers.to_string())];
         let listen = Some("127.0.0.1:0".to_owned());
         let sources = Sources { text: Some(text), sets, listen, environment, ..Sources::default() };
         let config = config::load(&sources).unwrap_or_else(|error| panic!("{error}"));
@@ -248,6 +274,18 @@ impl Gateway {
         let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
         let calls = find(&stats, "calls").unwrap_or_else(|| panic!("no calls in {stats}"));
         calls[name].as_u64().unwrap()
+    }
+
+    /// A number of /stats below `cache`.
+    pub fn cache(&self, name: &str) -> u64 {
+        let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
+        stats["cache"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {stats}"))
+    }
+
+    /// A number of /stats itself.
+    pub fn number(&self, name: &str) -> u64 {
+        let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
+        stats[name].as_u64().unwrap_or_else(|| panic!("no {name} in {stats}"))
     }
 
     /// Waits until so many calls were cancelled.

@@ -18,19 +18,19 @@ fn errors_name_line_and_column() {
     check(
         "port = 1\n",
         "1:1: unknown table `port`, expected one of server, limits, timeouts, tls, auth, key, \
-         admin, provider, model, retry, compression, cache, firewall, dialects, optimizer, plugins, \
-         plugin, log",
+         admin, provider, model, retry, breaker, hedge, compression, cache, firewall, dialects, \
+         optimizer, plugins, plugin, log",
     );
     check("[server]\nworker = 1\n", "2:1: unknown key `worker` in [server], expected `workers`");
     check(
         "[retry]\nx.y = 1\n",
-        "2:1: unknown key `x` in [retry], expected one of attempts, backoff",
+        "2:1: unknown key `x` in [retry], expected one of attempts, backoff, budget",
     );
     check(
         "[[provider]]\nname = \"a\"\nkind = \"openai\"\nurl = \"\"\n",
         "4:1: unknown key `url` in [[provider]], expected one of name, kind, base_url, api_key, \
          connect_timeout, first_token_timeout, idle_timeout, total_timeout, max_connections, \
-         proxy, ca_file",
+         proxy, health_path, health_interval, ca_file",
     );
     check("[log]\n\"le\\nvel\" = 1\n", "2:1: unknown key `le\\nvel` in [log], expected `level`");
     // Types.
@@ -89,8 +89,8 @@ fn errors_name_line_and_column() {
     check(
         "\u{feff}workers = 1\n",
         "1:1: unknown table `workers`, expected one of server, limits, \
-        timeouts, tls, auth, key, admin, provider, model, retry, compression, cache, firewall, \
-        dialects, optimizer, plugins, plugin, log",
+        timeouts, tls, auth, key, admin, provider, model, retry, breaker, hedge, compression, cache, \
+        firewall, dialects, optimizer, plugins, plugin, log",
     );
 }
 
@@ -148,7 +148,8 @@ fn tables_must_fit_together() {
     );
     check(
         "[[model]]\nname = \"fast\"\ntargets = [{ provider = \"openai\", wait = 0 }]\n",
-        "6:35: unknown key `wait` in targets, expected one of provider, model, weight",
+        "6:35: unknown key `wait` in targets, expected one of provider, model, weight, \
+         capabilities, context_length",
     );
     check(
         "[[model]]\nname = \"fast\"\ntargets = [\"openai\"]\n",
@@ -215,34 +216,6 @@ fn tables_must_fit_together() {
         "[auth]\nkeys = [\"a\\nb\"]\n",
         "5:9: `auth.keys[0]` holds a control character, expected text that fits in a header",
     );
-}
-
-/// Wrong: an operator believes in a protection that is not there.
-#[test]
-fn pending_keys_are_refused_or_noted() {
-    fn refused(text: &str, place: &str, path: &str) {
-        assert_eq!(
-            error(from_text(text)),
-            format!(
-                "config_text:{place}: `{path}` is not available in this version and cannot be \
-                 ignored safely, expected it unset"
-            ),
-        );
-    }
-    refused(
-        "[[key]]\nname = \"a\"\nkey = \"k\"\ntokens_per_minute = 9\n",
-        "4:21",
-        "key.a.tokens_per_minute",
-    );
-
-    let notes = |text: &str| from_text(text).unwrap().notes;
-    assert_eq!(notes(""), [""; 0]);
-    assert_eq!(
-        notes("[cache]\nwhen = \"always\"\n"),
-        ["config_text:2:8: `cache.when` has no effect in this version",]
-    );
-    // The default says nothing, and neither does what is switched off.
-    assert_eq!(notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"), [""; 0]);
 }
 
 /// Wrong: hostile text takes the process down or runs away with its memory.

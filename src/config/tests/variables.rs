@@ -105,7 +105,7 @@ fn wrong_variables_are_named() {
         "x",
         "unknown key `key` in `provider`, expected one of name, kind, base_url, api_key, \
          connect_timeout, first_token_timeout, idle_timeout, total_timeout, max_connections, \
-         proxy, ca_file",
+         proxy, health_path, health_interval, ca_file",
     );
     check(
         "NEUROHTTP_PROVIDER__C__BASE_URL",

@@ -1,0 +1,156 @@
+//! What one worker counts of each model: written by it alone, summed when somebody reads.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::core::Core;
+
+use super::worker::Worker;
+use crate::ai::latency::{BUCKETS, bucket_end_us, bucket_of};
+use crate::base::metrics::Counter;
+
+/// Times, in buckets.
+pub(super) struct Durations {
+    buckets: [Counter; BUCKETS],
+    sum_us: Counter,
+}
+
+impl Default for Durations {
+    fn default() -> Durations {
+        Durations {
+            buckets: std::array::from_fn(|_| Counter::default()),
+            sum_us: Counter::default(),
+        }
+    }
+}
+
+impl Durations {
+    fn add(&self, took_us: u64) {
+        if let Some(bucket) = self.buckets.get(bucket_of(took_us)) {
+            bucket.add(1);
+        }
+        self.sum_us.add(took_us);
+    }
+}
+
+/// What is counted of one model. On cache lines of its own.
+#[derive(Default)]
+#[repr(align(128))]
+pub(super) struct ModelCounts {
+    requests: Counter,
+    failures: Counter,
+    cancelled: Counter,
+    prompt_tokens: Counter,
+    completion_tokens: Counter,
+    latency: Durations,
+    first_token: Durations,
+}
+
+/// Of one worker, by the numbers of routes.
+pub(super) type Counts = Mutex<Vec<Arc<ModelCounts>>>;
+
+impl Worker {
+    /// The counts of a call's model.
+    fn counts(&mut self, number: usize) -> Arc<ModelCounts> {
+        if let Some(counts) = self.model_counts.get(number) {
+            return Arc::clone(counts);
+        }
+        let mut shared = self.core.workers[self.index].counts.lock();
+        while shared.len() <= number {
+            shared.push(Arc::default());
+        }
+        self.model_counts.clone_from(&shared);
+        Arc::clone(&shared[number])
+    }
+
+    pub(super) fn count_call(&mut self, number: usize) {
+        self.counts(number).requests.add(1);
+    }
+
+    pub(super) fn count_first_token(&mut self, number: usize, took_us: u64) {
+        self.counts(number).first_token.add(took_us);
+    }
+
+    pub(super) fn count_usage(&mut self, number: usize, (prompt, completion): (u64, u64)) {
+        let counts = self.counts(number);
+        counts.prompt_tokens.add(prompt);
+        counts.completion_tokens.add(completion);
+        self.stats.prompt_tokens.add(prompt);
+        self.stats.completion_tokens.add(completion);
+    }
+
+    pub(super) fn count_good(&mut self, number: usize, took_us: u64) {
+        self.counts(number).latency.add(took_us);
+    }
+
+    pub(super) fn count_failure(&mut self, number: usize) {
+        self.stats.call_failures.add(1);
+        self.counts(number).failures.add(1);
+    }
+
+    pub(super) fn count_cancelled(&mut self, number: usize) {
+        self.stats.calls_cancelled.add(1);
+        self.counts(number).cancelled.add(1);
+    }
+}
+
+impl Core {
+    /// What `/stats` says of each model that was asked.
+    pub(super) fn model_stats(&self) -> Value {
+        let all: Vec<_> = self.workers.iter().map(|worker| worker.counts.lock().clone()).collect();
+        let app = self.app();
+        let mut models = serde_json::Map::new();
+        for route in app.router.routes() {
+            let of_route: Vec<_> = all.iter().filter_map(|it| it.get(route.number)).collect();
+            let sum = |get: fn(&ModelCounts) -> &Counter| -> u64 {
+                of_route.iter().map(|counts| get(counts).get()).sum()
+            };
+            if sum(|c| &c.requests) == 0 {
+                continue;
+            }
+            let value = json!({
+                "requests": sum(|c| &c.requests),
+                "failures": sum(|c| &c.failures),
+                "cancelled": sum(|c| &c.cancelled),
+                "prompt_tokens": sum(|c| &c.prompt_tokens),
+                "completion_tokens": sum(|c| &c.completion_tokens),
+                "latency_ms": durations(of_route.iter().map(|c| &c.latency)),
+                "first_token_ms": durations(of_route.iter().map(|c| &c.first_token)),
+            });
+            models.insert(route.name.clone(), value);
+        }
+        Value::Object(models)
+    }
+}
+
+/// Mean and quantiles in milliseconds; the latter are exact to an eighth.
+fn durations<'d>(all: impl Iterator<Item = &'d Durations>) -> Value {
+    let mut buckets = [0_u64; BUCKETS];
+    let mut sum_us = 0_u64;
+    for durations in all {
+        sum_us += durations.sum_us.get();
+        for (sum, bucket) in buckets.iter_mut().zip(&durations.buckets) {
+            *sum += bucket.get();
+        }
+    }
+    let count: u64 = buckets.iter().sum();
+    let ms = |us: u64| us as f64 / 1_000.0;
+    let quantile = |part: f64| {
+        let rank = ((count as f64 * part).ceil() as u64).max(1);
+        let mut seen = 0;
+        let found = buckets.iter().position(|bucket| {
+            seen += bucket;
+            seen >= rank
+        });
+        found.map_or(0.0, |index| ms(bucket_end_us(index)))
+    };
+    json!({
+        "count": count,
+        "mean": ms(sum_us.checked_div(count).unwrap_or(0)),
+        "p50": quantile(0.5),
+        "p95": quantile(0.95),
+        "p99": quantile(0.99),
+    })
+}

@@ -1,0 +1,108 @@
+//! What strategies and second attempts gain, over real sockets: bounded simulations whose upstreams
+//! take known times. Compared are runs on the same machine in the same minute.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::routing::model;
+use crate::upstream::{Gateway, Upstream};
+
+const CHAT: &str = "/v1/chat/completions";
+const ASK: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+    Transfer-Encoding: chunked\r\n\r\n";
+const REST: &str = "f\r\ndata: {\"a\":1}\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
+
+/// An upstream whose answer to its nth request has its first token after `delay(n)` milliseconds.
+fn taking(delay: impl Fn(usize) -> u64 + Send + Sync + 'static) -> (Upstream, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let upstream = Upstream::start(move |peer| {
+        while peer.request().is_some() {
+            let number = counter.fetch_add(1, Ordering::SeqCst);
+            peer.send(HEAD);
+            // What a model takes is what is simulated.
+            std::thread::sleep(Duration::from_millis(delay(number)));
+            if !peer.try_send(REST) {
+                return;
+            }
+        }
+    });
+    (upstream, asked)
+}
+
+/// `count` requests of `clients` at once; returns the times to the first token, sorted.
+fn run(gateway: &Gateway, clients: usize, count: usize) -> Vec<Duration> {
+    let times = Mutex::new(Vec::new());
+    let left = AtomicUsize::new(count);
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                let mut client = gateway.connect();
+                while left
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                    .is_ok()
+                {
+                    let began = Instant::now();
+                    client.post(CHAT, ASK);
+                    let head = client.head();
+                    assert_eq!(head.status, 200);
+                    let first = client.chunk().expect("a token");
+                    times.lock().unwrap().push(began.elapsed());
+                    let mut all = first;
+                    while let Some(chunk) = client.chunk() {
+                        all.extend_from_slice(&chunk);
+                    }
+                    assert_eq!(all, b"data: {\"a\":1}\n\ndata: [DONE]\n\n", "once and whole");
+                }
+            });
+        }
+    });
+    let mut times = times.into_inner().unwrap();
+    times.sort();
+    times
+}
+
+fn mean(times: &[Duration]) -> Duration {
+    times.iter().sum::<Duration>() / times.len() as u32
+}
+
+#[test]
+fn least_latency_and_least_busy_beat_round_robin_on_an_uneven_pair() {
+    let mut means = Vec::new();
+    for strategy in ["round_robin", "least_latency", "least_busy"] {
+        let (quick, of_quick) = taking(|_| 4);
+        let (slow, of_slow) = taking(|_| 80);
+        let keys = format!("strategy = \"{strategy}\"");
+        let gateway = Gateway::with(&model(&[slow.port, quick.port], &keys));
+        means.push(mean(&run(&gateway, 6, 180)));
+        let counts = (of_quick.load(Ordering::SeqCst), of_slow.load(Ordering::SeqCst));
+        match strategy {
+            "round_robin" => assert_eq!(counts, (90, 90)),
+            _ => assert!(counts.0 > 2 * counts.1, "{strategy} {counts:?}"),
+        }
+    }
+    eprintln!("mean times to the first token: {means:?}");
+    assert!(means[1] < means[0] * 2 / 3 && means[2] < means[0] * 2 / 3, "{means:?}");
+}
+
+#[test]
+fn second_attempts_cut_the_tail_for_few_more_requests() {
+    const COUNT: usize = 600;
+    let mut p99 = Vec::new();
+    for share in [0, 6] {
+        let (upstream, asked) = taking(|number| if number % 20 == 7 { 600 } else { 8 });
+        let keys = format!("[hedge]\nshare = {share}\n");
+        let gateway = Gateway::with(&model(&[upstream.port], &keys));
+        // The first hundred teach what late is.
+        run(&gateway, 6, 100);
+        let times = run(&gateway, 6, COUNT);
+        p99.push(times[COUNT * 99 / 100]);
+        let more = asked.load(Ordering::SeqCst) - COUNT - 100;
+        eprintln!("share {share}: p99 {:?}, {more} more requests", p99[p99.len() - 1]);
+        assert!(more * 100 <= (COUNT + 100) * 6, "{more} more requests than {COUNT}");
+    }
+    assert!(p99[0] >= 3 * p99[1], "{p99:?}");
+}
