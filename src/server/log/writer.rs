@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -40,7 +40,7 @@ struct State {
     dropped: u64,
     reopen: bool,
     is_running: bool,
-    is_writing: bool,
+    thread: Option<JoinHandle<()>>,
     ended: bool,
 }
 
@@ -97,9 +97,13 @@ impl Writer {
         let begun = thread::Builder::new()
             .name("neurohttp-log".to_owned())
             .spawn(move || write_on(&shared, &mut place));
-        if begun.is_err() {
-            // Without a thread there is no log; a line that waits would wait for ever.
-            state.waiting = Vec::new();
+        match begun {
+            Ok(thread) => state.thread = Some(thread),
+            Err(_) => {
+                // Without a thread there is no log; a line that waits would wait for ever.
+                state.waiting = Vec::new();
+                state.is_running = false;
+            }
         }
     }
 }
@@ -111,10 +115,15 @@ impl Drop for Writer {
         let mut state = self.shared.state.lock();
         state.ended = true;
         self.shared.changed.notify_all();
-        while state.is_running && (state.is_writing || !state.waiting.is_empty()) {
+        while state.is_running {
             if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
-                break;
+                return;
             }
+        }
+        let thread = state.thread.take();
+        drop(state);
+        if let Some(thread) = thread {
+            drop(thread.join());
         }
     }
 }
@@ -128,8 +137,6 @@ fn write_on(shared: &Shared, place: &mut Place) {
     let mut taken = Vec::new();
     loop {
         let mut state = shared.state.lock();
-        state.is_writing = false;
-        shared.changed.notify_all();
         while state.waiting.is_empty() && !state.reopen && !state.ended {
             shared.changed.wait(&mut state);
         }
@@ -141,7 +148,6 @@ fn write_on(shared: &Shared, place: &mut Place) {
         std::mem::swap(&mut state.waiting, &mut taken);
         let dropped = std::mem::take(&mut state.dropped);
         let reopen = std::mem::take(&mut state.reopen);
-        state.is_writing = true;
         drop(state);
         if reopen {
             reopen_file(place, &mut taken);
