@@ -1786,6 +1786,60 @@ nh_status nh_model_set_default(nh_client *client, const char *model);
 nh_status nh_model_remove(nh_client *client, const char *model);
 
 /**
+ * Lets the addresses of a range in: they are never limited nor inspected. `cidr` is a range such as
+ * "10.0.0.0/8" or "2001:db8::/32", or one address. It counts for so many seconds, 0: for good.
+ * A range that is listed gets the new end. Connections and requests from now on are judged by it.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_LIMIT (a million ranges).
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_allow(nh_server *server, const char *cidr, int64_t seconds);
+
+/**
+ * Keeps the addresses of a range out: their connections are closed at accept; behind a trusted proxy
+ * their requests get 403. `reason` (may be NULL) is kept for the operator. Copies it. `cidr` and
+ * `seconds` as for nh_firewall_allow, which wins where both hold an address.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_LIMIT.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_deny(nh_server *server,
+                           const char *cidr,
+                           int64_t seconds,
+                           const char *reason);
+
+/**
+ * Takes a range off both lists and lifts the blocks that the firewall has set on addresses in it.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_NOT_FOUND.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_forget(nh_server *server, const char *cidr);
+
+/**
+ * What would happen to a request from an address: nothing is counted and nobody is blocked for it.
+ * `raw_request` is a whole HTTP/1.1 request, head and body. Gives `*verdict_json`, NUL-terminated;
+ * free it with nh_free: {"action":"allow|log|limit|block","score":n,"rule":"...","part":"...",
+ * "reason":"..."}, and in "findings" everything that was found.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT for an address or request that cannot be read, or
+ * NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_check(nh_server *server,
+                            const char *address,
+                            const void *raw_request,
+                            size_t len,
+                            char **verdict_json);
+
+/**
+ * Adds rules: TOML with one [[rule]] each, with `id`, `score`, `parts`, `literals`, `pattern` and
+ * `dry_run` (config/firewall-rules.toml shows them). A rule whose id is there is replaced. Compiled
+ * here, not on a loop; requests from now on meet all of them or, on an error, none.
+ * Returns NH_OK or NH_ERR_INVALID_ARGUMENT; nh_last_error_message then says line, column and reason.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_add_rule(nh_server *server,
+                               const char *toml,
+                               size_t len);
+
+/**
  * Keeps `len` bytes under `key` for `ttl_s` seconds, in place of what the key held; 0 or less is
  * the configured time ([cache] ttl). They share the bounds of the cache ([cache] max_entries,
  * max_bytes) with the answers of models: what was used longest ago goes first. Copies both. A

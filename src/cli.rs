@@ -12,6 +12,8 @@ Usage:
                           serve until TERM or INT, then drain and end
   neurohttp check [-c FILE]
                           check the configuration and print what it comes to
+  neurohttp check [-c FILE] --request FILE [--from ADDRESS]
+                          what the firewall would do with a raw HTTP request, and why
   neurohttp chat [-c FILE] [-m MODEL] PROMPT...
                           one prompt, streamed to the terminal
   neurohttp kernels       CPU features, chosen kernels, self-test
@@ -47,6 +49,9 @@ pub(crate) struct Options {
     pub(crate) command: Command,
     pub(crate) file: Option<PathBuf>,
     pub(crate) sets: Vec<(String, String)>,
+    /// A raw request that `check` explains, and the address it comes from.
+    pub(crate) request: Option<PathBuf>,
+    pub(crate) from: Option<String>,
     has_words: bool,
 }
 
@@ -66,6 +71,8 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Options, String> {
         command: Command::Serve,
         file: None,
         sets: Vec::new(),
+        request: None,
+        from: None,
         has_words: !words.is_empty(),
     };
     let mut listens = Vec::new();
@@ -93,6 +100,8 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Options, String> {
             "--help" | "-h" => command = Some(Command::Help),
             "--version" | "-V" => command = Some(Command::Version),
             "-c" | "--config" => options.file = Some(PathBuf::from(value("a file")?)),
+            "--request" => options.request = Some(PathBuf::from(value("a file")?)),
+            "--from" => options.from = Some(as_text(value("an address")?)?),
             "--listen" => listens.push(as_text(value("an address, for example 127.0.0.1:8080")?)?),
             "--set" => {
                 let set = as_text(value("section.key=value")?)?;
@@ -118,6 +127,9 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Options, String> {
     }
     if !listens.is_empty() {
         options.sets.push(("server.listen".to_owned(), listens.join(",")));
+    }
+    if (options.request.is_some() || options.from.is_some()) && command != Some(Command::Check) {
+        return Err("--request and --from belong to check".to_owned());
     }
     options.command = match command {
         Some(Command::Chat { .. }) if prompt.is_empty() => {

@@ -54,6 +54,9 @@ fn run(options: &Options, is_aionic: bool) -> Result<(), Trouble> {
         Command::Kernels => say(&format!("{}\n", kernel::report())),
         Command::Check => {
             let config = load(options, is_aionic)?;
+            if let Some(file) = &options.request {
+                return check_request(config, file, options.from.as_deref());
+            }
             config.exposure_check().map_err(|error| Trouble::Usage(error.to_string()))?;
             for note in &config.notes {
                 eprintln!("neurohttp: {note}");
@@ -65,6 +68,24 @@ fn run(options: &Options, is_aionic: bool) -> Result<(), Trouble> {
             chat(load(options, is_aionic)?, model.as_deref(), prompt)
         }
     }
+}
+
+/// What the firewall would do with a raw request from a file, and why.
+fn check_request(
+    config: Config,
+    file: &std::path::Path,
+    from: Option<&str>,
+) -> Result<(), Trouble> {
+    let from = from.unwrap_or("192.0.2.1");
+    let address = from
+        .parse()
+        .map_err(|_| Trouble::Usage(format!("--from {from}: an IP address is expected")))?;
+    let raw = std::fs::read(file)
+        .map_err(|error| Trouble::Running(format!("{}: {error}", file.display())))?;
+    let setup = Setup { log: Some(Arc::new(Errors)), ..Setup::default() };
+    let server = Server::new(config, setup).map_err(ended)?;
+    let verdict = server.firewall_check(address, &raw).map_err(ended)?;
+    say(&format!("{verdict}\n"))
 }
 
 /// Writes to standard output. A reader that has gone is no failure of ours.

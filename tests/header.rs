@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, in the order of the header.
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 24] = [
     "version",
     "status",
     "memory",
@@ -26,6 +26,7 @@ const SOURCES: [&str; 23] = [
     "client",
     "reply",
     "model",
+    "firewall",
     "cache",
     "generate",
     "hooks",

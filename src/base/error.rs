@@ -121,6 +121,8 @@ pub struct Failure {
     pub retry_after_s: Option<u32>,
     /// The status a provider answered with, when it has failed and not we.
     pub upstream_status: Option<u16>,
+    /// Header fields that belong to it, name and value.
+    pub fields: Box<[(&'static str, String)]>,
 }
 
 impl Failure {
@@ -143,6 +145,7 @@ impl Failure {
             message: message.into(),
             retry_after_s: None,
             upstream_status: None,
+            fields: Box::default(),
         }
     }
 

@@ -62,6 +62,15 @@ pub(crate) fn provider_name(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// A path that requests are limited on.
+pub(crate) fn route_path(text: &str) -> Result<(), &'static str> {
+    let fits = text.starts_with('/')
+        && text.len() <= URL_BYTES_MAX
+        && !text.contains(char::is_whitespace)
+        && text.find('*').is_none_or(|star| star + 1 == text.len());
+    if fits { Ok(()) } else { Err("a path such as /v1/chat, or /v1/* for all that begin so") }
+}
+
 /// A kind of provider.
 pub(crate) fn kind_name(text: &str) -> Result<(), &'static str> {
     match kinds::find(text) {

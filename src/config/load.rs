@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::legacy::LegacyConf;
 use super::node::{At, parse_document};
 use super::schema::{Scope, Section};
-use super::{Config, ConfigError, files, parts, pending, print, providers, validate};
+use super::{Config, ConfigError, files, parts, print, providers, validate};
 
 /// What errors call the text that a C program hands over.
 const TEXT_NAME: &str = "config_text";
@@ -229,7 +229,6 @@ fn finish(
     layer: &BTreeMap<String, String>,
 ) -> Result<Config, ConfigError> {
     providers::complete(&mut draft)?;
-    pending::check(&mut draft)?;
     super::proxy::apply(&mut draft.config, layer);
     let Draft { mut config, plugins, marks, .. } = draft;
     let scope = Scope { environment, marks: &marks };

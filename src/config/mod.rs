@@ -24,7 +24,6 @@ mod listen;
 mod load;
 mod node;
 mod parts;
-mod pending;
 mod print;
 mod providers;
 mod proxy;
@@ -44,7 +43,7 @@ pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
-    ModelTarget, Optimizer, Plugins, Provider, Retry, Server, Timeouts, TlsCertificate,
+    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
 };
 
 /// A whole, checked configuration. Immutable by custom: a reload makes a new one. The default is

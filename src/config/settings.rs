@@ -263,6 +263,33 @@ section! {
         deny: Vec<Cidr> = Vec::new(), Any;
         /// Addresses whose `X-Forwarded-For` is believed.
         trusted_proxies: Vec<Cidr> = Vec::new(), Any;
+        /// Different paths that are not there, asked for in a minute, at which an address is
+        /// blocked as a scanner; 0: never.
+        not_found_threshold: u32 = 40, Range(0, 200);
+        /// Limits of single routes.
+        routes: Vec<RouteRate> = Vec::new(), Any;
+        /// Look for attacks in requests.
+        inspect: bool = true, Any;
+        /// Score from which a request is told in the log.
+        log_score: u32 = 3, Range(1, 1000);
+        /// Score from which it is refused with 429.
+        limit_score: u32 = 4, Range(1, 1000);
+        /// Score from which it is refused with 403.
+        block_score: u32 = 5, Range(1, 1000);
+        /// Rules (`sqli.union`) or families (`sqli`) that are left out.
+        disable_rules: Vec<String> = Vec::new(), Text(check::not_empty);
+        /// Only tell what would be refused.
+        dry_run: bool = false, Any;
+    }
+
+    /// One element of `routes` of `[firewall]`: a limit for each client.
+    RouteRate {
+        /// A path, or with a `*` at its end all that begin so.
+        path: String = String::new(), Text(check::route_path);
+        /// Requests in a minute.
+        requests_per_minute: u32 = 60, Range(1, 100_000_000);
+        /// Requests that may come at once.
+        burst: u32 = 10, Range(1, 100_000_000);
     }
 
     /// `[dialects]`.

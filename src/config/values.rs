@@ -5,7 +5,7 @@ use super::ConfigError;
 use super::node::{At, Entry, Node, Value};
 use super::schema::{KeySpec, Rule, Scope, Section, Setting, Shape};
 use super::secret::{MASK, Secret};
-use super::settings::ModelTarget;
+use super::settings::{ModelTarget, RouteRate};
 
 /// The most elements of a list.
 const ITEMS_MAX: usize = 10_000;
@@ -225,6 +225,30 @@ impl Setting for ModelTarget {
             out.push_str(&printed.value);
         }
         out.push_str(" }");
+    }
+}
+
+impl Setting for RouteRate {
+    const SHAPE: Shape = Shape::Toml;
+
+    fn read(key: &str, node: &Node, _rule: Rule) -> Result<RouteRate, ConfigError> {
+        let Value::Table(entries) = &node.value else {
+            return Err(wrong_type(key, node, "tables such as { path = \"/v1/*\" }"));
+        };
+        let mut rate = RouteRate::default();
+        for entry in entries {
+            assign(&mut rate, key, entry)?;
+        }
+        if rate.path.is_empty() {
+            return Err(node.at.error("the limit has no `path`, expected a route's path"));
+        }
+        Ok(rate)
+    }
+
+    fn write(&self, _rule: Rule, out: &mut String) {
+        let keys = self.printed().into_iter().map(|it| format!("{} = {}", it.key, it.value));
+        let keys: Vec<String> = keys.collect();
+        out.push_str(&format!("{{ {} }}", keys.join(", ")));
     }
 }
 

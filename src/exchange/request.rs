@@ -41,6 +41,7 @@ pub struct Request {
     /// The key it showed: of which list, and its place there.
     key: Option<(u64, u32)>,
     peer: Peer,
+    suspicion: u32,
     gone: AtomicBool,
     lent: Mutex<Vec<Box<[u8]>>>,
 }
@@ -98,6 +99,7 @@ impl Default for Request {
             id: RequestId { text: [0; RequestId::BYTES_MAX], len: 0 },
             key: None,
             peer: Peer::Unix,
+            suspicion: 0,
             gone: AtomicBool::new(false),
             lent: Mutex::new(Vec::new()),
         }
@@ -126,6 +128,7 @@ impl Request {
         self.params.clear();
         self.body.clear();
         self.peer = peer;
+        self.suspicion = 0;
         self.key = None;
         *self.gone.get_mut() = false;
         let lent = self.lent.get_mut();
@@ -279,9 +282,24 @@ impl Request {
         self.key
     }
 
-    /// Who sent it.
+    /// Who sent it: the client, also behind trusted proxies.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// The score that the firewall has given its head.
+    pub fn suspicion(&self) -> u32 {
+        self.suspicion
+    }
+
+    /// Keeps that score for the inspection of the body.
+    pub fn set_suspicion(&mut self, score: u32) {
+        self.suspicion = score;
+    }
+
+    /// Names the client that a trusted proxy tells of.
+    pub fn set_peer(&mut self, peer: Peer) {
+        self.peer = peer;
     }
 
     /// Whether the client has gone.

@@ -28,6 +28,7 @@ pub mod framing;
 pub mod head;
 pub mod known;
 pub mod method;
+pub mod proxy;
 pub mod sse;
 pub mod status;
 pub mod target;

@@ -1,10 +1,10 @@
-//! firewall.h over [`crate::firewall`]. The time is the wall clock, because entries carry dates.
+//! firewall.h over [`crate::firewall::old`]. The time is the wall clock, because entries carry dates.
 
 use super::instance::INSTANCE;
 use super::memory::{allocate, copy_cut, give_list, path, text, unix_seconds};
 use super::types::{AttackPattern, Config, FirewallStats, RateLimitConfig};
 use crate::boundary::guard;
-use crate::firewall::{Cause, Denied, Firewall, Limits, Request, TEXT_MAX};
+use crate::firewall::old::{Cause, Denied, Firewall, Limits, Request, TEXT_MAX};
 use std::ffi::{c_char, c_int, c_ulong};
 use std::fmt::Write as _;
 

@@ -8,7 +8,7 @@ use super::routes::Routes;
 use super::site::Site;
 use super::utils::logging::Log;
 use crate::cache::Cache;
-use crate::firewall::Firewall;
+use crate::firewall::old::Firewall;
 use crate::optimizer::Optimizer;
 use crate::plugin::Registry;
 use parking_lot::{Mutex, RwLock};

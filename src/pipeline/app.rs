@@ -10,6 +10,7 @@ use crate::ai::retry::Retry;
 use crate::ai::router::Router;
 use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer};
+use crate::firewall::Firewall;
 use crate::pipeline::answers::Cache;
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
@@ -52,6 +53,8 @@ pub trait Status: Send + Sync {
     fn metrics_text(&self) -> String;
     /// Wall time in seconds since 1970.
     fn unix_seconds(&self) -> i64;
+    /// Monotonic time in milliseconds.
+    fn now_ms(&self) -> u64;
     /// What the old `/stats` tells.
     fn counts(&self) -> StatusCounts;
 }
@@ -128,6 +131,8 @@ pub struct App {
     pub observers: Vec<Arc<dyn Observer>>,
     /// Limits and times.
     pub settings: Settings,
+    /// Who may come at all, how often, and with what.
+    pub firewall: Arc<Firewall>,
     /// Compresses answers, when that was asked for.
     pub compressor: Option<Arc<Compressor>>,
     /// Who may use /v1/*.
@@ -218,6 +223,7 @@ impl App {
                 },
                 is_old: config.legacy,
             },
+            firewall: Arc::new(Firewall::new(config)?),
             compressor: Compressor::new(&config.compression).map(Arc::new),
             guard: Arc::new(Guard::new(config)),
             router: Arc::new(complete::router(config)?),

@@ -263,7 +263,7 @@ pub(super) fn is_loopback(host: &[u8]) -> bool {
 }
 
 /// The credential of a request: a bearer token, else `x-api-key`.
-fn credential(request: &Request) -> Option<&[u8]> {
+pub(super) fn credential(request: &Request) -> Option<&[u8]> {
     let bearer = request.known(Known::Authorization).and_then(|value| {
         let (scheme, token) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())

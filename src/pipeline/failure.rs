@@ -26,6 +26,10 @@ pub fn answer(exchange: &mut Exchange, failure: &Failure) {
         response.headers.remove(b"retry-after");
         response.headers.push(b"Retry-After", seconds.to_string().as_bytes());
     }
+    for (name, value) in &failure.fields {
+        response.headers.remove(name.as_bytes());
+        response.headers.push(name.as_bytes(), value.as_bytes());
+    }
     if failure.status == 401 {
         // RFC 9110 section 11.6.1: a 401 names a scheme.
         response.headers.push(b"WWW-Authenticate", b"Bearer");

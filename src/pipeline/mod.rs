@@ -1,8 +1,8 @@
 //! The life of a request: the one place that states the order of its stages.
 //!
 //! ```text
-//! head parsed ─ on_head:  route → key → may a body come, and how large
-//! body read   ─ run:      middleware before → plugins → handler | AI answer | built-in | 404, 405, 501
+//! head parsed ─ on_head:  firewall (address, rate, head) → route → key → may a body come, and how large
+//! body read   ─ run:      firewall (fields) → middleware before → plugins → handler | AI answer | built-in | 404, 405, 501
 //! answer made ─ finish:   plugins → middleware after → defaults → compress
 //! ```
 //! This layer decides; `server` reads, writes, waits and calls these functions. It makes no system
@@ -25,6 +25,7 @@ mod local;
 pub mod old_pages;
 mod pages;
 mod provider;
+mod screen;
 
 use crate::base::error::Failure;
 use crate::exchange::{Exchange, Flow, Params, Pending, Request, Taken};
@@ -47,6 +48,7 @@ pub use hooks::{HookPlace, TextEdit, TextHook};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use pages::keep;
 pub use provider::{BaseUrl, Provider, Proxy};
+pub use screen::explain;
 
 /// What a request's method and target lead to.
 #[derive(Default)]
@@ -105,13 +107,16 @@ pub fn on_head(
     request: &mut Request,
     matched: &mut Matched,
     params: &mut Params,
+    now_ms: u64,
 ) -> Result<BodyPlan, Failure> {
+    screen::on_head(app, request, now_ms)?;
     *matched = find(app, request, params);
     if !params.is_empty() {
         request.swap_params(params);
     }
     if !matches!(matched, Matched::Host(_)) {
-        auth::check(app, request)?;
+        let checked = auth::check(app, request);
+        screen::key(app, request, checked, now_ms)?;
     }
     if request.head().expect == Expect::Other {
         return Err(Failure::new(417, "the expectation is not known; only 100-continue is"));
@@ -145,6 +150,10 @@ pub fn too_large(bytes_max: u64) -> Failure {
 /// The request is complete: takes it through the stages up to its answer. With `may_block` the
 /// caller is a thread of the blocking pool.
 pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: bool) -> Step {
+    if !may_block && let Err(failure) = screen::body(app, exchange, matched) {
+        answer(exchange, &failure);
+        return Step::Respond;
+    }
     if app.before_blocks && !may_block {
         return Step::Block;
     }
@@ -203,6 +212,7 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
 /// a parsed request, on the loop.
 pub fn finish(app: &App, exchange: &mut Exchange) {
     exchange.pending = Pending::Finishing;
+    screen::answered(app, exchange);
     if app.settings.is_old {
         old_pages::dress(app, exchange);
     }

@@ -1,5 +1,6 @@
 //! One client connection: what it keeps while idle, and what it borrows while bytes are in flight.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use super::access::Told;
@@ -22,8 +23,8 @@ pub(super) struct Conn {
     pub(super) peer: Peer,
     /// Of a connection that speaks TLS; what it borrows has it meanwhile.
     pub(super) tls: Option<Box<Tls>>,
-    /// It counts among the connections of its address.
-    pub(super) is_counted: bool,
+    /// The address among whose connections it counts, whoever a balancer says the client is.
+    pub(super) counted: Option<IpAddr>,
     pub(super) deadline: Deadline,
     pub(super) requests: u32,
     /// The kernel may hold unread bytes: the edge has been seen and not been read dry.
@@ -32,6 +33,8 @@ pub(super) struct Conn {
     pub(super) peer_ended: bool,
     /// It waits in the worker's ready list.
     pub(super) is_listed: bool,
+    /// A trusted balancer may say first who the client is (PROXY protocol).
+    pub(super) awaits_preface: bool,
     /// Borrowed while bytes are in flight or an exchange is open.
     pub(super) active: Option<Box<Active>>,
 }
@@ -42,12 +45,13 @@ impl Conn {
             fd,
             peer,
             tls,
-            is_counted: false,
             deadline: Deadline::default(),
             requests: 0,
             is_readable: false,
             peer_ended: false,
             is_listed: false,
+            awaits_preface: false,
+            counted: None,
             active: None,
         }
     }

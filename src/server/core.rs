@@ -338,6 +338,10 @@ impl Status for CoreStatus {
         clock::unix_seconds()
     }
 
+    fn now_ms(&self) -> u64 {
+        clock::monotonic_ms()
+    }
+
     fn monotonic_us(&self) -> u64 {
         clock::monotonic_us()
     }
@@ -428,6 +432,7 @@ impl Core {
                 "sent": sum(|s| s.bytes_sent.get()),
             },
             "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
+            "firewall": self.app().firewall.stats().to_json(),
             "ai_bodies_bytes": self.ai_bytes(),
             "memory_resident_bytes": proc::resident_bytes(),
             "kernels": {

@@ -16,6 +16,7 @@ mod counts;
 mod deadline;
 #[cfg(test)]
 mod eyeballs;
+mod firewall;
 mod health;
 mod hedge;
 mod host;

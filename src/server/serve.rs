@@ -22,6 +22,7 @@ use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{self, Body, Expect, HeadError, HeadLimits, Progress, Version};
 use crate::http::method::Method;
+use crate::http::proxy::{self, Preface};
 use crate::http::target;
 use crate::pipeline::{self, Pull, Step};
 use crate::sys::{epoll, socket};
@@ -313,6 +314,20 @@ impl Worker {
                         return (at, Drive::Stop);
                     }
                     requests += 1;
+                    if !self.app.firewall.proxies().is_empty() {
+                        match self.take_preface(key, rest) {
+                            Preface::None => {}
+                            Preface::Partial => {
+                                self.on_partial_head(key, active);
+                                return (at, Drive::More);
+                            }
+                            Preface::Malformed => return (bytes.len(), Drive::Close),
+                            Preface::Client { size, .. } => {
+                                at += size;
+                                continue;
+                            }
+                        }
+                    }
                     let settings = &self.app.settings;
                     let head_limits = HeadLimits {
                         request_line: settings.request_line_bytes_max,
@@ -361,6 +376,21 @@ impl Worker {
         }
     }
 
+    /// The beginning of a connection that a balancer may have made: it may say who the client is.
+    fn take_preface(&mut self, key: Key, bytes: &[u8]) -> Preface {
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.awaits_preface) else {
+            return Preface::None;
+        };
+        let preface = proxy::parse(bytes);
+        if preface != Preface::Partial {
+            conn.awaits_preface = false;
+        }
+        if let Preface::Client { client: Some(client), .. } = preface {
+            conn.peer = Peer::Tcp(client);
+        }
+        preface
+    }
+
     /// The deadline of a whole head begins with its first byte; later bytes do not move it.
     fn on_partial_head(&mut self, key: Key, active: &mut Active) {
         if std::mem::replace(&mut active.head_began, true) {
@@ -401,7 +431,8 @@ impl Worker {
         active.close_after = !head.keep_alive || self.is_draining;
         active.is_bodiless = is_head;
         let mut params = std::mem::take(&mut self.params);
-        let plan = pipeline::on_head(&self.app, request, &mut active.matched, &mut params);
+        let plan =
+            pipeline::on_head(&self.app, request, &mut active.matched, &mut params, self.now_ms);
         self.params = params;
         active.exchange = Some(exchange);
         active.decoder = BodyDecoder::new(body);
@@ -1385,8 +1416,8 @@ impl Worker {
             observer.disconnected(conn.peer);
         }
         conn.deadline.cancel(&mut self.wheel);
-        if let (true, Peer::Tcp(address)) = (conn.is_counted, conn.peer) {
-            self.core.addresses.leave(address.ip());
+        if let Some(address) = conn.counted {
+            self.core.addresses.leave(address);
         }
         let mut tls = conn.tls.take();
         if let Some(mut active) = conn.active.take() {

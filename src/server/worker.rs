@@ -521,6 +521,11 @@ impl Worker {
                         tracing::warn!("accepting goes on");
                     }
                     let peer = address.map_or(Peer::Unix, Peer::Tcp);
+                    if let Peer::Tcp(address) = peer
+                        && !self.app.firewall.accepts(address, self.second)
+                    {
+                        continue;
+                    }
                     let Some(is_counted) = self.admit(peer) else {
                         self.stats.refused.add(1);
                         continue;
@@ -551,7 +556,9 @@ impl Worker {
     fn admit(&self, peer: Peer) -> Option<bool> {
         let max = self.app.settings.connections_per_address;
         match peer {
-            Peer::Tcp(address) if max > 0 => {
+            Peer::Tcp(address)
+                if max > 0 && self.app.firewall.limits_connections(address.ip(), self.second) =>
+            {
                 self.core.addresses.enter(address.ip(), max).then_some(true)
             }
             _ => Some(false),
@@ -568,7 +575,12 @@ impl Worker {
             certificates => certificates.map(Tls::accept),
         };
         let mut conn = Conn::new(fd, peer, tls);
-        conn.is_counted = is_counted;
+        if let Peer::Tcp(address) = peer {
+            conn.counted = is_counted.then(|| address.ip());
+            conn.awaits_preface = self.app.firewall.reads_preface(Some(address.ip()), self.second);
+        } else {
+            conn.awaits_preface = self.app.firewall.reads_preface(None, self.second);
+        }
         let key = self.conns.insert(conn);
         self.stats.connections.set(self.conns.len() as u64);
         self.conns_peak = self.conns_peak.max(self.conns.len());

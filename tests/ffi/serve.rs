@@ -11,7 +11,8 @@ use crate::support::*;
 
 #[test]
 fn a_handler_sees_the_whole_request() {
-    let host = Host::new("");
+    // Its path has a step upwards, which the firewall refuses.
+    let host = Host::new("firewall.inspect = false");
     host.route("POST", "/users/:id/*rest", 0, |request, response| unsafe {
         let field = |name: &std::ffi::CStr| {
             text(|len| nh_request_header(request, name.as_ptr(), len)).unwrap_or("-".into())

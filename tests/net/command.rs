@@ -123,14 +123,11 @@ fn serving_needs_no_word_and_says_what_to_try() {
 
 #[test]
 fn what_would_weaken_safety_if_ignored_is_refused() {
-    for setting in ["server.listen=tls://127.0.0.1:0", "firewall.deny=10.0.0.0/8"] {
-        let mut command = program();
-        command.args(["serve", "--set", setting]);
-        let mut server = Server::launch(&mut command);
-        let output = server.expect_exit(2);
-        let key = setting.split('=').next().unwrap();
-        assert!(output.contains(key), "{output}");
-    }
+    let mut command = program();
+    command.args(["serve", "--set", "server.listen=tls://127.0.0.1:0"]);
+    let mut server = Server::launch(&mut command);
+    let output = server.expect_exit(2);
+    assert!(output.contains("server.listen"), "{output}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -84,6 +84,34 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Connection { stream: Stream::Tcp(stream), buffer: Vec::new() }
+    }
+
+    /// Connects from an address of the loopback network. `None` when that fails.
+    pub fn open_from(source: Ipv4Addr, port: u16) -> Option<Connection> {
+        let address = |ip: Ipv4Addr, port: u16| libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: port.to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from(ip).to_be() },
+            sin_zero: [0; 8],
+        };
+        let (from, to) = (address(source, 0), address(Ipv4Addr::LOCALHOST, port));
+        let size = size_of::<libc::sockaddr_in>() as u32;
+        // SAFETY: socket takes no pointer.
+        let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+        if raw < 0 {
+            return None;
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        let stream = unsafe { TcpStream::from_raw_fd(raw) };
+        // SAFETY: both addresses live during the calls and have the size that is told.
+        let done = unsafe {
+            libc::bind(raw, (&raw const from).cast(), size) == 0
+                && libc::connect(raw, (&raw const to).cast(), size) == 0
+        };
+        stream.set_nodelay(true).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_write_timeout(Some(PATIENCE)).ok()?;
+        done.then_some(Connection { stream: Stream::Tcp(stream), buffer: Vec::new() })
     }
 
     /// Speaks TLS to a port on 127.0.0.1, asking for a name. The handshake comes with the first
@@ -243,6 +271,25 @@ impl Connection {
     pub fn rest(&mut self) -> Vec<u8> {
         while self.fill() {}
         std::mem::take(&mut self.buffer)
+    }
+
+    /// Reads until the peer closes or resets the connection.
+    pub fn rest_or_reset(&mut self) -> Vec<u8> {
+        let mut piece = [0; 4096];
+        loop {
+            let got = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(&mut piece),
+                Stream::Unix(stream) => stream.read(&mut piece),
+                Stream::Tls(stream) => stream.read(&mut piece),
+            };
+            match got {
+                Ok(count) if count > 0 => self.buffer.extend_from_slice(&piece[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    panic!("neither bytes nor an end came: {error}")
+                }
+                _ => return std::mem::take(&mut self.buffer),
+            }
+        }
     }
 
     /// Waits for the peer to close. Panics when it sends something first.

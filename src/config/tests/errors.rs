@@ -218,31 +218,6 @@ fn tables_must_fit_together() {
     );
 }
 
-/// Wrong: an operator believes in a protection that is not there.
-#[test]
-fn pending_keys_are_refused_or_noted() {
-    fn refused(text: &str, place: &str, path: &str) {
-        assert_eq!(
-            error(from_text(text)),
-            format!(
-                "config_text:{place}: `{path}` is not available in this version and cannot be \
-                 ignored safely, expected it unset"
-            ),
-        );
-    }
-    refused("[firewall]\ndeny = [\"10.0.0.0/8\"]\n", "2:8", "firewall.deny");
-    refused("[firewall]\nrequests_per_minute = 60\n", "2:23", "firewall.requests_per_minute");
-
-    let notes = |text: &str| from_text(text).unwrap().notes;
-    assert_eq!(notes(""), [""; 0]);
-    assert_eq!(
-        notes("[firewall]\nburst = 9\n"),
-        ["config_text:2:9: `firewall.burst` has no effect in this version",]
-    );
-    // The default says nothing, and neither does what is switched off.
-    assert_eq!(notes("[cache]\nttl = 3600\n[firewall]\nenable = false\nburst = 1\n"), [""; 0]);
-}
-
 /// Wrong: hostile text takes the process down or runs away with its memory.
 #[test]
 fn hostile_text_is_an_error() {

@@ -1,0 +1,184 @@
+//! The corpora of `tests/data/firewall`: how many attacks are found, how many prompts are refused.
+//! The tuning halves are what rules were written against; the checking halves only measure.
+
+use std::net::SocketAddr;
+
+use super::engine::{CustomRule, Engine, Scan};
+use super::inspect::{self, BodyProfile};
+use crate::exchange::{Peer, Request};
+use crate::http::head::{self, HeadLimits, RequestHead};
+use crate::http::target::{self, Target};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+const BLOCK: u32 = 5;
+
+fn request(head_text: &str, body: &[u8]) -> Request {
+    let raw = format!("{head_text}\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    let (mut parsed, mut target) = (RequestHead::new(), Target::new());
+    head::parse_request(raw.as_bytes(), &HeadLimits::default(), &mut parsed).unwrap();
+    target::resolve(&parsed, raw.as_bytes(), &mut target).unwrap();
+    let mut request = Request::default();
+    let peer = Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 1)));
+    request.fill(raw.as_bytes(), &mut parsed, &mut target, peer, 1);
+    request.body_mut().extend_from_slice(body);
+    request
+}
+
+struct Bench {
+    engine: Engine,
+    scan: Scan,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let none: Arc<[CustomRule]> = Arc::from([]);
+        Bench { engine: Engine::new(none, Arc::from([])).unwrap(), scan: Scan::default() }
+    }
+
+    fn score(&mut self, request: &Request, profile: BodyProfile) -> u32 {
+        self.scan.begin(&self.engine);
+        inspect::head(&self.engine, &mut self.scan, request);
+        inspect::body(&self.engine, &mut self.scan, request, profile);
+        self.scan.score()
+    }
+}
+
+fn percent_encoded(text: &[u8]) -> String {
+    let mut out = String::new();
+    for &byte in text {
+        match byte {
+            byte if byte.is_ascii_alphanumeric() => out.push(byte.into()),
+            byte => write!(out, "%{byte:02X}").unwrap(),
+        }
+    }
+    out
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    target::query_value(format!("q={}", text.replace('+', "%2B")).as_bytes(), b"q", &mut out);
+    out
+}
+
+/// The rate of one corpus of attacks over query, JSON field, form and header.
+fn detection(bench: &mut Bench, corpus: &str) -> f64 {
+    let (mut found, mut all) = ([0; 4], 0);
+    for line in corpus.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (_, payload) = line.split_once('\t').unwrap();
+        let (encoded, plain) = match payload.strip_prefix("enc:") {
+            Some(encoded) => (encoded.to_owned(), percent_decoded(encoded)),
+            None => (percent_encoded(payload.as_bytes()), payload.as_bytes().to_vec()),
+        };
+        let header = payload.strip_prefix("enc:").unwrap_or(payload);
+        let json = serde_json::json!({ "q": String::from_utf8_lossy(&plain) }).to_string();
+        let form = "POST /x HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
+        all += 1;
+        for (place, request) in [
+            request(&format!("GET /search?q={encoded} HTTP/1.1"), b""),
+            request("POST /x HTTP/1.1\r\nContent-Type: application/json", json.as_bytes()),
+            request(form, format!("q={encoded}").as_bytes()),
+            request(&format!("GET /x HTTP/1.1\r\nX-Data: {header}"), b""),
+        ]
+        .iter()
+        .enumerate()
+        {
+            if bench.score(request, BodyProfile::Plain) >= BLOCK {
+                found[place] += 1;
+            } else {
+                println!("missed in place {place}: {line}");
+            }
+        }
+    }
+    println!(
+        "found of {all}: query {}, json {}, form {}, header {}",
+        found[0], found[1], found[2], found[3]
+    );
+    found.iter().sum::<u32>() as f64 / f64::from(4 * all)
+}
+
+/// The rates of prompts refused: in chat bodies, and in a plain JSON field.
+fn refused(bench: &mut Bench, corpus: &str) -> (f64, f64) {
+    let (mut chat, mut plain, mut all) = (0, 0, 0);
+    let json = "POST /x HTTP/1.1\r\nContent-Type: application/json";
+    for line in corpus.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        all += 1;
+        let body = serde_json::json!({
+            "model": "gpt-4o",
+            "messages": [
+                { "role": "system", "content": "You are helpful." },
+                { "role": "user", "content": line },
+                { "role": "assistant", "content": [{ "type": "text", "text": line }] },
+                { "role": "tool", "tool_call_id": "call_1", "content": line },
+            ],
+            "tools": [{ "type": "function", "function": {
+                "name": "run", "description": line, "parameters": { "type": "object" } } }],
+        });
+        let score = bench.score(&request(json, body.to_string().as_bytes()), BodyProfile::Model);
+        chat += i32::from(score >= BLOCK - 1);
+        let body = serde_json::json!({ "q": line }).to_string();
+        if bench.score(&request(json, body.as_bytes()), BodyProfile::Plain) >= BLOCK - 1 {
+            plain += 1;
+            println!("refused in a plain field: {line}");
+        }
+    }
+    println!("refused of {all}: chat {chat}, plain {plain}");
+    (f64::from(chat) / f64::from(all), f64::from(plain) / f64::from(all))
+}
+
+#[test]
+fn attacks_are_found_and_prompts_pass() {
+    let mut bench = Bench::new();
+    for (name, attacks, benign) in [
+        (
+            "tuning",
+            include_str!("../../tests/data/firewall/attacks-tuning.tsv"),
+            include_str!("../../tests/data/firewall/benign-tuning.txt"),
+        ),
+        (
+            "checking",
+            include_str!("../../tests/data/firewall/attacks-checking.tsv"),
+            include_str!("../../tests/data/firewall/benign-checking.txt"),
+        ),
+    ] {
+        let detected = detection(&mut bench, attacks);
+        let (chat, plain) = refused(&mut bench, benign);
+        println!(
+            "{name}: found {:.1} %, refused in chat {:.1} %, in a plain field {:.1} %",
+            detected * 100.0,
+            chat * 100.0,
+            plain * 100.0
+        );
+        assert!(detected >= 0.9, "{name}: {detected}");
+        assert!(chat == 0.0 && plain <= 0.15, "{name}: {chat} {plain}");
+    }
+}
+
+/// What is structure in a request to a model is read strictly.
+#[test]
+fn structure_of_a_model_request_is_strict() {
+    let mut bench = Bench::new();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json";
+    for (body, is_attack) in [
+        (r#"{"model":"' or 1=1 --","messages":[]}"#, true),
+        (r#"{"model":"m","user":"<script>alert(1)</script>","messages":[]}"#, true),
+        (
+            r#"{"model":"m","messages":[{"role":"user","name":"; cat /etc/passwd","content":"x"}]}"#,
+            true,
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://169.254.169.254/"}}]}]}"#,
+            true,
+        ),
+        (r#"{"model":"m","$where":"1","messages":[]}"#, true),
+        (r#"{"model":"m","messages":[{"role":"user","content":"' or 1=1 --"}]}"#, false),
+        (r#"{"model":"m","input":["<script>alert(1)</script>"]}"#, false),
+        (
+            r#"{"model":"m","system":"; cat /etc/passwd","messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"sh","input":{"command":"; rm -rf /","x":{"y":"' or 1=1"}}}]}]}"#,
+            false,
+        ),
+    ] {
+        let score = bench.score(&request(head, body.as_bytes()), BodyProfile::Model);
+        assert_eq!(score >= BLOCK, is_attack, "{body}: {score}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Which parts of a request are read, and as what.
+
+use super::body;
+use super::engine::{Engine, Part, Scan, place};
+use crate::exchange::Request;
+use crate::http::head::Known;
+
+/// Fields of one query or form that are read.
+const FIELDS_MAX: usize = 4096;
+
+/// How a body is to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BodyProfile {
+    /// Every field is structure.
+    Plain,
+    /// A request to a model: the text of messages is language.
+    Model,
+}
+
+/// Reads target and header fields.
+pub fn head(engine: &Engine, scan: &mut Scan, request: &Request) {
+    let target = request.target_text();
+    let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+    let part = |place, name| Part { place, name, is_prose: false, is_secret: false };
+    if path.len() > 1 {
+        scan.value(engine, path, part(place::PATH, b""));
+    }
+    fields(engine, scan, request.query(), place::QUERY);
+    for field in &request.head().fields {
+        let (name, value) = (field.name.of(request.raw()), field.value.of(request.raw()));
+        match field.known {
+            // What the parser has checked already.
+            Known::Host
+            | Known::Connection
+            | Known::ContentLength
+            | Known::TransferEncoding
+            | Known::Expect => continue,
+            Known::Cookie => cookies(engine, scan, value),
+            Known::UserAgent => {
+                scan.value(engine, value, part(place::HEADER | place::AGENT, name));
+            }
+            Known::Referer | Known::Origin => {
+                scan.value(engine, value, part(place::LINK, name));
+            }
+            Known::Authorization | Known::ProxyAuthorization | Known::XApiKey => {
+                let part = Part { is_secret: true, ..part(place::HEADER, name) };
+                scan.value(engine, value, part);
+            }
+            known => {
+                if known == Known::Other && is_odd_name(name) {
+                    scan.value(engine, name, part(place::HEADER | place::NAME, b""));
+                }
+                scan.value(engine, value, part(place::HEADER, name));
+            }
+        }
+        if scan.is_decided() {
+            return;
+        }
+    }
+}
+
+fn cookies(engine: &Engine, scan: &mut Scan, value: &[u8]) {
+    for pair in value.split(|&byte| byte == b';').take(FIELDS_MAX) {
+        let pair = pair.trim_ascii();
+        let (name, value) = match memchr::memchr(b'=', pair) {
+            Some(at) => {
+                (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default())
+            }
+            None => (&[][..], pair),
+        };
+        let part = |place, name| Part { place, name, is_prose: false, is_secret: true };
+        if is_odd_name(name) {
+            scan.value(engine, name, part(place::COOKIE | place::NAME, b""));
+        }
+        scan.value(engine, value, part(place::COOKIE, name));
+    }
+    // A separator of shell commands ends a cookie too: so the whole is read once more.
+    if memchr::memchr2(b'\'', b'|', value).is_some() || memchr::memchr2(b'`', b'$', value).is_some()
+    {
+        let part = Part { place: place::COOKIE, name: b"", is_prose: false, is_secret: true };
+        scan.value(engine, value, part);
+    }
+}
+
+/// Reads the fields of a query or form.
+pub fn fields(engine: &Engine, scan: &mut Scan, text: &[u8], place: u16) {
+    if text.is_empty() {
+        return;
+    }
+    let mut unplussed = Vec::new();
+    for pair in text.split(|&byte| byte == b'&').take(FIELDS_MAX) {
+        let (name, value) = match memchr::memchr(b'=', pair) {
+            Some(at) => {
+                (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default())
+            }
+            None => (pair, &[][..]),
+        };
+        let part = Part { place, name: b"", is_prose: false, is_secret: false };
+        if is_odd_name(name) {
+            // Without a value it may be one itself (`?../etc/passwd`).
+            let as_name = if value.is_empty() { place } else { place | place::NAME };
+            let name = plus_to_blank(name, &mut unplussed);
+            scan.value(engine, name, Part { place: as_name, ..part });
+        }
+        let is_prose = place == place::FORM && is_written(name);
+        let value = plus_to_blank(value, &mut unplussed);
+        scan.value(engine, value, Part { name, is_prose, ..part });
+        if scan.is_decided() {
+            return;
+        }
+    }
+}
+
+fn plus_to_blank<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    if memchr::memchr(b'+', text).is_none() {
+        return text;
+    }
+    buffer.clear();
+    buffer.extend(text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }));
+    buffer
+}
+
+/// Whether a name is more than a word.
+pub fn is_odd_name(name: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    !name.iter().all(is_plain)
+        || memchr::memmem::find(name, b"__").is_some()
+        || memchr::memchr(b'.', name).is_some()
+}
+
+/// Names of fields that hold no writing.
+const STRUCTURE: &[&[u8]] = &[
+    b"id",
+    b"uid",
+    b"user",
+    b"username",
+    b"user_name",
+    b"login",
+    b"email",
+    b"mail",
+    b"password",
+    b"passwd",
+    b"pass",
+    b"pwd",
+    b"file",
+    b"filename",
+    b"path",
+    b"url",
+    b"uri",
+    b"link",
+    b"href",
+    b"src",
+    b"host",
+    b"hostname",
+    b"ip",
+    b"addr",
+    b"address",
+    b"domain",
+    b"port",
+    b"model",
+    b"key",
+    b"token",
+    b"sort",
+    b"order",
+    b"orderby",
+    b"order_by",
+    b"page",
+    b"limit",
+    b"offset",
+    b"redirect",
+    b"next",
+    b"return",
+    b"callback",
+    b"template",
+    b"cmd",
+    b"exec",
+    b"command",
+    b"lang",
+    b"locale",
+    b"dir",
+    b"folder",
+    b"include",
+    b"action",
+    b"type",
+    b"role",
+    b"status",
+    b"category",
+    b"cat",
+    b"product",
+    b"webhook",
+    b"endpoint",
+    b"image",
+    b"avatar",
+    b"date",
+    b"filter",
+    b"column",
+    b"field",
+    b"table",
+    b"ref",
+    b"session",
+    b"sid",
+    b"account",
+    b"code",
+    b"phone",
+    b"view",
+    b"theme",
+    b"format",
+];
+
+/// Whether people write in a field of this name.
+pub fn is_written(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    !STRUCTURE.contains(&name.as_slice())
+}
+
+/// Reads a body.
+pub fn body(engine: &Engine, scan: &mut Scan, request: &Request, profile: BodyProfile) {
+    let text = request.body();
+    if text.is_empty() {
+        return;
+    }
+    let kind = request.known(Known::ContentType).unwrap_or_default();
+    let kind = kind.to_ascii_lowercase();
+    let has = |part: &[u8]| memchr::memmem::find(&kind, part).is_some();
+    let first = text.trim_ascii_start().first();
+    let part = Part { place: place::TEXT, name: b"", is_prose: true, is_secret: false };
+    if profile == BodyProfile::Model || has(b"json") || matches!(first, Some(b'{' | b'[')) {
+        body::json(engine, scan, text, profile);
+    } else if has(b"multipart/") {
+        body::multipart(engine, scan, text, &kind, request.known(Known::ContentType));
+    } else if has(b"x-www-form-urlencoded") {
+        fields(engine, scan, text, place::FORM);
+    } else if kind.is_empty() || has(b"text/") || has(b"xml") || has(b"javascript") {
+        if kind.is_empty()
+            && memchr::memchr(b'=', text).is_some()
+            && memchr::memchr(b'\n', text).is_none()
+        {
+            fields(engine, scan, text, place::FORM);
+        } else {
+            let is_prose = !has(b"xml");
+            scan.value(engine, text, Part { is_prose, ..part });
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Rules that an operator writes: TOML with one `[[rule]]` each, or the CSV of the old firewall.
+//!
+//! ```toml
+//! [[rule]]
+//! id = "shop.coupon"             # a name with a dot
+//! score = 5                      # 1 to 20
+//! parts = ["query", "form"]      # default: everywhere
+//! literals = ["coupon="]         # one of them stands in every match; small letters
+//! pattern = 'coupon=[0-9]{20,}'  # what must match around it; none: the literal is enough
+//! dry_run = false                # only tell
+//! ```
+
+use serde::Deserialize;
+
+use super::engine::{CustomRule, compile, place};
+
+/// Rules of one file, at most.
+const RULES_MAX: usize = 4096;
+/// Bytes of a literal or expression, at most.
+const TEXT_BYTES_MAX: usize = 4096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    rule: Vec<toml::Spanned<RuleTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleTable {
+    id: String,
+    #[serde(default = "default_score")]
+    score: u8,
+    #[serde(default)]
+    parts: Vec<String>,
+    literals: Vec<String>,
+    #[serde(default)]
+    pattern: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+fn default_score() -> u8 {
+    5
+}
+
+/// The bit of a part's name.
+fn part_bit(name: &str) -> Option<u16> {
+    Some(match name {
+        "path" => place::PATH,
+        "query" => place::QUERY,
+        "form" => place::FORM,
+        "json" => place::JSON,
+        "header" => place::HEADER | place::LINK,
+        "agent" => place::AGENT,
+        "cookie" => place::COOKIE,
+        "name" => place::NAME,
+        "file" => place::FILE,
+        "body" => place::TEXT,
+        "all" => place::ALL,
+        _ => return None,
+    })
+}
+
+/// Reads a TOML rule file.
+///
+/// # Errors
+/// `LINE:COL: what, what was expected`.
+pub fn parse_toml(text: &str) -> Result<Vec<CustomRule>, String> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        format!("{}: {}", position(text, offset), error.message())
+    })?;
+    if file.rule.len() > RULES_MAX {
+        return Err(format!("1:1: {} rules, expected at most {RULES_MAX}", file.rule.len()));
+    }
+    let mut rules: Vec<CustomRule> = Vec::new();
+    for table in file.rule {
+        let at = position(text, table.span().start);
+        let rule = read(table.into_inner()).map_err(|why| format!("{at}: {why}"))?;
+        if rules.iter().any(|known| known.id == rule.id) {
+            return Err(format!("{at}: rule {} is there twice", rule.id));
+        }
+        rules.push(rule);
+    }
+    Ok(rules)
+}
+
+fn read(table: RuleTable) -> Result<CustomRule, String> {
+    let id = table.id;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !id.contains('.') || id.len() > 64 || !id.bytes().all(is_name) {
+        return Err(format!("rule id {id:?}, expected a name such as \"shop.coupon\""));
+    }
+    if !(1..=20).contains(&table.score) {
+        return Err(format!("rule {id}: score {}, expected 1 to 20", table.score));
+    }
+    let mut places = 0;
+    for part in &table.parts {
+        places |= part_bit(part).ok_or_else(|| {
+            format!(
+                "rule {id}: part {part:?}, expected one of path, query, form, json, header, \
+                 agent, cookie, name, file, body, all"
+            )
+        })?;
+    }
+    if places == 0 {
+        places = place::ALL;
+    }
+    if table.literals.is_empty() {
+        return Err(format!("rule {id}: no literals, expected at least one"));
+    }
+    let too_long = |text: &String| text.len() > TEXT_BYTES_MAX;
+    if table.literals.iter().any(|it| it.len() < 2 || too_long(it)) || too_long(&table.pattern) {
+        return Err(format!(
+            "rule {id}: a literal or pattern of 2 to {TEXT_BYTES_MAX} bytes is expected"
+        ));
+    }
+    if !table.pattern.is_empty() {
+        compile(&table.pattern).map_err(|why| format!("rule {id}: pattern: {}", one_line(&why)))?;
+    }
+    let literals = table.literals.iter().map(|it| it.to_ascii_lowercase()).collect();
+    Ok(CustomRule {
+        id,
+        score: table.score,
+        places,
+        is_dry: table.dry_run,
+        literals,
+        pattern: table.pattern,
+    })
+}
+
+/// Reads `pattern,severity` lines, as the old firewall exports them: the severity, 1 to 10, after the
+/// last comma. Lines that make no sense are passed over.
+pub fn parse_csv(text: &str) -> Vec<CustomRule> {
+    let mut rules = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((pattern, severity)) = line.rsplit_once(',') else { continue };
+        let Ok(severity) = severity.trim().parse::<u8>() else { continue };
+        if !(1..=10).contains(&severity) || pattern.trim().len() < 2 || rules.len() >= RULES_MAX {
+            continue;
+        }
+        rules.push(CustomRule {
+            id: format!("csv.{}", rules.len() + 1),
+            // 10 blocks alone, 5 is logged.
+            score: severity.div_ceil(2),
+            places: place::ALL,
+            is_dry: false,
+            literals: vec![pattern.trim().to_ascii_lowercase()],
+            pattern: String::new(),
+        });
+    }
+    rules
+}
+
+/// Rules as a file that [`parse_toml`] reads back.
+pub fn to_toml(rules: &[CustomRule]) -> String {
+    let mut text = String::new();
+    for rule in rules {
+        let names =
+            ["path", "query", "form", "json", "header", "agent", "cookie", "name", "file", "body"];
+        let is_in = |name: &&&str| part_bit(name).is_some_and(|bit| rule.places & bit == bit);
+        let parts: Vec<_> = names.iter().filter(is_in).map(|it| format!("{it:?}")).collect();
+        let literals: Vec<_> =
+            rule.literals.iter().map(|it| toml::Value::from(it.as_str()).to_string()).collect();
+        text.push_str(&format!(
+            "[[rule]]\nid = {:?}\nscore = {}\nparts = [{}]\nliterals = [{}]\npattern = {}\ndry_run = {}\n\n",
+            rule.id,
+            rule.score,
+            parts.join(", "),
+            literals.join(", "),
+            toml::Value::from(rule.pattern.as_str()),
+            rule.is_dry,
+        ));
+    }
+    text
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// `LINE:COL` of a byte.
+fn position(text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+    format!("{line}:{column}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_file_is_read_and_written() {
+        let rules = parse_toml(
+            "[[rule]]\nid = \"a.b\"\nliterals = [\"Foo\"]\n\n[[rule]]\nid = \"a.c\"\nscore = 3\n\
+             parts = [\"query\", \"json\"]\nliterals = [\"x'\\\"y\"]\npattern = 'x.\"y[0-9]+'\ndry_run = true\n",
+        )
+        .unwrap();
+        assert_eq!((rules[0].literals[0].as_str(), rules[0].places), ("foo", place::ALL));
+        assert_eq!((rules[1].score, rules[1].is_dry), (3, true));
+        assert_eq!(parse_toml(&to_toml(&rules[1..])).unwrap(), rules[1..]);
+    }
+
+    #[test]
+    fn a_bad_rule_is_refused_with_place_and_reason() {
+        for (text, want) in [
+            ("[[rule]]\nid = 1\n", "2:6:"),
+            ("[[rule]]\nid = \"ab\"\nliterals = [\"xx\"]\n", "1:1: rule id \"ab\""),
+            ("\n[[rule]]\nid = \"a.b\"\nliterals = []\n", "2:1: rule a.b: no literals"),
+            (
+                "[[rule]]\nid = \"a.b\"\nliterals = [\"xx\"]\npattern = '(a'\n",
+                "1:1: rule a.b: pattern: regex parse error",
+            ),
+            (
+                "[[rule]]\nid = \"a.b\"\nliterals = [\"xx\"]\nparts = [\"moon\"]\n",
+                "1:1: rule a.b: part \"moon\"",
+            ),
+            ("[[rule]]\nid = \"a.b\"\nliterals = [\"xx\"]\nscore = 0\n", "1:1: rule a.b: score 0"),
+            ("[[rule]]\nid = \"a.b\"\nliterals = [\"xx\"]\nfoo = 1\n", "4:1: unknown field"),
+            ("nonsense", "1:9:"),
+        ] {
+            let error = parse_toml(text).unwrap_err();
+            assert!(error.starts_with(want), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn csv_lines_become_rules() {
+        let rules = parse_csv("# c\n UNION ,8\nx,y,3\n,5\nbad\nz,11\n");
+        let all: Vec<_> = rules.iter().map(|it| (it.literals[0].as_str(), it.score)).collect();
+        assert_eq!(all, [("union", 4), ("x,y", 2)]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The firewall of a running server: its lists and rules change, requests are judged for show.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Server;
+use crate::base::error::{Error, ErrorKind};
+use crate::config::Cidr;
+use crate::firewall::{CustomRule, Engine, Firewall, Moment, parse_toml};
+use crate::pipeline;
+use crate::sys::clock;
+
+/// List entries between two looks for those whose time is over.
+const EXPIRY_STEP: usize = 1024;
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message.into())
+}
+
+fn range(text: &str) -> Result<Cidr, Error> {
+    Cidr::parse(text).ok_or_else(|| {
+        invalid(format!("{text:?} is no address range, expected one such as \"10.0.0.0/8\""))
+    })
+}
+
+/// The last Unix second of a list entry.
+fn end(seconds: i64) -> Result<Option<i64>, Error> {
+    match seconds {
+        0 => Ok(None),
+        1.. => Ok(Some(clock::unix_seconds().saturating_add(seconds))),
+        _ => Err(invalid("the seconds are below 0, expected 0 for good, or more")),
+    }
+}
+
+fn now() -> Moment {
+    Moment { now_ms: clock::monotonic_ms(), unix_s: clock::unix_seconds() }
+}
+
+impl Server {
+    fn change_firewall<R>(&self, change: impl FnOnce(&mut Firewall) -> R) -> R {
+        self.core.change(|app| change(Arc::make_mut(&mut app.firewall)))
+    }
+
+    fn list(&self, add: impl FnOnce(&mut Firewall) -> bool) -> Result<(), Error> {
+        let added = self.change_firewall(|firewall| {
+            let (allow, deny) = firewall.lists();
+            if (allow.len() + deny.len()) % EXPIRY_STEP == EXPIRY_STEP - 1 {
+                firewall.drop_expired(clock::unix_seconds());
+            }
+            add(firewall)
+        });
+        match added {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Limit, "the list of address ranges is full")),
+        }
+    }
+
+    /// Lets a range in, for seconds or (0) for good.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Limit`.
+    pub fn firewall_allow(&self, cidr: &str, seconds: i64) -> Result<(), Error> {
+        let (range, until) = (range(cidr)?, end(seconds)?);
+        self.list(|firewall| firewall.allow(&range, until))
+    }
+
+    /// Keeps a range out, for seconds or (0) for good.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Limit`.
+    pub fn firewall_deny(&self, cidr: &str, seconds: i64, reason: &str) -> Result<(), Error> {
+        let (range, until) = (range(cidr)?, end(seconds)?);
+        self.list(|firewall| firewall.deny(&range, until, reason))
+    }
+
+    /// Takes a range off the lists and lifts blocks in it.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `NotFound`.
+    pub fn firewall_forget(&self, cidr: &str) -> Result<(), Error> {
+        let range = range(cidr)?;
+        match self.change_firewall(|firewall| firewall.forget(&range, now())) {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::NotFound, format!("{cidr} is not listed"))),
+        }
+    }
+
+    /// Adds rules, or replaces those of the same name; all or none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with line, column and reason.
+    pub fn firewall_add_rules(&self, toml: &str) -> Result<(), Error> {
+        let added = parse_toml(toml).map_err(invalid)?;
+        let current = Arc::clone(self.core.app().firewall.engine());
+        let is_kept = |rule: &&CustomRule| !added.iter().any(|new| new.id == rule.id);
+        let mut rules: Vec<_> = current.custom().iter().filter(is_kept).cloned().collect();
+        rules.extend(added);
+        let engine = Engine::new(rules.into(), Arc::clone(current.disabled())).map_err(invalid)?;
+        self.change_firewall(|firewall| firewall.set_engine(Arc::new(engine)));
+        Ok(())
+    }
+
+    /// What would happen to a request from an address, as JSON.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is no request.
+    pub fn firewall_check(&self, address: IpAddr, raw: &[u8]) -> Result<String, Error> {
+        let verdict = pipeline::explain(&self.core.app(), address, raw, now());
+        verdict.map(|json| json.to_string()).map_err(invalid)
+    }
+}
