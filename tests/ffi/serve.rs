@@ -11,8 +11,7 @@ use crate::support::*;
 
 #[test]
 fn a_handler_sees_the_whole_request() {
-    // Its path has a step upwards, which the firewall refuses.
-    let host = Host::new("firewall.inspect = false");
+    let host = Host::new("");
     host.route("POST", "/users/:id/*rest", 0, |request, response| unsafe {
         let field = |name: &std::ffi::CStr| {
             text(|len| nh_request_header(request, name.as_ptr(), len)).unwrap_or("-".into())

@@ -5,15 +5,28 @@ use super::super::engine::{Spec, place};
 use super::{hard, rule, within};
 
 /// Where a single step upwards is out of place.
-const STEPS: u16 =
-    place::PATH | place::QUERY | place::FORM | place::COOKIE | place::FILE | place::HEADER;
+const STEPS: u16 = place::QUERY | place::FORM | place::COOKIE | place::FILE | place::HEADER;
 
 pub(super) const RULES: &[Spec] = &[
-    rule(
-        "lfi.traversal",
-        5,
-        &["../", "..\\", "..;/", "..//", "..%", "/..", "\\.."],
-        r"(?:\.\.(?:;|%00|\x00)?[/\\]+){2}|\.\.[/\\]+[^/\\\s]{0,40}[/\\]+\.\.(?:[/\\]|$)|\.{3,}[/\\]{1,4}\.{2,}|(?:^|[/\\])\.\.;/|\.\./\.\\",
+    within(
+        place::ALL & !place::PATH,
+        rule(
+            "lfi.traversal",
+            5,
+            &["../", "..\\", "..;/", "..//", "..%", "/..", "\\.."],
+            r"(?:\.\.(?:;|%00|\x00)?[/\\]+){2}|\.\.[/\\]+[^/\\\s]{0,40}[/\\]+\.\.(?:[/\\]|$)|\.{3,}[/\\]{1,4}\.{2,}|(?:^|[/\\])\.\.;/|\.\./\.\\",
+        ),
+    ),
+    // The server takes dot segments of a path out itself and refuses those that lead above its root
+    // (docs/http.md), so a step or two in a path are everyday URLs (RFC 3986 section 5.2.4).
+    within(
+        place::PATH,
+        rule(
+            "lfi.climb",
+            5,
+            &["../", "..\\", "..;/", "..//", "..%", "/..", "\\.."],
+            r"(?:\.\.(?:;|%00|\x00)?[/\\]+){3}|\.{3,}[/\\]{1,4}\.{2,}|(?:^|[/\\])\.\.;/|\.\./\.\\",
+        ),
     ),
     within(
         STEPS,
