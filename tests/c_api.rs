@@ -39,7 +39,7 @@ macro_rules! programs {
 }
 
 programs! {
-    attached cache client deferred header hooks kernels life middleware model null options request
+    attached cache client deferred firewall header hooks kernels life middleware model null options request
     response routes signals stream threads two_servers
 }
 

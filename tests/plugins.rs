@@ -75,7 +75,7 @@ fn with_plugin(name: &str, table: &str) -> Server {
     let folder = folder(&format!("shipped-{name}-{}", table.len()));
     let file = folder.join("neurohttp.toml");
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 2\n[plugins]\nload = [{:?}]\n[plugin.{name}]\n{table}",
+        "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 2\n[firewall]\nenable = false\n[plugins]\nload = [{:?}]\n[plugin.{name}]\n{table}",
         shipped(name)
     );
     fs::write(&file, text).unwrap();

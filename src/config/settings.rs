@@ -265,7 +265,7 @@ section! {
         trusted_proxies: Vec<Cidr> = Vec::new(), Any;
         /// Different paths that are not there, asked for in a minute, at which an address is
         /// blocked as a scanner; 0: never.
-        not_found_threshold: u32 = 40, Range(0, 200);
+        not_found_threshold: u32 = 200, Range(0, 200);
         /// Limits of single routes.
         routes: Vec<RouteRate> = Vec::new(), Any;
         /// Look for attacks in requests.

@@ -103,7 +103,7 @@ pub unsafe extern "C" fn nh_firewall_check(
 }
 
 /// Adds rules: TOML with one [[rule]] each, with `id`, `score`, `parts`, `literals`, `pattern` and
-/// `dry_run` (config/firewall-rules.toml shows them). A rule whose id is there is replaced. Compiled
+/// `dry_run` (docs/firewall.md shows one). A rule whose id is there is replaced. Compiled
 /// here, not on a loop; requests from now on meet all of them or, on an error, none.
 /// Returns NH_OK or NH_ERR_INVALID_ARGUMENT; nh_last_error_message then says line, column and reason.
 /// [any-thread]   Since 1.0.

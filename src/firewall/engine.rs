@@ -443,7 +443,9 @@ impl Scan {
         let (text, seen) = normalizer.run(raw);
         // Attacks need more than a word, but the names of scanners, files and members do not.
         const WORDS: u16 = place::AGENT | place::NAME | place::FILE | place::PATH;
-        if !seen.plain || part.place & WORDS != 0 || memchr::memchr(b'.', text).is_some() {
+        // An operator's own rule may be about a mere word.
+        let is_read = !seen.plain || part.place & WORDS != 0 || !engine.custom.is_empty();
+        if is_read || memchr::memchr(b'.', text).is_some() {
             self.text(engine, text, &seen, part);
             if raw.len() <= SECOND_LOOK_BYTES_MAX {
                 self.second_look(engine, raw, text, &seen, part);

@@ -49,13 +49,17 @@ fn answering(fields: &str, pieces: Vec<Vec<u8>>) -> Upstream {
         format!("HTTP/1.1 200 OK\r\n{fields}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
     Upstream::start(move |peer| {
         while peer.request().is_some() {
-            peer.send(&head);
+            let mut answer = head.clone();
             for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-                peer.send(format!("{:x}\r\n", piece.len()));
-                peer.send(piece);
-                peer.send("\r\n");
+                answer.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                // Each piece is a write of its own. A gateway that cannot use it hangs up.
+                answer.extend_from_slice(piece);
+                answer.extend_from_slice(b"\r\n");
+                if !peer.try_send(std::mem::take(&mut answer)) {
+                    return;
+                }
             }
-            peer.send("0\r\n\r\n");
+            peer.try_send("0\r\n\r\n");
         }
     })
 }
