@@ -164,7 +164,9 @@ impl BodyDecoder {
     /// current chunk with the chunked coding. Lets a limit refuse before the bytes come.
     #[inline]
     pub fn announced(&self) -> u64 {
-        self.remaining
+        // Digits of a size that goes on are no size: where they were cut must not decide what is
+        // answered.
+        if self.state == State::Size { 0 } else { self.remaining }
     }
 
     /// Takes up input. Each call finds at most one range of data and everything around it: call

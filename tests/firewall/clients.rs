@@ -152,7 +152,7 @@ fn wrong_keys_block_their_address_and_those_that_begin_like_them() {
 
 #[test]
 fn a_scanner_is_blocked_and_an_impatient_client_is_not() {
-    let server = Server::gateway(&[BEHIND_PROXY]);
+    let server = Server::gateway(&[BEHIND_PROXY, "firewall.not_found_threshold=40"]);
     for _ in 0..200 {
         assert_eq!(ask(&server, "198.51.100.1", "/favicon.ico").status, 404);
     }
