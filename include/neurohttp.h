@@ -934,8 +934,9 @@ typedef struct nh_plugin_outcome {
  * has returned. Zero is "nothing" in every field but `struct_size` and `abi`.
  *
  * A plugin is a shared object that links against nothing and exports one function,
- * `const nh_plugin *nh_plugin_entry(const nh_plugin_host *host)`. It is called once for each server that loads the file, must not register anything yet, and
- * returns NULL to refuse. All it calls of this library is in `host`.
+ * `const nh_plugin *nh_plugin_entry(const nh_plugin_host *host)`. It is called once for each server
+ * that loads the file, must not register anything yet, and returns NULL to refuse. All it calls of
+ * this library is in `host`.
  *
  * Every callback gets the `state` that `init` has set. `before` and `after` are as for
  * nh_server_before and nh_server_after; plugins stand behind the middleware before, in the order
