@@ -136,7 +136,9 @@ fn serve(config: Config) -> Result<(), Trouble> {
     try_it(&server);
     while signals.wait() == signal::HANG_UP {
         server.reopen_log();
-        server.with_log(|| tracing::warn!("reload is not available yet; nothing has changed"));
+        server.with_log(|| {
+            tracing::warn!("the log was opened anew; the configuration is read at the start only")
+        });
     }
     server.stop();
     let drained = server.wait(None).map_err(ended);

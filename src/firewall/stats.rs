@@ -42,8 +42,6 @@ counters! {
     AttacksLogged = "attacks_logged",
     /// Requests that a dry run let pass.
     DryRun = "dry_run",
-    /// Texts in which the guard found something.
-    GuardHits = "guard_hits",
 }
 
 /// The counters.
@@ -95,11 +93,11 @@ mod tests {
     fn counters_are_exported_by_name() {
         let stats = Stats::default();
         stats.add(Counter::Denied);
-        stats.add(Counter::GuardHits);
-        stats.add(Counter::GuardHits);
+        stats.add(Counter::KeyFailures);
+        stats.add(Counter::KeyFailures);
         let json = stats.to_json();
-        assert_eq!((&json["denied"], &json["guard_hits"]), (&1.into(), &2.into()));
+        assert_eq!((&json["denied"], &json["key_failures"]), (&1.into(), &2.into()));
         assert_eq!(json.as_object().unwrap().len(), Counter::ALL.len());
-        assert!(stats.to_csv().contains("\r\nguard_hits,2\r\n"));
+        assert!(stats.to_csv().contains("\r\nkey_failures,2\r\n"));
     }
 }
