@@ -102,7 +102,6 @@ pub(super) struct CallState {
     pub(super) began_us: u64,
     pub(super) attempt_us: u64,
     pub(super) has_token: bool,
-    started_us: u64,
     /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
     last_token_us: u64,
     told: CallTold,
@@ -139,7 +138,6 @@ impl Default for CallState {
             began_us: 0,
             attempt_us: 0,
             has_token: false,
-            started_us: 0,
             last_token_us: 0,
             told: CallTold::default(),
             is_paused: false,
@@ -189,7 +187,6 @@ impl Worker {
         state.app = Some(Arc::clone(&self.app));
         state.began_us = self.now_us;
         state.sink = sink;
-        state.started_us = self.now_us;
         call.lend_head(std::mem::take(&mut state.head));
         state.call = Some(call);
         let key = self.calls.insert(state);
@@ -587,7 +584,7 @@ impl Worker {
             if before_us != 0 {
                 self.stats.token_gap.record(self.now_us.saturating_sub(before_us));
             } else {
-                let elapsed_us = self.now_us.saturating_sub(state.started_us);
+                let elapsed_us = self.now_us.saturating_sub(state.began_us);
                 state.told.first_token_us = Some(elapsed_us);
                 self.stats.first_token_time.record(elapsed_us);
             }
