@@ -114,7 +114,11 @@ fn installs_links_and_uninstalls() {
         "etc/neurohttp/aionic.conf",
         "lib/systemd/system/neurohttp.service",
         "lib/systemd/system/neurohttp.socket",
+        "share/man/man1/neurohttp.1",
+        "share/man/man5/neurohttp.toml.5",
+        "share/man/man3/libneurohttp.3",
         "share/doc/neurohttp/README.md",
+        "share/doc/neurohttp/index.md",
         "share/doc/neurohttp/migration.md",
         "share/doc/neurohttp/plugins.md",
     ] {

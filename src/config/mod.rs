@@ -27,6 +27,7 @@ mod parts;
 mod print;
 mod providers;
 mod proxy;
+mod reference;
 mod schema;
 mod secret;
 mod settings;
@@ -40,6 +41,7 @@ pub use choice::{CacheWhen, Capability, DroppedMembers, HashOn, LogFormat, LogLe
 pub use cidr::Cidr;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
+pub use reference::{KeyReference, TableReference, reference};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
