@@ -251,6 +251,7 @@ DOC := $(DESTDIR)$(PREFIX)/share/doc/neurohttp
 OLD_HEADERS := $(patsubst include/legacy/%,%,$(shell find include/legacy -name '*.h' 2>/dev/null))
 SAMPLES := neurohttp.toml aionic.conf
 DOCUMENTS := README.md CHANGELOG.md LICENSE docs/dialects.md docs/migration.md docs/plugins.md
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 CMAKE_FILES := neurohttpConfig.cmake neurohttpConfigVersion.cmake
 
 # An operator's own configuration is never overwritten.
@@ -301,6 +302,10 @@ install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
 	for sample in $(SAMPLES); do
 		[ -e $(ETC)/$$sample ] || install -D -m 644 config/$$sample $(ETC)/$$sample
 	done
+	install -d $(UNITS)
+	sed -e "s|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g" \
+		config/systemd/neurohttp.service.in >$(UNITS)/neurohttp.service
+	install -m 644 config/systemd/neurohttp.socket $(UNITS)/neurohttp.socket
 	for document in $(DOCUMENTS); do
 		install -D -m 644 $$document $(DOC)/$$(basename $$document)
 	done
@@ -312,13 +317,14 @@ uninstall: ## removes exactly what install put there
 		$(addprefix $(LIB)/cmake/neurohttp/,$(CMAKE_FILES)) \
 		$(addprefix $(LIB)/neurohttp/plugins/,$(notdir $(PLUGINS))) \
 		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) \
+		$(UNITS)/neurohttp.service $(UNITS)/neurohttp.socket \
 		$(addprefix $(DOC)/,$(notdir $(DOCUMENTS)) shipped-plugins.md)
 	for sample in $(SAMPLES); do
 		! cmp -s config/$$sample $(ETC)/$$sample || rm $(ETC)/$$sample
 	done
 	for folder in $(INCLUDE)/neurohttp/legacy/ai $(INCLUDE)/neurohttp/legacy $(INCLUDE)/neurohttp \
 			$(LIB)/pkgconfig $(LIB)/cmake/neurohttp $(LIB)/cmake $(LIB)/neurohttp/plugins \
-			$(LIB)/neurohttp $(ETC) $(DOC); do
+			$(LIB)/neurohttp $(UNITS) $(dir $(UNITS)) $(ETC) $(DOC); do
 		[ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder
 	done
 

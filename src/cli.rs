@@ -44,7 +44,7 @@ pub(crate) enum Command {
 }
 
 /// The command line, understood.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Options {
     pub(crate) command: Command,
     pub(crate) file: Option<PathBuf>,

@@ -3,9 +3,12 @@
 //! Exit status: 0 fine, 1 failed while running, 2 usage or configuration error.
 
 mod cli;
+mod service;
 
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use neurohttp::config::{self, Config, Listen, Sources};
 use neurohttp::ffi::load_configured;
@@ -16,6 +19,7 @@ use neurohttp::sys::proc;
 use neurohttp::sys::signal::{self, Signals};
 
 use cli::{Command, Options};
+use service::Manager;
 
 /// Why the program ends.
 pub(crate) enum Trouble {
@@ -63,7 +67,14 @@ fn run(options: &Options, is_aionic: bool) -> Result<(), Trouble> {
             }
             say(&config.to_toml_masked())
         }
-        Command::Serve => serve(load(options, is_aionic)?),
+        Command::Serve => {
+            let passed = service::sockets().map_err(Trouble::Usage)?;
+            let mut options = options.clone();
+            if let Some(passed) = &passed {
+                options.sets.push(("server.listen".to_owned(), passed.listen.clone()));
+            }
+            serve(load(&options, is_aionic && passed.is_none())?, passed.map(|it| it.sockets))
+        }
         Command::Chat { model, prompt } => {
             chat(load(options, is_aionic)?, model.as_deref(), prompt)
         }
@@ -118,7 +129,10 @@ fn load(options: &Options, is_aionic: bool) -> Result<Config, Trouble> {
     loaded.map_err(|error| Trouble::Usage(error.to_string()))
 }
 
-fn serve(config: Config) -> Result<(), Trouble> {
+/// Serves until a signal ends it, on `sockets` when a service manager has opened some.
+fn serve(config: Config, sockets: Option<Vec<OwnedFd>>) -> Result<(), Trouble> {
+    let manager = Manager::find();
+    let drain = Duration::from_millis(u64::from(config.timeouts.drain));
     let signals = Signals::block().map_err(|error| Trouble::Running(error.to_string()))?;
     let files = proc::open_files_max(true);
     if files < u64::from(config.server.max_connections) + 64 {
@@ -128,18 +142,25 @@ fn serve(config: Config) -> Result<(), Trouble> {
         );
     }
     let server = Arc::new(Server::new(config, Setup::default()).map_err(ended)?);
-    let served = load_configured(&server).and_then(|()| server.start());
+    let served = load_configured(&server).and_then(|()| match sockets {
+        Some(sockets) => server.start_on_all(sockets),
+        None => server.start(),
+    });
     if let Err(error) = served {
         server.shutdown();
         return Err(ended(error));
     }
     try_it(&server);
+    manager.ready();
     while signals.wait() == signal::HANG_UP {
+        manager.reloading();
         server.reopen_log();
         server.with_log(|| {
             tracing::warn!("the log was opened anew; the configuration is read at the start only")
         });
+        manager.ready();
     }
+    manager.stopping(drain);
     server.stop();
     let drained = server.wait(None).map_err(ended);
     // The last functions of plugins run here.

@@ -112,6 +112,8 @@ fn installs_links_and_uninstalls() {
         "include/neurohttp/legacy/ai/prompt_router.h",
         "etc/neurohttp/neurohttp.toml",
         "etc/neurohttp/aionic.conf",
+        "lib/systemd/system/neurohttp.service",
+        "lib/systemd/system/neurohttp.socket",
         "share/doc/neurohttp/README.md",
         "share/doc/neurohttp/migration.md",
         "share/doc/neurohttp/plugins.md",

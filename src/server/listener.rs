@@ -16,6 +16,8 @@ pub(super) struct Listener {
     /// It speaks TLS.
     pub(super) is_tls: bool,
     path: Option<PathBuf>,
+    /// The file of a Unix socket is removed in the end.
+    owns_path: bool,
 }
 
 impl std::fmt::Display for Listener {
@@ -31,7 +33,7 @@ impl std::fmt::Display for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        if let Some(path) = self.path.as_ref().filter(|_| self.owns_path) {
             // Somebody may have removed it already.
             drop(std::fs::remove_file(path));
         }
@@ -54,7 +56,22 @@ pub(super) fn adopt(fd: OwnedFd) -> Result<Listener, Error> {
     use std::os::fd::AsRawFd;
     let address = socket::local_address(fd.as_raw_fd())
         .map_err(|error| refused(&"the given socket", &error))?;
-    Ok(Listener { fd, address, is_tls: false, path: None })
+    Ok(Listener { fd, address, is_tls: false, path: None, owns_path: false })
+}
+
+/// Takes over a socket that listens, by what `server.listen` says of it. The file of a Unix socket
+/// stays its maker's.
+///
+/// # Errors
+/// `Io` when it is no such socket.
+pub(super) fn adopt_as(listen: &Listen, fd: OwnedFd) -> Result<Listener, Error> {
+    let mut listener = adopt(fd)?;
+    match listen {
+        Listen::Tcp(_) => {}
+        Listen::Tls(_) => listener.is_tls = true,
+        Listen::Unix(path) => listener.path = Some(path.clone()),
+    }
+    Ok(listener)
 }
 
 fn open_one(config: &Config, listen: &Listen) -> Result<Listener, Error> {
@@ -67,12 +84,18 @@ fn open_one(config: &Config, listen: &Listen) -> Result<Listener, Error> {
             let bound =
                 socket::local_address(fd.as_raw_fd()).map_err(|error| refused(address, &error))?;
             let is_tls = matches!(listen, Listen::Tls(_));
-            Ok(Listener { fd, address: bound, is_tls, path: None })
+            Ok(Listener { fd, address: bound, is_tls, path: None, owns_path: false })
         }
         Listen::Unix(path) => {
             let fd = socket::listen_unix(path, backlog)
                 .map_err(|error| refused(&path.display(), &error))?;
-            Ok(Listener { fd, address: None, is_tls: false, path: Some(path.clone()) })
+            Ok(Listener {
+                fd,
+                address: None,
+                is_tls: false,
+                path: Some(path.clone()),
+                owns_path: true,
+            })
         }
     }
 }

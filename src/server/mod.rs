@@ -190,6 +190,23 @@ impl Server {
         self.start_with(|| Ok(vec![listener::adopt(socket)?]))
     }
 
+    /// The same on sockets that were opened for it, one for each address of `server.listen`, in
+    /// that order.
+    ///
+    /// # Errors
+    /// As [`Server::start`]; `InvalidArgument` when there are more or fewer.
+    pub fn start_on_all(&self, sockets: Vec<OwnedFd>) -> Result<(), Error> {
+        let listen = &self.config.server.listen;
+        if sockets.len() != listen.len() {
+            let message = format!("{} sockets for {} addresses", sockets.len(), listen.len());
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        self.start_with(|| {
+            let pairs = listen.iter().zip(sockets);
+            pairs.map(|(listen, socket)| listener::adopt_as(listen, socket)).collect()
+        })
+    }
+
     fn start_with(&self, open: impl FnOnce() -> Result<Vec<Listener>, Error>) -> Result<(), Error> {
         let mut seats = self.seats.lock();
         if self.core.state() != NEW || seats.is_empty() {

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod epoll;
+pub mod inherited;
 pub mod memory;
 pub mod proc;
 pub mod random;

@@ -1,11 +1,12 @@
 //! Sockets: listen, accept, connect, send, receive.
 
+use std::ffi::OsString;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use super::{check, check_len};
 
@@ -100,6 +101,20 @@ fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: i32) -> i
     Ok(())
 }
 
+/// An option whose value is an int.
+pub(super) fn option(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<i32> {
+    let mut value = 0_i32;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: `value` is writable for `len` bytes.
+    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) })?;
+    Ok(value)
+}
+
+/// Sets TCP_NODELAY; sockets that are accepted from a listener inherit it.
+pub(super) fn set_no_delay(fd: RawFd) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
 /// Listens on a TCP address. Accepted sockets inherit TCP_NODELAY. With `reuse_port` other
 /// processes may share the port; without it a taken port is an error.
 pub fn listen_tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd> {
@@ -174,7 +189,23 @@ pub fn local_address(fd: RawFd) -> io::Result<Option<SocketAddr>> {
     Ok(raw.get())
 }
 
-/// Takes a waiting connection; the address is `None` on a Unix socket.
+/// The path a Unix socket is bound to; `None` for one without, and for other sockets.
+pub(super) fn local_path(fd: RawFd) -> io::Result<Option<PathBuf>> {
+    let mut raw = RawAddress::empty();
+    // SAFETY: the storage is writable for `len` bytes.
+    check(unsafe { libc::getsockname(fd, (&raw mut raw.storage).cast(), &mut raw.len) })?;
+    if libc::c_int::from(raw.storage.ss_family) != libc::AF_UNIX {
+        return Ok(None);
+    }
+    // SAFETY: the family says that a sockaddr_un stands there, which is smaller than the storage.
+    let unix = unsafe { &*(&raw const raw.storage).cast::<libc::sockaddr_un>() };
+    let bytes: Vec<u8> =
+        unix.sun_path.iter().map(|&c| c as u8).take_while(|byte| *byte != 0).collect();
+    Ok((!bytes.is_empty()).then(|| PathBuf::from(OsString::from_vec(bytes))))
+}
+
+/// Takes a waiting connection; the address is `None` on a Unix socket. An IPv4 client of a socket
+/// that takes both families has its IPv4 address.
 pub fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let mut raw = RawAddress::empty();
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -183,7 +214,8 @@ pub fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         let got = libc::accept4(fd, (&raw mut raw.storage).cast(), &mut raw.len, flags);
         OwnedFd::from_raw_fd(check(got)?)
     };
-    Ok((accepted, raw.get()))
+    let address = raw.get().map(|it| SocketAddr::new(it.ip().to_canonical(), it.port()));
+    Ok((accepted, address))
 }
 
 /// Begins to connect; the socket becomes writable when that has ended, see [`take_error`].

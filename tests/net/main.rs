@@ -19,5 +19,6 @@ mod metrics;
 mod old_way;
 mod protocol;
 mod scale;
+mod service;
 mod timeouts;
 mod tls;
