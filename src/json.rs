@@ -80,7 +80,7 @@ pub fn members(
     let mut duplicate = None;
     let mut note = |found: &mut [Option<Range<usize>>], member: Member| {
         let raw = json.get(member.key).unwrap_or_default();
-        if let Some(index) = wanted.iter().position(|name| key_is(raw, name))
+        if let Some(index) = index_of(raw, wanted)
             && let Some(place) = found.get_mut(index)
         {
             if place.is_some() {
@@ -192,7 +192,7 @@ fn child(json: &[u8], range: Range<usize>, part: &str) -> Result<Option<Range<us
     while !matches!(reader.peek(), None | Some(b'}' | b']')) {
         let matches = if is_object {
             let key = reader.key()?;
-            key_is(json.get(key).unwrap_or_default(), part)
+            index_of(json.get(key).unwrap_or_default(), &[part]).is_some()
         } else {
             wanted == Some(count)
         };
@@ -221,17 +221,14 @@ fn index(part: &str) -> Option<usize> {
     }
 }
 
-/// Whether a raw key, without its quotes, spells this name.
+/// Which of these names a raw key, without its quotes, spells.
 #[inline]
-fn key_is(raw: &[u8], name: &str) -> bool {
-    // Where the two part, nearly always at once, the key must have an escape.
-    let shared = raw.iter().zip(name.as_bytes()).take_while(|(key, name)| key == name).count();
-    match raw.get(shared) {
-        Some(b'\\') => text::unescape(raw).is_some_and(|key| key == name),
-        Some(_) => false,
-        // A backslash that the name has, too, is the key's escape all the same.
-        None => shared == name.len() && !raw.contains(&b'\\'),
+fn index_of(raw: &[u8], names: &[&str]) -> Option<usize> {
+    if memchr::memchr(b'\\', raw).is_none() {
+        return names.iter().position(|name| name.as_bytes() == raw);
     }
+    let key = text::unescape(raw)?;
+    names.iter().position(|name| *name == key)
 }
 
 /// The document with the bytes at `range` replaced. A range that does not lie within it is

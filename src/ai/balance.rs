@@ -41,6 +41,18 @@ impl Strategy {
         })
     }
 
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::Priority => "priority",
+            Strategy::Weighted => "weighted",
+            Strategy::RoundRobin => "round_robin",
+            Strategy::LeastLatency => "least_latency",
+            Strategy::LeastBusy => "least_busy",
+            Strategy::Hash => "hash",
+        }
+    }
+
     /// Whether it looks at the [`Load`] of targets. Only then is that kept up to date: it is
     /// shared by all workers, so that their choices agree.
     pub fn reads_load(self) -> bool {

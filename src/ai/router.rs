@@ -17,7 +17,10 @@ use crate::base::error::Failure;
 use crate::base::limits;
 use crate::http::date;
 
+mod listing;
+
 pub use crate::ai::balance::Strategy;
+pub use listing::Listed;
 
 /// The name under which the echo provider is reached.
 pub const ECHO_MODEL: &str = "echo";
@@ -104,7 +107,8 @@ pub struct RouteTarget {
 }
 
 impl RouteTarget {
-    fn is_open_for(&self, now_ms: u64) -> bool {
+    /// Whether it may be asked now.
+    pub fn is_open_for(&self, now_ms: u64) -> bool {
         self.state.health.is_open_for(now_ms) && self.link.is_open_for(now_ms)
     }
 }

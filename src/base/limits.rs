@@ -54,6 +54,9 @@ pub const POOLED_EXCHANGES_BYTES_MAX: usize = 384 * 1024;
 /// Calls to models whose memory a worker keeps for reuse.
 pub const POOLED_CALLS_MAX: usize = 128;
 
+/// A request to an upstream up to this size goes out in one piece, in bytes.
+pub const JOINED_BYTES_MAX: usize = 4 * 1024;
+
 /// A kept call's head that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_HEAD_BYTES_MAX: usize = 2 * 1024;
 

@@ -13,6 +13,7 @@
 mod cpu;
 pub mod head;
 pub mod json;
+mod prefetch;
 mod report;
 mod scalar;
 mod self_test;
@@ -20,6 +21,7 @@ mod self_test;
 mod x86_64;
 
 pub use cpu::{CpuLevel, Features};
+pub use prefetch::prefetch;
 pub use report::{JobReport, Rejected, Report};
 
 use std::sync::OnceLock;

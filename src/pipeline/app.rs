@@ -55,6 +55,8 @@ pub trait Status: Send + Sync {
     fn unix_seconds(&self) -> i64;
     /// Monotonic time in milliseconds.
     fn now_ms(&self) -> u64;
+    /// The plugins, as an operator sees them.
+    fn plugins(&self) -> Vec<serde_json::Value>;
     /// What the old `/stats` tells.
     fn counts(&self) -> StatusCounts;
 }

@@ -28,6 +28,12 @@ impl Limits {
         (limits.requests.is_some() || limits.tokens.is_some()).then(|| Arc::new(limits))
     }
 
+    /// Requests and tokens in a minute; 0: unlimited.
+    fn per_minute(&self) -> (u64, u64) {
+        let of = |bucket: &Option<Bucket>| bucket.as_ref().map_or(0, Bucket::per_minute);
+        (of(&self.requests), of(&self.tokens))
+    }
+
     /// Takes one request.
     ///
     /// # Errors
@@ -100,12 +106,26 @@ impl Drop for Charge {
 }
 
 /// One key and what it may do.
-struct Key {
+pub(super) struct Key {
+    /// What operators call it; empty for a key without a name.
+    pub(super) name: String,
     limits: Option<Arc<Limits>>,
     secret: Vec<u8>,
     /// Empty: every model.
-    models: Vec<String>,
+    pub(super) models: Vec<String>,
     digest: Tenant,
+}
+
+impl Key {
+    /// Requests in a minute; 0: unlimited.
+    pub(super) fn requests_per_minute(&self) -> u64 {
+        self.limits.as_ref().map_or(0, |limits| limits.per_minute().0)
+    }
+
+    /// Tokens in a minute; 0: unlimited.
+    pub(super) fn tokens_per_minute(&self) -> u64 {
+        self.limits.as_ref().map_or(0, |limits| limits.per_minute().1)
+    }
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -116,19 +136,32 @@ pub struct Guard {
     id: u64,
     keys: Vec<Key>,
     open: bool,
+    /// Of `[admin]`.
+    admin: Option<Vec<u8>>,
 }
 
 impl Guard {
     /// The guard a configuration asks for.
     pub fn new(config: &Config) -> Guard {
-        let plain = config.auth.keys.iter().map(|secret| (secret, Vec::new(), None));
+        Guard::after(config, &[])
+    }
+
+    /// The guard of another configuration: a key that keeps its limits keeps what it has used of
+    /// them.
+    pub fn renewed(&self, config: &Config) -> Guard {
+        Guard::after(config, &self.keys)
+    }
+
+    fn after(config: &Config, before: &[Key]) -> Guard {
+        let plain = config.auth.keys.iter().map(|secret| (secret, String::new(), Vec::new(), None));
         let named = config.key.iter().map(|key| {
             let limits = Limits::new(key.requests_per_minute, key.tokens_per_minute);
-            (&key.key, key.models.clone(), limits)
+            (&key.key, key.name.clone(), key.models.clone(), limits)
         });
-        let keys = plain
+        let mut keys: Vec<Key> = plain
             .chain(named)
-            .map(|(secret, models, limits)| Key {
+            .map(|(secret, name, models, limits)| Key {
+                name,
                 limits,
                 secret: secret.expose().as_bytes().to_vec(),
                 models,
@@ -139,8 +172,38 @@ impl Guard {
                     .into(),
             })
             .collect();
-        // Relaxed: only the number matters.
-        Guard { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), keys, open: config.auth.open }
+        for key in &mut keys {
+            let old = before.iter().find(|old| old.digest == key.digest);
+            if let (Some(limits), Some(known)) =
+                (&key.limits, old.and_then(|it| it.limits.as_ref()))
+                && limits.per_minute() == known.per_minute()
+            {
+                key.limits = Some(Arc::clone(known));
+            }
+        }
+        let admin = config.admin.key.as_ref().filter(|key| !key.expose().is_empty());
+        Guard {
+            // Relaxed: only the number matters.
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            keys,
+            open: config.auth.open,
+            admin: admin.map(|key| key.expose().as_bytes().to_vec()),
+        }
+    }
+
+    /// The key of the operator's routes, if there is one.
+    pub(super) fn admin_key(&self) -> Option<&[u8]> {
+        self.admin.as_deref()
+    }
+
+    /// The keys that have a name.
+    pub(super) fn named_keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().filter(|key| !key.name.is_empty())
+    }
+
+    /// How many keys there are.
+    pub(super) fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// Whether a key may use a model: by the name asked for, or the model's own behind an alias.
@@ -199,12 +262,15 @@ impl Guard {
     }
 }
 
-/// Checks a request for one of our own routes under `/v1/`; others pass.
+/// Checks a request for one of our own routes under `/v1/` or of the operator's; others pass.
 ///
 /// # Errors
 /// 401 for a missing or wrong key, 403 when no keys are configured and the request does not come
 /// for a loopback name.
 pub(super) fn check(app: &App, request: &mut Request) -> Result<(), Failure> {
+    if app.builtins.is_some() && super::admin::is_guarded(request.path()) {
+        return super::admin::check(app, request);
+    }
     if app.builtins.is_none()
         || !request.path().starts_with(b"/v1/")
         || app.guard.open && app.guard.keys.is_empty()
@@ -243,7 +309,7 @@ fn loopback_only(request: &Request) -> Result<(), Failure> {
     Err(Failure::new(403, message).code("not_loopback"))
 }
 
-fn split_scheme(origin: &[u8]) -> Option<&[u8]> {
+pub(super) fn split_scheme(origin: &[u8]) -> Option<&[u8]> {
     let at = memchr::memmem::find(origin, b"://")?;
     Some(&origin[at + 3..])
 }
@@ -272,7 +338,7 @@ pub(super) fn credential(request: &Request) -> Option<&[u8]> {
 }
 
 /// Compares without telling by its time where the first difference stands.
-fn same(secret: &[u8], given: &[u8]) -> bool {
+pub(super) fn same(secret: &[u8], given: &[u8]) -> bool {
     if secret.is_empty() {
         return false;
     }

@@ -1,5 +1,6 @@
 //! Our own routes: the server card, liveness, readiness, statistics, models, AI answers.
 
+use super::admin::{self, Admin};
 use super::{App, Step, answer, complete, old_pages};
 use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
@@ -23,6 +24,8 @@ pub enum Builtin {
     Models,
     /// `GET /v1/models/{id}`
     Model,
+    /// One of the operator's routes.
+    Admin(Admin),
     /// A request to a model.
     Ai(Dialect),
 }
@@ -60,6 +63,7 @@ impl Builtin {
             }
             Builtin::Models => complete::models(app, exchange),
             Builtin::Model => complete::model(app, exchange),
+            Builtin::Admin(admin) => admin.answer(app, exchange),
             Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect, may_block),
         }
         Step::Respond
@@ -98,6 +102,10 @@ pub(super) fn table() -> Table<Builtin> {
         ("POST", "/v1/messages/count_tokens", Builtin::Ai(Dialect::AnthropicCountTokens)),
     ] {
         let added = table.insert(method, pattern, builtin);
+        debug_assert!(added.is_ok(), "{pattern}");
+    }
+    for (method, pattern, admin) in admin::ROUTES {
+        let added = table.insert(method, pattern, Builtin::Admin(*admin));
         debug_assert!(added.is_ok(), "{pattern}");
     }
     table

@@ -9,6 +9,7 @@
 //! call and reads no clock.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod answers;
 mod app;
 mod auth;

@@ -104,7 +104,7 @@ pub(super) fn answer(builtin: Builtin, app: &App, exchange: &mut Exchange) -> bo
 pub(super) fn dress(app: &App, exchange: &mut Exchange) {
     let path = exchange.request.path();
     let is_chat = path == b"/v1/chat";
-    if path.starts_with(b"/v1/") && !is_chat {
+    if path.starts_with(b"/v1/") && !is_chat || super::admin::is_guarded(path) {
         return;
     }
     let Some(failure) = exchange.response.failure.take() else { return };

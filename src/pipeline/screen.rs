@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{App, Matched, auth};
+use super::{App, Builtin, Matched, auth};
 use crate::base::error::Failure;
 use crate::base::limits::HEADER_FIELDS_MAX;
 use crate::exchange::{Exchange, Peer, Request};
@@ -80,6 +80,10 @@ fn inspect_head(
 pub(super) fn body(app: &App, exchange: &Exchange, matched: &Matched) -> Result<(), Failure> {
     let (firewall, request) = (&app.firewall, &exchange.request);
     if request.body().is_empty() || !firewall.inspects() {
+        return Ok(());
+    }
+    if matches!(matched, Matched::Builtin(Builtin::Admin(_))) {
+        // An operator who lists an attacker's path is none.
         return Ok(());
     }
     let moment = moment(app, app.status.now_ms());

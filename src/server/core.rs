@@ -350,6 +350,11 @@ impl Status for CoreStatus {
         self.0.upgrade().map_or_else(StatusCounts::default, |core| core.counts())
     }
 
+    fn plugins(&self) -> Vec<serde_json::Value> {
+        let list = |core: Arc<Core>| core.plugins.list().iter().map(|it| it.stats()).collect();
+        self.0.upgrade().map_or_else(Vec::new, list)
+    }
+
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
     }

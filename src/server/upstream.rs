@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use super::call::Fault;
+use super::call::{Fault, Sink};
 use super::deadline::Deadline;
 use super::mailbox::Message;
 use super::resolve::{self, Answer};
@@ -25,6 +25,7 @@ use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, HeadLimits, Progress, ResponseHead, parse_response};
 use crate::http::method::Method;
+use crate::kernel::prefetch;
 use crate::pipeline::{Provider, cut_off};
 use crate::sys::{epoll, socket};
 
@@ -219,6 +220,7 @@ impl Worker {
                         let at_ms = self.now_ms + limits::NEXT_ADDRESS_MS;
                         self.set_up_deadline(up, at_ms);
                     }
+                    self.try_at_once(up);
                     return;
                 }
                 Err(error) => reason = Some(error),
@@ -278,6 +280,15 @@ impl Worker {
         Ok(key)
     }
 
+    /// On a near network the connection stands when connect(2) has returned: the request then goes
+    /// out at once, not behind all that this turn still has to do.
+    fn try_at_once(&mut self, key: Key) {
+        let Some(up) = self.ups.get(key) else { return };
+        if up.state == UpState::Connecting && socket::is_connected(up.fd.as_raw_fd()) {
+            self.connected(key);
+        }
+    }
+
     fn set_up_deadline(&mut self, key: Key, at_ms: u64) {
         if let Some(up) = self.ups.get_mut(key) {
             up.deadline.set(&mut self.wheel, at_ms, MARK_UP << MARK_SHIFT | key.0);
@@ -327,7 +338,33 @@ impl Worker {
             // Nothing may come on a connection that nobody has asked anything on.
             UpState::Idle if up.is_readable => self.close_up(key),
             UpState::Idle => {}
-            UpState::Tunnel | UpState::Handshake | UpState::Busy => self.drive_up(key),
+            UpState::Tunnel | UpState::Handshake => self.drive_up(key),
+            UpState::Busy => {
+                if let Some(call) = up.call {
+                    self.foresee(call);
+                }
+                self.drive_up(key);
+            }
+        }
+    }
+
+    /// An answer is about to be read whose request may have waited for long: all that it will touch
+    /// is asked for at once.
+    fn foresee(&self, call: Key) {
+        let Some(state) = self.calls.get(call) else { return };
+        prefetch(&**state);
+        if let Some(call) = &state.call {
+            prefetch(&**call);
+        }
+        if let Sink::Conn(ticket) = state.sink
+            && let Some(conn) = self.conns.get(Key(ticket.place))
+            && let Some(active) = &conn.active
+        {
+            prefetch(&**active);
+            if let Some(exchange) = &active.exchange {
+                prefetch(&**exchange);
+                prefetch(&*exchange.request);
+            }
         }
     }
 
@@ -532,9 +569,21 @@ impl Worker {
         let Some(state) = up.call.and_then(|call| self.calls.get(call)) else { return true };
         let Some(outgoing) = &state.outgoing else { return true };
         let (head, body) = (&outgoing.head[..], outgoing.body());
+        // Two small pieces are copied into one: sendmsg(2) costs more than that.
+        let mut joined = std::mem::take(&mut self.relay_scratch);
+        joined.clear();
+        if up.sent == 0 && head.len() + body.len() <= limits::JOINED_BYTES_MAX {
+            joined.extend_from_slice(head);
+            joined.extend_from_slice(body);
+        }
         while !up.is_deaf && up.sent < head.len() + body.len() {
-            let first = head.get(up.sent..).unwrap_or_default();
-            let second = &body[up.sent.saturating_sub(head.len())..];
+            let (first, second) = match joined.get(up.sent..) {
+                Some(rest) if !rest.is_empty() => (rest, &[][..]),
+                _ => {
+                    let rest = head.get(up.sent..).unwrap_or_default();
+                    (rest, &body[up.sent.saturating_sub(head.len())..])
+                }
+            };
             match up.transport.send(fd, first, second) {
                 Ok(count) => up.sent += count,
                 Err(error) if error.kind() == Io::WouldBlock => {
@@ -549,6 +598,7 @@ impl Worker {
                 }
             }
         }
+        self.relay_scratch = joined;
         true
     }
 

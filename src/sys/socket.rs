@@ -232,6 +232,13 @@ pub fn connect(address: SocketAddr) -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether a connection that was begun stands.
+pub fn is_connected(fd: RawFd) -> bool {
+    let mut raw = RawAddress::empty();
+    // SAFETY: the storage is writable for `len` bytes.
+    unsafe { libc::getpeername(fd, (&raw mut raw.storage).cast(), &mut raw.len) == 0 }
+}
+
 /// The error that stands on a socket, taken off it.
 pub fn take_error(fd: RawFd) -> Option<io::Error> {
     let mut error = 0_i32;

@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod admin;
 mod chat;
 mod command;
 mod compression;
