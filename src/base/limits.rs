@@ -6,6 +6,9 @@ pub const HEADER_FIELDS_MAX: u16 = 128;
 /// What one read takes from a socket at most, in bytes.
 pub const READ_BYTES: usize = 64 * 1024;
 
+/// A longer prompt is screened by the guard where it may take its time, in bytes.
+pub const SCREENED_ON_LOOP_BYTES_MAX: usize = 64 * 1024;
+
 /// Pipelined bytes that wait in memory while an answer is under way, in bytes. More stays in the
 /// kernel until there is room.
 pub const PIPELINED_BYTES_MAX: usize = 128 * 1024;

@@ -37,7 +37,9 @@ mod validate;
 mod values;
 
 pub(crate) use check::alias as check_own_model_name;
-pub use choice::{CacheWhen, Capability, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
+pub use choice::{
+    CacheWhen, Capability, DroppedMembers, GuardAction, HashOn, LogFormat, LogLevel, Strategy,
+};
 pub use cidr::Cidr;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
@@ -45,7 +47,8 @@ pub use reference::{KeyReference, TableReference, reference};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
-    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
+    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, TextGuard, Timeouts,
+    TlsCertificate,
 };
 
 /// A whole, checked configuration. Immutable by custom: a reload makes a new one. The default is
@@ -82,6 +85,8 @@ pub struct Config {
     pub cache: Cache,
     /// `[firewall]`
     pub firewall: Firewall,
+    /// `[guard]`
+    pub guard: TextGuard,
     /// `[dialects]`
     pub dialects: Dialects,
     /// `[optimizer]`
@@ -130,6 +135,7 @@ impl Config {
             compression: Compression::default(),
             cache: Cache::default(),
             firewall: Firewall::default(),
+            guard: TextGuard::default(),
             dialects: Dialects::default(),
             optimizer: Optimizer::default(),
             plugins: Plugins::default(),
