@@ -12,6 +12,7 @@ mod coded;
 mod crossing;
 mod failures;
 mod gone;
+mod guard;
 mod keys;
 mod many;
 mod models;

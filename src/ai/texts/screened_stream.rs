@@ -132,6 +132,7 @@ impl ScreenedStream {
                 pieces(self.dialect, &root).first().filter(|_| !text.is_empty())
             {
                 edits.set(node, Edit::Text(text));
+                drop_logprobs(&root, &mut edits);
                 self.write(pending.name.as_deref(), &root, edits, out);
             }
         }
