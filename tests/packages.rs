@@ -79,3 +79,25 @@ fn the_fronts_are_understood() {
         assert!(!said.contains("WARNING"), "{said}");
     }
 }
+
+/// What would break: an image that runs as root, copies what is not installed, or is never well.
+#[test]
+fn the_container_file_agrees_with_what_is_installed() {
+    let text = fs::read_to_string(root().join("Containerfile")).unwrap();
+    let stages = text.lines().filter(|line| line.starts_with("FROM ")).count();
+    assert_eq!(stages, 2, "{text}");
+    let last = text.rsplit("\nFROM ").next().unwrap();
+    assert!(last.contains("\nUSER neurohttp\n") && last.contains("\nHEALTHCHECK "), "{text}");
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    for line in last.lines().filter_map(|line| line.strip_prefix("COPY --from=build /installed")) {
+        let name = line.split(' ').next().unwrap().rsplit('/').next().unwrap();
+        assert!(makefile.contains(name), "{line}");
+    }
+    // The server answers where the image says and the health check asks.
+    let server = support::process::Server::gateway(&[]);
+    assert_eq!(server.connect().get("/health").answer().status, 200);
+    assert!(last.contains("0.0.0.0:8080") && last.contains("127.0.0.1:8080/health"), "{text}");
+    server.stop();
+    let ignored = fs::read_to_string(root().join(".dockerignore")).unwrap();
+    assert!(ignored.contains("target") && ignored.contains("build"), "{ignored}");
+}
