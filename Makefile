@@ -31,7 +31,7 @@ NATIVE_LIBS := $(RELEASE)/native-static-libs
 PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
-.PHONY: help run test build rebuild debug plugins tests header check lint without-legacy levels avx512 \
+.PHONY: help run test build rebuild debug plugins tests header docs check lint deb deb-check setup-deb without-legacy levels avx512 \
 	kernel-bench bench valgrind asan fuzz install uninstall clean setup setup-tests
 
 help: ## this list
@@ -202,6 +202,9 @@ fuzz: setup-tests ## each target of tests/fuzz for FUZZ_SECONDS (600), or those 
 header: ## writes include/neurohttp.h anew from src/ffi
 	NEUROHTTP_WRITE_HEADER=1 $(CARGO) test --test header the_committed_header_is_fresh
 
+docs: ## writes anew what is made of --help, the sample, the checks and the header: docs/, docs/man
+	NEUROHTTP_WRITE_DOCS=1 $(CARGO) test --test documents fresh
+
 lint: ## formatting and clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
@@ -234,7 +237,7 @@ kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="
 	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
 		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
 
-check: lint without-legacy test levels asan ## what a reviewer runs
+check: lint without-legacy test levels asan deb-check ## what a reviewer runs
 
 bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
@@ -250,7 +253,9 @@ ETC := $(DESTDIR)$(SYSCONFDIR)/neurohttp
 DOC := $(DESTDIR)$(PREFIX)/share/doc/neurohttp
 OLD_HEADERS := $(patsubst include/legacy/%,%,$(shell find include/legacy -name '*.h' 2>/dev/null))
 SAMPLES := neurohttp.toml aionic.conf
-DOCUMENTS := README.md CHANGELOG.md LICENSE docs/dialects.md docs/migration.md docs/plugins.md
+MAN := $(DESTDIR)$(PREFIX)/share/man
+PAGES := $(notdir $(wildcard docs/man/*.[0-9]))
+DOCUMENTS := README.md CHANGELOG.md SECURITY.md LICENSE $(filter-out docs/README.md,$(wildcard docs/*.md))
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 CMAKE_FILES := neurohttpConfig.cmake neurohttpConfigVersion.cmake
 
@@ -302,6 +307,10 @@ install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
 	for sample in $(SAMPLES); do
 		[ -e $(ETC)/$$sample ] || install -D -m 644 config/$$sample $(ETC)/$$sample
 	done
+	install -m 644 docs/README.md $(DOC)/index.md
+	for page in $(PAGES); do
+		install -D -m 644 docs/man/$$page $(MAN)/man$${page##*.}/$$page
+	done
 	install -d $(UNITS)
 	sed -e "s|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g" \
 		config/systemd/neurohttp.service.in >$(UNITS)/neurohttp.service
@@ -309,6 +318,20 @@ install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
 	for document in $(DOCUMENTS); do
 		install -D -m 644 $$document $(DOC)/$$(basename $$document)
 	done
+
+# ---- packages ----
+
+setup-deb:
+	@$(call need,dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev lintian:lintian mmdebstrap:mmdebstrap)
+
+deb: setup-deb build ## Debian packages of the library, its header, the server and the plugins, into build/deb
+	rm -rf $(STAGE)/deb
+	$(MAKE) -s install PREFIX=/usr SYSCONFDIR=/etc DESTDIR=$(CURDIR)/$(STAGE)/deb/installed
+	config/debian/build.sh $(VERSION) $(STAGE)/deb/installed $(STAGE)/deb
+	rm -rf $(STAGE)/deb/installed
+
+deb-check: deb ## lintian on the packages; then installed, served and removed in a fresh root
+	tests/debian/check.sh $(STAGE)/deb
 
 # What was changed since it was installed belongs to its owner and stays.
 uninstall: ## removes exactly what install put there
@@ -318,13 +341,15 @@ uninstall: ## removes exactly what install put there
 		$(addprefix $(LIB)/neurohttp/plugins/,$(notdir $(PLUGINS))) \
 		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) \
 		$(UNITS)/neurohttp.service $(UNITS)/neurohttp.socket \
-		$(addprefix $(DOC)/,$(notdir $(DOCUMENTS)) shipped-plugins.md)
+		$(addprefix $(DOC)/,$(notdir $(DOCUMENTS)) shipped-plugins.md index.md) \
+		$(foreach page,$(PAGES),$(MAN)/man$(patsubst .%,%,$(suffix $(page)))/$(page))
 	for sample in $(SAMPLES); do
 		! cmp -s config/$$sample $(ETC)/$$sample || rm $(ETC)/$$sample
 	done
 	for folder in $(INCLUDE)/neurohttp/legacy/ai $(INCLUDE)/neurohttp/legacy $(INCLUDE)/neurohttp \
 			$(LIB)/pkgconfig $(LIB)/cmake/neurohttp $(LIB)/cmake $(LIB)/neurohttp/plugins \
-			$(LIB)/neurohttp $(UNITS) $(dir $(UNITS)) $(ETC) $(DOC); do
+			$(LIB)/neurohttp $(UNITS) $(dir $(UNITS)) $(MAN)/man1 $(MAN)/man3 $(MAN)/man5 \
+			$(MAN) $(ETC) $(DOC); do
 		[ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder
 	done
 

@@ -114,7 +114,11 @@ fn installs_links_and_uninstalls() {
         "etc/neurohttp/aionic.conf",
         "lib/systemd/system/neurohttp.service",
         "lib/systemd/system/neurohttp.socket",
+        "share/man/man1/neurohttp.1",
+        "share/man/man5/neurohttp.toml.5",
+        "share/man/man3/libneurohttp.3",
         "share/doc/neurohttp/README.md",
+        "share/doc/neurohttp/index.md",
         "share/doc/neurohttp/migration.md",
         "share/doc/neurohttp/plugins.md",
     ] {
@@ -257,6 +261,12 @@ fn shipped_plugins_are_found_beside_the_program_and_the_library() {
         (0..3).map(|_| server.connect().get("/health").answer().status).collect();
     assert_eq!(statuses, [200, 429, 429]);
     server.stop();
+
+    // Called by its name alone, as from a shell.
+    let mut command = clean("sh");
+    command.args(["-c", "exec neurohttp --listen 127.0.0.1:0 --set plugins.load=limiter"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", prefix.join("bin").display()));
+    Server::start(&mut command).stop();
 
     let source = prefix.join("load.c");
     fs::write(

@@ -14,8 +14,9 @@ use support::stage::{root, scratch, stage};
 fn blocks(language: &str) -> Vec<String> {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     readme
-        .split(&format!("```{language}\n"))
+        .split(&format!("```{language}"))
         .skip(1)
+        .map(|rest| rest.split_once('\n').unwrap().1)
         .map(|rest| rest.split("```").next().unwrap().to_owned())
         .collect()
 }

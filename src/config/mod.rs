@@ -28,6 +28,7 @@ mod parts;
 mod print;
 mod providers;
 mod proxy;
+mod reference;
 mod schema;
 mod secret;
 mod settings;
@@ -43,6 +44,7 @@ pub use files::Stamp as FileStamp;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use origin::{Changes, Fresh, Origin, Source};
+pub use reference::{KeyReference, TableReference, reference};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
