@@ -31,7 +31,7 @@ NATIVE_LIBS := $(RELEASE)/native-static-libs
 PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
-.PHONY: help run test build rebuild debug plugins tests header docs check lint without-legacy levels avx512 \
+.PHONY: help run test build rebuild debug plugins tests header docs check lint deb deb-check setup-deb without-legacy levels avx512 \
 	kernel-bench bench valgrind asan fuzz install uninstall clean setup setup-tests
 
 help: ## this list
@@ -237,7 +237,7 @@ kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="
 	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
 		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
 
-check: lint without-legacy test levels asan ## what a reviewer runs
+check: lint without-legacy test levels asan deb-check ## what a reviewer runs
 
 bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
@@ -318,6 +318,20 @@ install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
 	for document in $(DOCUMENTS); do
 		install -D -m 644 $$document $(DOC)/$$(basename $$document)
 	done
+
+# ---- packages ----
+
+setup-deb:
+	@$(call need,dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev lintian:lintian mmdebstrap:mmdebstrap)
+
+deb: setup-deb build ## Debian packages of the library, its header, the server and the plugins, into build/deb
+	rm -rf $(STAGE)/deb
+	$(MAKE) -s install PREFIX=/usr SYSCONFDIR=/etc DESTDIR=$(CURDIR)/$(STAGE)/deb/installed
+	config/debian/build.sh $(VERSION) $(STAGE)/deb/installed $(STAGE)/deb
+	rm -rf $(STAGE)/deb/installed
+
+deb-check: deb ## lintian on the packages; then installed, served and removed in a fresh root
+	tests/debian/check.sh $(STAGE)/deb
 
 # What was changed since it was installed belongs to its owner and stays.
 uninstall: ## removes exactly what install put there

@@ -1,5 +1,6 @@
 //! Replays the corpora of `tests/fuzz`: seeds by hand, and what a fuzzer found worth keeping; then
 //! mutates them for a while. `make fuzz` lets a real fuzzer at the same functions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "fuzz/targets.rs"]
 mod targets;

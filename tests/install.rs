@@ -262,6 +262,12 @@ fn shipped_plugins_are_found_beside_the_program_and_the_library() {
     assert_eq!(statuses, [200, 429, 429]);
     server.stop();
 
+    // Called by its name alone, as from a shell.
+    let mut command = clean("sh");
+    command.args(["-c", "exec neurohttp --listen 127.0.0.1:0 --set plugins.load=limiter"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", prefix.join("bin").display()));
+    Server::start(&mut command).stop();
+
     let source = prefix.join("load.c");
     fs::write(
         &source,

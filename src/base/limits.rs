@@ -9,6 +9,13 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// A longer prompt is screened by the guard where it may take its time, in bytes.
 pub const SCREENED_ON_LOOP_BYTES_MAX: usize = 64 * 1024;
 
+/// What a read takes at most that may bring the head of a request, in bytes: the rest of a large
+/// body is then read to where it stays.
+pub const FIRST_READ_BYTES: usize = 16 * 1024;
+
+/// From this on the rest of a body with a length is read to where it stays, in bytes.
+pub const DIRECT_BODY_BYTES_MIN: u64 = 8 * 1024;
+
 /// Pipelined bytes that wait in memory while an answer is under way, in bytes. More stays in the
 /// kernel until there is room.
 pub const PIPELINED_BYTES_MAX: usize = 128 * 1024;
@@ -87,6 +94,19 @@ pub const UPSTREAM_HEAD_BYTES_MAX: u32 = 64 * 1024;
 
 /// Interim answers (1xx) of an upstream before the real one.
 pub const UPSTREAM_INTERIM_MAX: u8 = 8;
+
+/// How long one change of the configuration waits for another, in milliseconds.
+pub const RELOAD_TURN_MS: u64 = 30_000;
+
+/// How long nothing must happen to the files of a configuration before they are read anew, and how
+/// long that is waited for at most, in milliseconds.
+pub const WATCH_QUIET_MS: u64 = 100;
+/// See [`WATCH_QUIET_MS`].
+pub const WATCH_LATEST_MS: u64 = 2_000;
+/// How long somebody who writes such a file is waited for after each write, in milliseconds.
+pub const WATCH_WRITER_MS: u64 = 5_000;
+/// Links on the way to such a file whose folders are watched.
+pub const WATCH_LINKS_MAX: usize = 8;
 
 /// How long an unused connection to an upstream is kept, in milliseconds.
 pub const UPSTREAM_KEPT_MS: u64 = 55_000;

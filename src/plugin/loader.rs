@@ -124,7 +124,11 @@ pub fn file_of(address: usize) -> Option<PathBuf> {
             return None;
         }
         let name = CStr::from_ptr(info.dli_fname).to_bytes();
-        Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+        // Of a program the loader knows only the word that it was called by, a path or not.
+        match name.contains(&b'/') {
+            true => Some(PathBuf::from(std::ffi::OsStr::from_bytes(name))),
+            false => std::env::current_exe().ok(),
+        }
     }
 }
 

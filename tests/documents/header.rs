@@ -156,10 +156,9 @@ fn name(code: &str) -> String {
     if let Some(rest) = code.strip_prefix("#define ") {
         return rest.split(' ').next().unwrap().to_owned();
     }
-    if let Some((_, after)) = code.split_once("(*").filter(|_| code.starts_with("typedef")) {
-        if !code.contains('{') {
-            return after.split(')').next().unwrap().to_owned();
-        }
+    let is_callback = code.starts_with("typedef") && !code.contains('{');
+    if let Some((_, after)) = code.split_once("(*").filter(|_| is_callback) {
+        return after.split(')').next().unwrap().to_owned();
     }
     if code.starts_with("typedef") {
         return last(code);

@@ -21,7 +21,7 @@ fn inline(text: &str) -> String {
             }
         }
     }
-    if text.split('`').count() % 2 == 0 {
+    if text.split('`').count().is_multiple_of(2) {
         out.push_str("\\fR");
     }
     if out.starts_with(['.', '\'']) { format!("\\&{out}") } else { out }

@@ -11,6 +11,7 @@ mod client;
 mod coded;
 mod crossing;
 mod failures;
+mod fronts;
 mod gone;
 mod guard;
 mod keys;
