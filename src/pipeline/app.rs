@@ -252,6 +252,7 @@ impl App {
         let firewall = self.firewall.renewed(config, before)?;
         self.cache = Arc::new(self.cache.renewed(config, next.models_changed));
         self.firewall = Arc::new(firewall);
+        self.text_guard = TextGuard::new(&config.guard);
         self.router = Arc::new(router);
         self.settings = Settings::new(config);
         self.compressor = Compressor::new(&config.compression).map(Arc::new);
