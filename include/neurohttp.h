@@ -1251,6 +1251,31 @@ void nh_server_free(nh_server *server);
 uint16_t nh_server_port(const nh_server *server);
 
 /**
+ * Reads the server's configuration anew: file and overlay as they are now, the text, the options and
+ * the environment that it was made with, and over them what nh_server_set has set. All of it is checked
+ * first; then it is taken up whole, without a break: requests in flight finish under the one before.
+ * Routes, middleware, models and hooks stay. What the log says cannot be taken up (`server.workers`,
+ * `server.reuse_port`) counts from the next start.
+ * Returns NH_OK, or NH_ERR_CONFIG (the message names file, line and column), NH_ERR_IO,
+ * NH_ERR_ADDRESS_IN_USE, NH_ERR_PLUGIN, NH_ERR_NOT_FOUND for a plugin's file, NH_ERR_STATE once it was
+ * stopped, NH_ERR_TIMEOUT when another change takes too long: then nothing has changed.
+ * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_reload(nh_server *server);
+
+/**
+ * Sets one key of the configuration, as `--set` on the command line does: "firewall.burst" to "50",
+ * "key.team-a.requests_per_minute" to "60". It stands over everything else and is kept by
+ * nh_server_reload. The whole configuration is read anew and checked with it, and taken up as
+ * nh_server_reload does. Borrows both texts.
+ * Returns what nh_server_reload returns; NH_ERR_CONFIG also for a key that is not known.
+ * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_set(nh_server *server, const char *key, const char *value);
+
+/**
  * The statistics of the server as JSON, as /stats shows them. Gives `*out`, NUL-terminated; free
  * it with nh_free. Its length goes to `*len` unless that is NULL.
  * Returns NH_OK or NH_ERR_MEMORY.

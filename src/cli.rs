@@ -29,7 +29,7 @@ Options:
 
 Environment: NEUROHTTP_SECTION__KEY sets a key; OPENAI_API_KEY and its like bring their
 providers when none is configured; NEUROHTTP_CPU caps the kernels' level.
-Signals: TERM and INT drain and end; HUP opens the log anew.
+Signals: TERM and INT drain and end; HUP reads the configuration and opens the log anew.
 Service managers: sockets that one passes (LISTEN_FDS) come in place of server.listen, those whose
 names begin with \"tls\" speak TLS; it is told when the server is ready, reloads and stops
 (NOTIFY_SOCKET).

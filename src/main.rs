@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use neurohttp::config::{self, Config, Listen, Sources};
+use neurohttp::config::{Config, Listen, Origin, Source, Sources};
 use neurohttp::ffi::load_configured;
 use neurohttp::kernel;
 use neurohttp::server::client::{Client, prompt_json};
@@ -57,7 +57,7 @@ fn run(options: &Options, is_aionic: bool) -> Result<(), Trouble> {
         Command::Version => say(&format!("neurohttp {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Kernels => say(&format!("{}\n", kernel::report())),
         Command::Check => {
-            let config = load(options, is_aionic)?;
+            let (config, _) = load(options, is_aionic)?;
             if let Some(file) = &options.request {
                 return check_request(config, file, options.from.as_deref());
             }
@@ -76,7 +76,7 @@ fn run(options: &Options, is_aionic: bool) -> Result<(), Trouble> {
             serve(load(&options, is_aionic && passed.is_none())?, passed.map(|it| it.sockets))
         }
         Command::Chat { model, prompt } => {
-            chat(load(options, is_aionic)?, model.as_deref(), prompt)
+            chat(load(options, is_aionic)?.0, model.as_deref(), prompt)
         }
     }
 }
@@ -110,15 +110,15 @@ fn say(text: &str) -> Result<(), Trouble> {
     }
 }
 
-fn load(options: &Options, is_aionic: bool) -> Result<Config, Trouble> {
+fn load(options: &Options, is_aionic: bool) -> Result<(Config, Source), Trouble> {
     // Variables that are not text cannot be meant for us.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect::<Vec<_>>();
-    let loaded = if is_aionic && options.is_bare() {
-        config::load_legacy_start(std::path::Path::new("."), &environment)
+    let origin = if is_aionic && options.is_bare() {
+        Origin::legacy_start(std::path::Path::new("."), &environment)
     } else {
-        config::load(&Sources {
+        Origin::sources(&Sources {
             file: options.file.clone(),
             search: true,
             environment,
@@ -126,13 +126,12 @@ fn load(options: &Options, is_aionic: bool) -> Result<Config, Trouble> {
             ..Sources::default()
         })
     };
-    loaded.map_err(|error| Trouble::Usage(error.to_string()))
+    origin.load().map_err(|error| Trouble::Usage(error.to_string()))
 }
 
 /// Serves until a signal ends it, on `sockets` when a service manager has opened some.
-fn serve(config: Config, sockets: Option<Vec<OwnedFd>>) -> Result<(), Trouble> {
+fn serve((config, source): (Config, Source), sockets: Option<Vec<OwnedFd>>) -> Result<(), Trouble> {
     let manager = Manager::find();
-    let drain = Duration::from_millis(u64::from(config.timeouts.drain));
     let signals = Signals::block().map_err(|error| Trouble::Running(error.to_string()))?;
     let files = proc::open_files_max(true);
     if files < u64::from(config.server.max_connections) + 64 {
@@ -141,7 +140,9 @@ fn serve(config: Config, sockets: Option<Vec<OwnedFd>>) -> Result<(), Trouble> {
             config.server.max_connections
         );
     }
-    let server = Arc::new(Server::new(config, Setup::default()).map_err(ended)?);
+    let server = Arc::new(
+        Server::new(config, Setup { source: Some(source), ..Setup::default() }).map_err(ended)?,
+    );
     let served = load_configured(&server).and_then(|()| match sockets {
         Some(sockets) => server.start_on_all(sockets),
         None => server.start(),
@@ -150,17 +151,22 @@ fn serve(config: Config, sockets: Option<Vec<OwnedFd>>) -> Result<(), Trouble> {
         server.shutdown();
         return Err(ended(error));
     }
+    // A server that cannot watch its files serves all the same; HUP reloads it.
+    let watcher = server.watch().inspect_err(|error| {
+        server.with_log(|| tracing::warn!("the configuration is not watched: {error}"));
+    });
     try_it(&server);
     manager.ready();
     while signals.wait() == signal::HANG_UP {
         manager.reloading();
         server.reopen_log();
-        server.with_log(|| {
-            tracing::warn!("the log was opened anew; the configuration is read at the start only")
-        });
+        // Its outcome is logged; the configuration before stays when it fails.
+        drop(server.reload("SIGHUP"));
         manager.ready();
     }
-    manager.stopping(drain);
+    drop(watcher);
+    let drain_ms = u64::from(server.config().timeouts.drain);
+    manager.stopping(Duration::from_millis(drain_ms));
     server.stop();
     let drained = server.wait(None).map_err(ended);
     // The last functions of plugins run here.

@@ -39,8 +39,8 @@ macro_rules! programs {
 }
 
 programs! {
-    attached cache client deferred firewall header hooks kernels life middleware model null options request
-    response routes signals stream threads two_servers
+    attached cache client deferred firewall header hooks kernels life middleware model null options reload
+    request response routes signals stream threads two_servers
 }
 
 /// The names of the files in `tests/c` with this ending.

@@ -6,7 +6,7 @@
 //! its owner.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +17,7 @@ use crate::base::error::Failure;
 use crate::base::limits;
 use crate::http::date;
 
+mod inherit;
 mod listing;
 
 pub use crate::ai::balance::Strategy;
@@ -329,7 +330,8 @@ impl RouterBuilder {
                 link: Arc::clone(&link),
             };
             let name = format!("{}/*", provider.name);
-            let route = router.route(name, vec![target], Strategy::Priority, HashOn::User);
+            let parts = (vec![target], Strategy::Priority, HashOn::User);
+            let route = router.route(true, name, parts);
             router.links.push(link);
             router.direct.push(route);
             router.providers.push(provider);
@@ -357,6 +359,8 @@ struct Entry {
     available: bool,
     /// Echo under its own name: what comes when nothing else was asked for or set up.
     is_stopgap: bool,
+    /// It was added by [`Router::add_own`].
+    is_own: bool,
 }
 
 /// Resolves names.
@@ -371,6 +375,12 @@ pub struct Router {
     /// Of each provider: its connections' state, and what `provider/model` leads to.
     links: Vec<Arc<Health>>,
     direct: Vec<Arc<Route>>,
+    /// Chosen at run time; outlives a new configuration.
+    chosen: Option<String>,
+    /// Taken out at run time; stays so in a new configuration.
+    removed: BTreeSet<String>,
+    /// The number of every route there has been, by whether it is a provider's own and its name.
+    numbers: HashMap<(bool, String), usize>,
     /// Routes made so far.
     routes: usize,
 }
@@ -414,14 +424,16 @@ impl Router {
 
     fn route(
         &mut self,
+        is_direct: bool,
         name: String,
-        targets: Vec<RouteTarget>,
-        strategy: Strategy,
-        hash_on: HashOn,
+        (targets, strategy, hash_on): (Vec<RouteTarget>, Strategy, HashOn),
     ) -> Arc<Route> {
         let weights: Vec<u32> = targets.iter().map(|target| target.weight).collect();
-        let number = self.routes;
-        self.routes += 1;
+        let routes = &mut self.routes;
+        let number = *self.numbers.entry((is_direct, name.clone())).or_insert_with(|| {
+            *routes += 1;
+            *routes - 1
+        });
         Arc::new(Route {
             name,
             number,
@@ -483,12 +495,15 @@ impl Router {
         if self.has(name) {
             return Ok(false);
         }
-        self.remove(name);
+        self.take_out(name);
         self.add(Model {
             name: name.to_owned(),
             targets: vec![Target { provider, weight: 1, ..Target::default() }],
             ..Model::default()
         })?;
+        if let Some(entry) = self.entries.last_mut() {
+            entry.is_own = true;
+        }
         Ok(true)
     }
 
@@ -543,8 +558,11 @@ impl Router {
             });
         }
         let name = model.name.clone();
-        let route = self.route(name, targets, model.strategy, model.hash_on.clone());
-        self.entries.push(Entry { model, route, available: true, is_stopgap: false });
+        self.removed.remove(&name);
+        let parts = (targets, model.strategy, model.hash_on.clone());
+        let route = self.route(false, name, parts);
+        let (is_stopgap, is_own) = (false, false);
+        self.entries.push(Entry { model, route, available: true, is_stopgap, is_own });
         Ok(())
     }
 
@@ -575,7 +593,9 @@ impl Router {
     pub fn set_default(&mut self, name: &str) -> bool {
         match self.entry(name) {
             Some(entry) if entry.model.name != ANY_MODEL => {
-                self.default = Some(entry.model.name.clone());
+                let name = entry.model.name.clone();
+                self.chosen = Some(name.clone());
+                self.default = Some(name);
                 true
             }
             _ => false,
@@ -584,6 +604,19 @@ impl Router {
 
     /// Takes a model out, its aliases too. False: there is no such model.
     pub fn remove(&mut self, name: &str) -> bool {
+        let own = self.entry(name).map(|entry| (entry.model.name.clone(), entry.is_own));
+        if let Some((name, false)) = own {
+            self.removed.insert(name);
+        }
+        self.take_out(name)
+    }
+
+    /// A model that was taken out at run time may come back with a new configuration.
+    pub fn forgive(&mut self, name: &str) {
+        self.removed.remove(name);
+    }
+
+    fn take_out(&mut self, name: &str) -> bool {
         let Some(&index) = self.names.get(name) else {
             return false;
         };
@@ -596,6 +629,7 @@ impl Router {
         }
         if self.default.as_ref() == Some(&removed.model.name) {
             self.default = None;
+            self.chosen = None;
         }
         true
     }

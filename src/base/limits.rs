@@ -85,6 +85,19 @@ pub const UPSTREAM_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Interim answers (1xx) of an upstream before the real one.
 pub const UPSTREAM_INTERIM_MAX: u8 = 8;
 
+/// How long one change of the configuration waits for another, in milliseconds.
+pub const RELOAD_TURN_MS: u64 = 30_000;
+
+/// How long nothing must happen to the files of a configuration before they are read anew, and how
+/// long that is waited for at most, in milliseconds.
+pub const WATCH_QUIET_MS: u64 = 100;
+/// See [`WATCH_QUIET_MS`].
+pub const WATCH_LATEST_MS: u64 = 2_000;
+/// How long somebody who writes such a file is waited for after each write, in milliseconds.
+pub const WATCH_WRITER_MS: u64 = 5_000;
+/// Links on the way to such a file whose folders are watched.
+pub const WATCH_LINKS_MAX: usize = 8;
+
 /// How long an unused connection to an upstream is kept, in milliseconds.
 pub const UPSTREAM_KEPT_MS: u64 = 55_000;
 

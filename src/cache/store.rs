@@ -5,11 +5,19 @@
 //! quarter of a shard is not kept: one answer must not empty the store.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use crate::base::lru::LruMap;
+
+/// How many locks a large store has.
+const SHARDS: usize = 8;
+
+/// Small stores stay exact: one shard keeps the order of use over all entries.
+fn shards_for(entries_max: usize, bytes_max: usize) -> usize {
+    if entries_max >= 512 && bytes_max >= 16 << 20 { SHARDS } else { 1 }
+}
 
 /// What a value is found by: a digest.
 pub type Key = [u8; 32];
@@ -70,34 +78,63 @@ pub struct Figures {
 
 /// The store.
 pub struct Store<V> {
-    shards: Box<[Mutex<Shard<V>>]>,
-    /// Of each shard.
-    entries_max: usize,
-    bytes_max: usize,
+    shards: [Mutex<Shard<V>>; SHARDS],
+    /// How many of them are used.
+    used: AtomicUsize,
+    /// Of each of them.
+    entries_max: AtomicUsize,
+    bytes_max: AtomicUsize,
     evicted: AtomicU64,
 }
 
 impl<V: Clone> Store<V> {
     /// A store of at most so many entries and bytes together.
     pub fn new(entries_max: usize, bytes_max: usize) -> Store<V> {
-        // Small stores stay exact: one shard keeps the order of use over all entries.
-        let shards = if entries_max >= 512 && bytes_max >= 16 << 20 { 8 } else { 1 };
+        let used = shards_for(entries_max, bytes_max);
         Store {
-            shards: (0..shards).map(|_| Mutex::new(Shard::new())).collect(),
-            entries_max: (entries_max / shards).max(1),
-            bytes_max: (bytes_max / shards).max(1),
+            shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
+            used: AtomicUsize::new(used),
+            entries_max: AtomicUsize::new((entries_max / used).max(1)),
+            bytes_max: AtomicUsize::new((bytes_max / used).max(1)),
             evicted: AtomicU64::new(0),
+        }
+    }
+
+    /// Changes the bounds; what is kept stays as far as it fits. Callers take turns; a look-up
+    /// meanwhile may miss.
+    pub fn resize(&self, entries_max: usize, bytes_max: usize, now_s: u64) {
+        let used = shards_for(entries_max, bytes_max);
+        // Relaxed: every value is a bound by itself.
+        self.entries_max.store((entries_max / used).max(1), Relaxed);
+        self.bytes_max.store((bytes_max / used).max(1), Relaxed);
+        if self.used.swap(used, Relaxed) == used {
+            for shard in &self.shards {
+                self.make_room(&mut shard.lock(), 0, 0, now_s);
+            }
+            return;
+        }
+        for shard in &self.shards {
+            let mut old = std::mem::replace(&mut *shard.lock(), Shard::new());
+            while let Some((key, entry)) = old.entries.pop_oldest() {
+                if let Ok(key) = Key::try_from(&*key)
+                    && entry.good_until_s >= now_s
+                    && entry.bytes <= self.value_bytes_max()
+                {
+                    self.insert(&key, entry, now_s);
+                }
+            }
         }
     }
 
     /// The largest value that is kept, in bytes.
     pub fn value_bytes_max(&self) -> usize {
-        self.bytes_max / 4
+        self.bytes_max.load(Relaxed) / 4
     }
 
     fn shard(&self, key: &Key) -> &Mutex<Shard<V>> {
         let [first, ..] = *key;
-        &self.shards[usize::from(first) % self.shards.len()]
+        let used = self.used.load(Relaxed).clamp(1, SHARDS);
+        &self.shards[usize::from(first) % used]
     }
 
     /// The value while it is good.
@@ -117,23 +154,33 @@ impl<V: Clone> Store<V> {
         if bytes > self.value_bytes_max() {
             return false;
         }
-        let good_until_s = now_s.saturating_add(ttl_s);
-        let mut gone = Vec::new();
+        self.insert(key, Entry { value, bytes, good_until_s: now_s.saturating_add(ttl_s) }, now_s);
+        true
+    }
+
+    fn insert(&self, key: &Key, entry: Entry<V>, now_s: u64) {
         let mut shard = self.shard(key).lock();
-        gone.extend(shard.remove(key));
+        let gone = shard.remove(key);
+        self.make_room(&mut shard, 1, entry.bytes, now_s);
+        shard.bytes += entry.bytes;
+        shard.expiry.insert((entry.good_until_s, *key));
+        shard.entries.insert(key, entry);
+        drop(shard);
+        drop(gone);
+    }
+
+    /// Evicts until so many entries and bytes more fit.
+    fn make_room(&self, shard: &mut Shard<V>, entries: usize, bytes: usize, now_s: u64) {
+        let entries_max = self.entries_max.load(Relaxed);
+        let bytes_max = self.bytes_max.load(Relaxed);
         let mut evicted = 0;
-        while (shard.entries.len() >= self.entries_max || shard.bytes + bytes > self.bytes_max)
+        while (shard.entries.len() + entries > entries_max || shard.bytes + bytes > bytes_max)
             && shard.evict_one(now_s)
         {
             evicted += 1;
         }
-        shard.bytes += bytes;
-        shard.entries.insert(key, Entry { value, bytes, good_until_s });
-        shard.expiry.insert((good_until_s, *key));
-        drop(shard);
         // Relaxed: a figure for people.
         self.evicted.fetch_add(evicted, Relaxed);
-        true
     }
 
     /// Removes a key; whether it was there.
@@ -215,6 +262,34 @@ mod tests {
         assert_eq!(store.get(&key(1), 50), Some("newer"));
         assert_eq!(store.figures().bytes, 30);
         assert!(store.delete(&key(1)) && !store.delete(&key(1)));
+    }
+
+    /// Wrong: a new bound that forgets what fits, or that is exceeded.
+    #[test]
+    fn a_new_bound_keeps_what_fits() {
+        let key = |n: u32| -> Key {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_le_bytes());
+            key
+        };
+        let store = Store::new(1000, 32 << 20);
+        for n in 0..100 {
+            assert!(store.put(&key(n), n, 100, 60, 0));
+        }
+        // From eight shards to one, and to fewer entries.
+        store.resize(10, 1 << 20, 1);
+        assert_eq!(store.figures().entries, 10);
+        assert!(store.put(&key(1000), 1000, 100, 60, 1));
+        assert_eq!(store.figures().entries, 10);
+        store.resize(5, 1 << 20, 1);
+        assert_eq!((store.figures().entries, store.get(&key(1000), 1)), (5, Some(1000)));
+        // And back: all that is there stays.
+        store.resize(1000, 32 << 20, 1);
+        assert_eq!((store.figures().entries, store.get(&key(1000), 1)), (5, Some(1000)));
+        assert_eq!(store.figures().bytes, 500);
+        // What has expired meanwhile does not move.
+        store.resize(10, 1 << 20, 100);
+        assert_eq!(store.figures().entries, 0);
     }
 
     /// Wrong: a shard that all keys fall into, or a budget that shards exceed together.

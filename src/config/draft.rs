@@ -80,6 +80,21 @@ impl Draft {
         self.set_in_table(part, name, entry)
     }
 
+    /// Tables were taken out: finds the others anew.
+    pub fn renumber(&mut self) {
+        for (part, form) in parts::PARTS {
+            if *form != Form::Named {
+                continue;
+            }
+            let prefix = format!("{part}.");
+            let names = self.table_names(part);
+            self.indexes.retain(|path, _| !path.starts_with(&prefix));
+            for (index, name) in names.into_iter().enumerate() {
+                self.indexes.insert(format!("{prefix}{name}"), index);
+            }
+        }
+    }
+
     /// Appends a provider that stands in no file.
     pub fn add_provider(&mut self, provider: Provider, at: At) {
         let path = format!("provider.{}", provider.name);

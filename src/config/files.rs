@@ -31,6 +31,57 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ConfigError>
     }
 }
 
+/// What tells that a file was changed or replaced.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of the file that a name leads to; `None`: to none.
+    pub fn of(path: &Path) -> Option<Stamp> {
+        path.metadata().ok().map(|about| Stamp::from(&about))
+    }
+}
+
+impl From<&std::fs::Metadata> for Stamp {
+    fn from(about: &std::fs::Metadata) -> Stamp {
+        use std::os::unix::fs::MetadataExt as _;
+        Stamp {
+            device: about.dev(),
+            inode: about.ino(),
+            bytes: about.len(),
+            changed: (about.mtime(), about.mtime_nsec()),
+        }
+    }
+}
+
+/// The bytes of a file, and its stamp before they were read.
+pub(crate) fn look(path: &Path) -> Result<(Stamp, Vec<u8>), ConfigError> {
+    let read = || {
+        let file = File::open(path)?;
+        let stamp = Stamp::from(&file.metadata()?);
+        Ok((stamp, read_bounded(file)?))
+    };
+    let (stamp, bytes) = read().map_err(|error| unreadable(path, &error))?;
+    Ok((stamp, checked(path, bytes)?))
+}
+
+/// Refuses what is no plain file: reading it could take for ever. One that is not there is left to
+/// whoever reads it.
+pub(crate) fn check_plain(path: &Path) -> Result<(), ConfigError> {
+    match path.metadata() {
+        Ok(about) if !about.is_file() => Err(ConfigError::new(
+            path.display().to_string(),
+            "is no plain file and is not read again, expected one",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether it is a folder.
 pub(crate) fn is_dir(path: &Path) -> bool {
     path.is_dir()

@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::legacy::LegacyConf;
 use super::node::{At, parse_document};
 use super::schema::{Scope, Section};
-use super::{Config, ConfigError, files, parts, print, providers, validate};
+use super::{Changes, Config, ConfigError, files, parts, print, providers, validate};
 
 /// What errors call the text that a C program hands over.
 const TEXT_NAME: &str = "config_text";
@@ -38,6 +38,11 @@ pub struct Sources<'a> {
 
 /// Reads, puts together and checks a configuration. The first thing wrong is the error.
 pub fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
+    load_with(sources, &Changes::default())
+}
+
+/// The same with what was changed at run time laid over it.
+pub(super) fn load_with(sources: &Sources<'_>, changes: &Changes) -> Result<Config, ConfigError> {
     let by_name = |variables: &[(String, String)]| variables.iter().cloned().collect();
     let variables = match sources.env_names_only {
         true => &[],
@@ -57,6 +62,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
     for (path, value) in &sources.sets {
         apply_set(&mut draft, path, value)?;
     }
+    changes.apply(&mut draft)?;
     finish(draft, &by_name(&sources.environment), &layer)
 }
 
@@ -75,6 +81,15 @@ pub fn load_legacy_start(
     dir: &Path,
     environment: &[(String, String)],
 ) -> Result<Config, ConfigError> {
+    load_legacy_start_with(dir, environment, &Changes::default())
+}
+
+/// The same with what was changed at run time laid over it.
+pub(super) fn load_legacy_start_with(
+    dir: &Path,
+    environment: &[(String, String)],
+    changes: &Changes,
+) -> Result<Config, ConfigError> {
     let by_name = environment.iter().cloned().collect::<BTreeMap<_, _>>();
     let mut draft = Draft::default();
     apply_legacy_default(&mut draft, dir, by_name.get("AIONIC_ENV").map(String::as_str))?;
@@ -84,6 +99,7 @@ pub fn load_legacy_start(
         draft.config.plugins.dir = plugins.display().to_string();
     }
     apply_variables(&mut draft, environment, &by_name)?;
+    changes.apply(&mut draft)?;
     finish(draft, &by_name, &by_name)
 }
 
@@ -153,6 +169,17 @@ fn find(searched: &[&str]) -> Result<Option<(PathBuf, Vec<u8>)>, ConfigError> {
         }
     }
     Ok(None)
+}
+
+/// The overlay that these sources would read if it were there.
+pub(super) fn overlay_wanted(sources: &Sources<'_>) -> Option<PathBuf> {
+    if sources.env_names_only {
+        return None;
+    }
+    let is_it = |(name, value): &&(String, String)| name == "NEUROHTTP_ENV" && !value.is_empty();
+    let (_, name) = sources.environment.iter().find(is_it)?;
+    let path = sources.file.as_ref().filter(|path| !files::is_legacy(path))?;
+    overlay_of(path, name).ok().flatten()
 }
 
 fn overlay_of(path: &Path, name: &str) -> Result<Option<PathBuf>, ConfigError> {

@@ -23,6 +23,7 @@ pub mod legacy;
 mod listen;
 mod load;
 mod node;
+mod origin;
 mod parts;
 mod print;
 mod providers;
@@ -39,14 +40,19 @@ mod values;
 pub(crate) use check::alias as check_own_model_name;
 pub use choice::{CacheWhen, Capability, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
 pub use cidr::Cidr;
+pub use files::Stamp as FileStamp;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
+pub use origin::{Changes, Fresh, Origin, Source};
 pub use reference::{KeyReference, TableReference, reference};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
     ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
 };
+
+/// The keys that a running server does not take up: they count from its next start.
+pub const RESTART_KEYS: &[&str] = &["server.workers", "server.reuse_port"];
 
 /// A whole, checked configuration. Immutable by custom: a reload makes a new one. The default is
 /// what a server has that is told nothing: loopback, no keys, the provider `echo`.

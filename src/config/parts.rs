@@ -144,6 +144,46 @@ parts! {
     log Single,
 }
 
+/// The keys in which two configurations differ, secrets included: `section.key`, `table.NAME`.
+pub(crate) fn differences(one: &mut Config, other: &mut Config) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (name, _) in PARTS {
+        match (part(one, name), part(other, name)) {
+            (Some(Part::Section(mine)), Some(Part::Section(theirs))) => {
+                let changed = mine.changed(&*theirs);
+                keys.extend(changed.into_iter().map(|key| format!("{name}.{key}")));
+            }
+            (Some(Part::Tables(mine)), Some(Part::Tables(theirs))) => {
+                compare(name, mine, theirs, &mut keys);
+            }
+            _ => {}
+        }
+    }
+    keys
+}
+
+fn compare(part: &str, mine: &mut dyn Tables, theirs: &mut dyn Tables, keys: &mut Vec<String>) {
+    let label = |tables: &dyn Tables, index: usize| match tables.name(index) {
+        "" => format!("{part}[{index}]"),
+        name => format!("{part}.{name}"),
+    };
+    let places = |tables: &dyn Tables| -> std::collections::BTreeMap<String, usize> {
+        (0..tables.len()).map(|index| (label(tables, index), index)).collect()
+    };
+    let (of_mine, of_theirs) = (places(mine), places(theirs));
+    for (name, index) in &of_mine {
+        let is_same =
+            of_theirs.get(name).is_some_and(|other| match (mine.get(*index), theirs.get(*other)) {
+                (Some(mine), Some(theirs)) => mine.changed(&*theirs).is_empty(),
+                _ => false,
+            });
+        if !is_same {
+            keys.push(name.clone());
+        }
+    }
+    keys.extend(of_theirs.into_keys().filter(|name| !of_mine.contains_key(name)));
+}
+
 /// The form of the table called `name`.
 pub(crate) fn form(name: &str) -> Option<Form> {
     PARTS.iter().find(|(part, _)| *part == name).map(|(_, form)| *form)

@@ -100,6 +100,10 @@ pub(crate) trait Section {
     fn printed(&self) -> Vec<Printed>;
     /// Looks up each `env:NAME` in it.
     fn resolve(&mut self, path: &str, scope: &Scope<'_>) -> Result<(), ConfigError>;
+    /// The keys whose values another section of the same kind has otherwise; of another kind: all.
+    fn changed(&self, other: &dyn Section) -> Vec<&'static str>;
+    /// Itself, for comparing.
+    fn as_any(&self) -> &dyn std::any::Any;
 }
 
 /// Declares sections: `key: Type = default, rule;` with the documentation above each.
@@ -136,6 +140,22 @@ macro_rules! section {
                     ),)*
                     _ => None,
                 }
+            }
+
+            fn changed(
+                &self,
+                other: &dyn $crate::config::schema::Section,
+            ) -> Vec<&'static str> {
+                let other = other.as_any().downcast_ref::<$name>();
+                let mut changed = Vec::new();
+                $(if other.is_none_or(|other| other.$key != self.$key) {
+                    changed.push(stringify!($key));
+                })*
+                changed
+            }
+
+            fn as_any(&self) -> &dyn std::any::Any {
+                self
             }
 
             fn printed(&self) -> Vec<$crate::config::schema::Printed> {

@@ -28,7 +28,7 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 section! {
-    /// `[server]`: addresses, threads and connections. Taken up at start only.
+    /// `[server]`: addresses, threads and connections.
     Server {
         /// Addresses to listen on; at least one.
         listen: Vec<Listen> = default_listen(), OneOrMany;

@@ -79,7 +79,7 @@ pub unsafe extern "C" fn nh_client_new(
     status(|| {
         let out = handle::output(out, "place for the client")?;
         // SAFETY: the texts are NULL or NUL-terminated.
-        let config = unsafe { settings::load(config_file, config_text, false, None, Vec::new()) }?;
+        let config = unsafe { settings::load(config_file, config_text, false) }?;
         let client = Client::new(config, None)?;
         // SAFETY: the caller's place for the result.
         unsafe { out.write(handle::give::<nh_client>(client)) };
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn nh_client_open(
         let no_env = options.flags & NH_CLIENT_NO_ENV != 0;
         let (file, text) = (options.config_file, options.config_text);
         // SAFETY: the texts are NULL or NUL-terminated.
-        let config = unsafe { settings::load(file, text, no_env, None, Vec::new()) }?;
+        let config = unsafe { settings::load(file, text, no_env) }?;
         let client = Client::new(config, log::sink(options.log, log_data))?;
         // SAFETY: the caller's place for the result.
         unsafe { out.write(handle::give::<nh_client>(client)) };

@@ -20,6 +20,7 @@ use super::status::NH_OK;
 use crate::base::error::{Error, ErrorKind};
 use crate::boundary::guard::guard;
 use crate::boundary::{handle, last_error, options};
+use crate::config::Config;
 use crate::exchange::{Exchange, Flow, Middleware, Observer, Outcome, Peer, Request};
 use crate::plugin::loader::{self, Object};
 use crate::plugin::{self, Contract, Kind, NEW_ENTRY, Plugin};
@@ -38,25 +39,16 @@ type Entry = unsafe extern "C-unwind" fn(*const nh_plugin_host) -> *const nh_plu
 /// A server that has loaded plugins must be ended with [`Server::shutdown`].
 ///
 /// # Errors
-/// As [`load`].
+/// As [`Server::open_plugins`].
 pub fn load_configured(server: &Arc<Server>) -> Result<(), Error> {
     server.with_log(|| {
-        let plugins = &server.config().plugins;
-        for path in &plugins.load {
-            load(server, Path::new(path), None)?;
-        }
-        if plugins.load.is_empty() && !plugins.dir.is_empty() {
-            let directory = server.plugin_directory();
-            let files = plugin::files_of(directory).map_err(|error| {
-                let message = format!("plugins.dir {}: {error}", directory.display());
-                Error::new(ErrorKind::Plugin, message)
-            })?;
-            for file in files {
-                if let Err(error) = load(server, &file, None) {
-                    tracing::error!("{error}");
-                }
-            }
-        }
+        let weak = Arc::downgrade(server);
+        server.open_plugins(Box::new(move |path, text, config| {
+            let Some(server) = weak.upgrade() else {
+                return Err(Error::new(ErrorKind::Closed, "the server has ended"));
+            };
+            load_by(&server, path, text, config)
+        }))?;
         for name in server.config().plugin.keys() {
             if server.plugins().find(name).is_none() {
                 tracing::warn!(
@@ -73,7 +65,17 @@ pub fn load_configured(server: &Arc<Server>) -> Result<(), Error> {
 /// # Errors
 /// `NotFound`, `Config`, `Plugin` with the reason, `Duplicate`, `Limit`.
 pub(super) fn load(server: &Arc<Server>, path: &Path, config: Option<&str>) -> Result<(), Error> {
-    let file = find(server.plugin_directory(), path)?;
+    load_by(server, path, config, &server.config()).map(drop)
+}
+
+/// The same by another configuration of the server; returns the plugin's name.
+fn load_by(
+    server: &Arc<Server>,
+    path: &Path,
+    text: Option<&str>,
+    config: &Config,
+) -> Result<String, Error> {
+    let file = find(Path::new(&config.plugins.dir), path)?;
     let name = plugin::name_of(&file).map_err(refused)?;
     let about = |error: Error| {
         let message = format!("plugin {} refused: {}", file.display(), error.message);
@@ -82,15 +84,15 @@ pub(super) fn load(server: &Arc<Server>, path: &Path, config: Option<&str>) -> R
     let object = Object::open(&file).map_err(refused).map_err(about)?;
     match object.own_symbol(NEW_ENTRY) {
         // SAFETY: a function of this type by the contract.
-        Some(entry) => load_new(server, name, object, config, unsafe {
+        Some(entry) => load_new(server, name, object, (text, config), unsafe {
             std::mem::transmute::<*mut c_void, Entry>(entry)
         }),
         None => {
-            if config.is_some_and(|text| !text.trim().is_empty()) {
+            if text.is_some_and(|text| !text.trim().is_empty()) {
                 tracing::warn!("plugin {name}: the old contract knows no configuration");
             }
             check_new(server, &name, &object)?;
-            server.load_old_plugin(name, object)
+            server.load_old_plugin(name.clone(), object).map(|()| name)
         }
     }
     .map_err(about)
@@ -147,9 +149,9 @@ fn load_new(
     server: &Arc<Server>,
     name: String,
     object: Object,
-    config: Option<&str>,
+    (config, tables): (Option<&str>, &Config),
     entry: Entry,
-) -> Result<(), Error> {
+) -> Result<String, Error> {
     let contract = Arc::new(NewContract::begin(server));
     let host: *const nh_plugin_host = &*contract.table;
     // SAFETY: the plugin's function; the table lives as long as the contract. Nothing is registered.
@@ -180,7 +182,7 @@ fn load_new(
         )));
     }
     check_new(server, &name, &object)?;
-    let config = config.or_else(|| server.config().plugin.get(&name).map(String::as_str));
+    let config = config.or_else(|| tables.plugin.get(&name).map(String::as_str));
     let config = config.unwrap_or_default();
     let table = config.parse::<toml::Table>().map_err(|error| {
         Error::new(ErrorKind::Config, format!("its configuration is not TOML: {}", error.message()))
@@ -201,7 +203,7 @@ fn load_new(
     let version = contract.version.get().filter(|version| !version.is_empty());
     let version = version.map(|text| format!(" {text}")).unwrap_or_default();
     tracing::info!("plugin {}{version} loaded{summary}", plugin.name());
-    Ok(())
+    Ok(plugin.name().to_owned())
 }
 
 /// Calls its init and puts what it brings into the server.

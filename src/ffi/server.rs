@@ -116,13 +116,14 @@ pub unsafe extern "C" fn nh_server_new(
         }
         let no_env = options.flags & NH_SERVER_NO_ENV != 0;
         // SAFETY: the texts are NULL or NUL-terminated.
-        let config = unsafe {
+        let (config, source) = unsafe {
             let listen = bytes::optional_text(options.listen, "listen")?;
-            settings::load(options.config_file, options.config_text, no_env, listen, sets)
+            settings::open(options.config_file, options.config_text, no_env, listen, sets)
         }?;
         let no_builtins = options.flags & NH_SERVER_NO_BUILTINS != 0;
         let log = log::sink(options.log, log_data);
-        let server = Arc::new(Server::new(config, Setup { no_builtins, log })?);
+        let server =
+            Arc::new(Server::new(config, Setup { no_builtins, log, source: Some(source) })?);
         plugin_load::load_configured(&server).inspect_err(|_| {
             server.shutdown();
         })?;
@@ -221,6 +222,50 @@ pub unsafe extern "C" fn nh_server_free(server: *mut nh_server) {
 pub unsafe extern "C" fn nh_server_port(server: *const nh_server) -> u16 {
     // SAFETY: the caller's promise for the handle.
     value(0, || Ok(unsafe { handle::hold(server) }?.port()))
+}
+
+/// Reads the server's configuration anew: file and overlay as they are now, the text, the options and
+/// the environment that it was made with, and over them what nh_server_set has set. All of it is checked
+/// first; then it is taken up whole, without a break: requests in flight finish under the one before.
+/// Routes, middleware, models and hooks stay. What the log says cannot be taken up (`server.workers`,
+/// `server.reuse_port`) counts from the next start.
+/// Returns NH_OK, or NH_ERR_CONFIG (the message names file, line and column), NH_ERR_IO,
+/// NH_ERR_ADDRESS_IN_USE, NH_ERR_PLUGIN, NH_ERR_NOT_FOUND for a plugin's file, NH_ERR_STATE once it was
+/// stopped, NH_ERR_TIMEOUT when another change takes too long: then nothing has changed.
+/// Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_reload(server: *mut nh_server) -> nh_status {
+    status(|| {
+        // SAFETY: the caller's promise for the handle.
+        let server = unsafe { handle::hold_to_change(server) }?;
+        may_block(&server)?;
+        server.reload("the program").map(drop)
+    })
+}
+
+/// Sets one key of the configuration, as `--set` on the command line does: "firewall.burst" to "50",
+/// "key.team-a.requests_per_minute" to "60". It stands over everything else and is kept by
+/// nh_server_reload. The whole configuration is read anew and checked with it, and taken up as
+/// nh_server_reload does. Borrows both texts.
+/// Returns what nh_server_reload returns; NH_ERR_CONFIG also for a key that is not known.
+/// Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_set(
+    server: *mut nh_server,
+    key: *const c_char,
+    value: *const c_char,
+) -> nh_status {
+    status(|| {
+        // SAFETY: the caller's promise for the handle.
+        let server = unsafe { handle::hold_to_change(server) }?;
+        // SAFETY: the texts are NULL or NUL-terminated.
+        let (key, value) =
+            unsafe { (bytes::name_text(key, "key")?, bytes::name_text(value, "value")?) };
+        may_block(&server)?;
+        server.set("the program", key, value).map(drop)
+    })
 }
 
 /// The statistics of the server as JSON, as /stats shows them. Gives `*out`, NUL-terminated; free

@@ -6,20 +6,20 @@ use std::path::PathBuf;
 
 use crate::base::error::Error;
 use crate::boundary::bytes;
-use crate::config::{self, Config, Sources};
+use crate::config::{Config, Origin, Source, Sources};
 
-/// Reads a configuration: a file (NULL: none), TOML text over it (NULL: none), then the
+/// Reads a configuration, so that it can be read anew: a file (NULL: none), TOML text over it (NULL: none), then the
 /// environment, as far as it is wanted, then what the caller sets.
 ///
 /// # Safety
 /// Every text is NULL or NUL-terminated.
-pub(super) unsafe fn load(
+pub(super) unsafe fn open(
     file: *const c_char,
     text: *const c_char,
     env_names_only: bool,
     listen: Option<&str>,
     sets: Vec<(String, String)>,
-) -> Result<Config, Error> {
+) -> Result<(Config, Source), Error> {
     let file = match file.is_null() {
         true => None,
         false => {
@@ -33,7 +33,20 @@ pub(super) unsafe fn load(
     let listen = listen.map(str::to_owned);
     let environment = environment();
     let sources = Sources { file, search: false, text, environment, env_names_only, sets, listen };
-    Ok(config::load(&sources)?)
+    Ok(Origin::sources(&sources).load()?)
+}
+
+/// The same, once.
+///
+/// # Safety
+/// As [`open`].
+pub(super) unsafe fn load(
+    file: *const c_char,
+    text: *const c_char,
+    env_names_only: bool,
+) -> Result<Config, Error> {
+    // SAFETY: the caller's promise.
+    unsafe { open(file, text, env_names_only, None, Vec::new()) }.map(|(config, _)| config)
 }
 
 /// The process environment. What is not UTF-8 cannot be one of our variables.

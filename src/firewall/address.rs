@@ -150,6 +150,24 @@ impl AddressSet {
         }
     }
 
+    /// Adds what `now` has and `first` had not, or had otherwise, and removes what it was the other
+    /// way round with.
+    pub fn keep_changes(&mut self, first: &AddressSet, now: &AddressSet) {
+        now.for_each(|range, note| {
+            let (bits, length) = range_of(&range);
+            if first.find_exact(bits, length).is_none_or(|known| **known != *note) {
+                // A set that is full holds what its configuration says.
+                let _ = self.insert(&range, note.clone());
+            }
+        });
+        first.for_each(|range, _| {
+            let (bits, length) = range_of(&range);
+            if now.find_exact(bits, length).is_none() {
+                self.remove(&range);
+            }
+        });
+    }
+
     fn find_exact(&self, bits: u128, length: u8) -> Option<&Arc<Note>> {
         let mut next = self.root.as_deref();
         while let Some(node) = next {

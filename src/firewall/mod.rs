@@ -130,11 +130,12 @@ impl Firewall {
         }
     }
 
-    /// The firewall of another configuration with the memory of this one.
+    /// The firewall of another configuration with the memory of this one and with what was listed
+    /// and taken off lists at run time, over the lists of `before`.
     ///
     /// # Errors
     /// What is wrong with a rule.
-    pub fn renewed(&self, config: &Config) -> Result<Firewall, String> {
+    pub fn renewed(&self, config: &Config, before: &Config) -> Result<Firewall, String> {
         let disabled: Arc<[String]> = config.firewall.disable_rules.clone().into();
         let engine = if disabled == *self.engine.disabled() {
             Arc::clone(&self.engine)
@@ -142,7 +143,10 @@ impl Firewall {
             Arc::new(Engine::new(Arc::clone(self.engine.custom()), disabled)?)
         };
         let (memory, stats) = (Arc::clone(&self.memory), Arc::clone(&self.stats));
-        Ok(Firewall::with_memory(config, engine, memory, stats))
+        let mut firewall = Firewall::with_memory(config, engine, memory, stats);
+        firewall.allow.keep_changes(&AddressSet::of(&before.firewall.allow), &self.allow);
+        firewall.deny.keep_changes(&AddressSet::of(&before.firewall.deny), &self.deny);
+        Ok(firewall)
     }
 
     /// Whether it does anything.

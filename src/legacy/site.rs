@@ -181,7 +181,7 @@ impl Site {
         let io = |error: std::io::Error| Error::new(ErrorKind::Io, error.to_string());
         // The engine closes its own copy; the host's socket stays until server_cleanup.
         let socket = self.socket.try_clone().map_err(io)?;
-        let setup = Setup { no_builtins: true, log: Some(Arc::new(OldLog)) };
+        let setup = Setup { no_builtins: true, log: Some(Arc::new(OldLog)), ..Setup::default() };
         let engine = Arc::new(Engine::new(self.config.clone(), setup)?);
         engine.add_observer(Arc::new(Publisher { site: Arc::clone(self) }))?;
         engine.add_before(Arc::new(Stage { site: Arc::clone(self) }), true)?;

@@ -253,11 +253,18 @@ pub enum Found {
 
 /// The cache of one server or client.
 pub struct Cache {
-    pub(super) store: Store<Kept>,
-    flights: Mutex<HashMap<Key, Arc<AnswerFlight>>>,
+    pub(super) shared: Arc<Shared>,
+    /// Answers of other models than these are not found.
+    generation: u64,
     is_on: bool,
     when: CacheWhen,
     ttl_s: u64,
+}
+
+/// What lasts of a cache while its configuration changes.
+pub(super) struct Shared {
+    pub(super) store: Store<Kept>,
+    flights: Mutex<HashMap<Key, Arc<AnswerFlight>>>,
     /// For digests of the host's calls: never told, so nobody can aim at a collision.
     salts: [RandomState; 2],
     hits: AtomicU64,
@@ -275,20 +282,40 @@ impl Want {
 impl Cache {
     /// The cache a configuration asks for.
     pub fn new(config: &Config) -> Cache {
-        let cache = &config.cache;
-        Cache {
-            store: Store::new(
-                cache.max_entries as usize,
-                usize::try_from(cache.max_bytes).unwrap_or(usize::MAX),
-            ),
+        let (entries_max, bytes_max) = bounds(config);
+        let shared = Shared {
+            store: Store::new(entries_max, bytes_max),
             flights: Mutex::default(),
-            is_on: cache.enable,
-            when: cache.when,
-            ttl_s: u64::from(cache.ttl),
             salts: [RandomState::new(), RandomState::new()],
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             coalesced: AtomicU64::new(0),
+        };
+        Cache::of(config, Arc::new(shared), 0)
+    }
+
+    /// The cache of another configuration with what this one keeps. With `models_changed` answers of
+    /// models are not given again; entries and pages of the host program are.
+    /// Its bounds follow with [`Cache::resize`].
+    pub fn renewed(&self, config: &Config, models_changed: bool) -> Cache {
+        let generation = self.generation + u64::from(models_changed);
+        Cache::of(config, Arc::clone(&self.shared), generation)
+    }
+
+    /// Takes up the bounds of a configuration.
+    pub fn resize(&self, config: &Config, now_s: u64) {
+        let (entries_max, bytes_max) = bounds(config);
+        self.shared.store.resize(entries_max, bytes_max, now_s);
+    }
+
+    fn of(config: &Config, shared: Arc<Shared>, generation: u64) -> Cache {
+        let cache = &config.cache;
+        Cache {
+            shared,
+            generation,
+            is_on: cache.enable,
+            when: cache.when,
+            ttl_s: u64::from(cache.ttl),
         }
     }
 
@@ -319,6 +346,7 @@ impl Cache {
     ) -> Want {
         let mut digest = Sha256::new();
         digest.update(b"answer\0");
+        digest.update(self.generation.to_le_bytes());
         digest.update(tenant);
         digest.update(canonical);
         let base: Key = digest.finalize().into();
@@ -332,7 +360,7 @@ impl Cache {
         let found = self.look_up(want, meta, now_s);
         if found.is_some() {
             // Relaxed, here and below: figures for people.
-            self.hits.fetch_add(1, Ordering::Relaxed);
+            self.shared.hits.fetch_add(1, Ordering::Relaxed);
         }
         found
     }
@@ -372,7 +400,7 @@ impl Cache {
     }
 
     fn answer(&self, key: &Key, now_s: u64) -> Option<Arc<Answer>> {
-        match self.store.get(key, now_s) {
+        match self.shared.store.get(key, now_s) {
             Some(Kept::Answer(answer)) => Some(answer),
             _ => None,
         }
@@ -380,7 +408,7 @@ impl Cache {
 
     fn keep(&self, key: &Key, answer: Arc<Answer>, now_s: u64) {
         let bytes = answer.bytes();
-        self.store.put(key, Kept::Answer(answer), bytes, self.ttl_s, now_s);
+        self.shared.store.put(key, Kept::Answer(answer), bytes, self.ttl_s, now_s);
     }
 
     /// Looks for an answer, one in the making, or makes the caller the one who makes it. In this
@@ -388,7 +416,7 @@ impl Cache {
     pub fn seek(&self, want: &Want, listener: Arc<dyn Listener>, now_s: u64) -> Found {
         let lead = |listener| {
             let flight = Arc::new(AnswerFlight::new(Bounds {
-                log_max: self.store.value_bytes_max().min(limits::FLIGHT_BYTES_MAX),
+                log_max: self.shared.store.value_bytes_max().min(limits::FLIGHT_BYTES_MAX),
                 lead_max: limits::RELAY_HIGH_BYTES,
             }));
             let place = flight.join(listener);
@@ -400,18 +428,18 @@ impl Cache {
             }
             unreachable!("a new flight can be joined");
         }
-        let mut flights = self.flights.lock();
+        let mut flights = self.shared.flights.lock();
         if let Some(flight) = flights.get(&want.key)
             && let Some(place) = flight.join(Arc::clone(&listener))
         {
-            self.coalesced.fetch_add(1, Ordering::Relaxed);
+            self.shared.coalesced.fetch_add(1, Ordering::Relaxed);
             return Found::Join(place);
         }
         if let Some(answer) = self.answer(&want.key, now_s) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
+            self.shared.hits.fetch_add(1, Ordering::Relaxed);
             return Found::Answer(answer);
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.shared.misses.fetch_add(1, Ordering::Relaxed);
         let (flight, Some(place)) = lead(listener) else {
             unreachable!("a new flight can be joined");
         };
@@ -432,7 +460,7 @@ impl Cache {
         {
             self.keep(&want.key, Arc::new(answer), now_s);
         }
-        let mut flights = self.flights.lock();
+        let mut flights = self.shared.flights.lock();
         if flights.get(&want.key).is_some_and(|other| Arc::ptr_eq(other, flight)) {
             flights.remove(&want.key);
         }
@@ -442,7 +470,7 @@ impl Cache {
 
     fn alias(&self, epoch: u64, stream: bool, body: &[u8]) -> Key {
         let mut key = [0; 32];
-        for (half, salt) in key.chunks_mut(8).zip(&self.salts) {
+        for (half, salt) in key.chunks_mut(8).zip(&self.shared.salts) {
             half.copy_from_slice(&salt.hash_one((epoch, stream, body)).to_le_bytes());
         }
         key
@@ -459,10 +487,10 @@ impl Cache {
         if !self.is_on {
             return None;
         }
-        match self.store.get(&self.alias(epoch, stream, body), now_s) {
+        match self.shared.store.get(&self.alias(epoch, stream, body), now_s) {
             Some(Kept::Alias(same, key)) if *same == *body => {
                 let found = self.answer(&key, now_s)?;
-                self.hits.fetch_add(1, Ordering::Relaxed);
+                self.shared.hits.fetch_add(1, Ordering::Relaxed);
                 Some(found)
             }
             _ => None,
@@ -474,7 +502,7 @@ impl Cache {
         if want.usage == Use::Full && body.len() <= limits::ALIAS_BYTES_MAX {
             let bytes = body.len() + limits::KEPT_OVERHEAD_BYTES;
             let kept = Kept::Alias(body.into(), want.key);
-            self.store.put(&self.alias(epoch, stream, body), kept, bytes, self.ttl_s, now_s);
+            self.shared.store.put(&self.alias(epoch, stream, body), kept, bytes, self.ttl_s, now_s);
         }
     }
 
@@ -484,12 +512,12 @@ impl Cache {
     pub fn put_entry(&self, name: &[u8], value: &[u8], ttl_s: Option<u64>, now_s: u64) -> bool {
         let bytes = name.len() + value.len() + limits::KEPT_OVERHEAD_BYTES;
         let ttl_s = ttl_s.unwrap_or(self.ttl_s);
-        self.store.put(&entry(name), Kept::Bytes(value.into()), bytes, ttl_s, now_s)
+        self.shared.store.put(&entry(name), Kept::Bytes(value.into()), bytes, ttl_s, now_s)
     }
 
     /// An entry of the host's.
     pub fn entry(&self, name: &[u8], now_s: u64) -> Option<Arc<[u8]>> {
-        match self.store.get(&entry(name), now_s) {
+        match self.shared.store.get(&entry(name), now_s) {
             Some(Kept::Bytes(value)) => Some(value),
             _ => None,
         }
@@ -497,12 +525,12 @@ impl Cache {
 
     /// Removes an entry of the host's; whether it was there.
     pub fn delete_entry(&self, name: &[u8]) -> bool {
-        self.store.delete(&entry(name))
+        self.shared.store.delete(&entry(name))
     }
 
     /// Removes everything that is kept.
     pub fn clear(&self) {
-        self.store.clear();
+        self.shared.store.clear();
     }
 
     /// Seconds that answers are kept.
@@ -512,16 +540,22 @@ impl Cache {
 
     /// What `/stats` says of it.
     pub fn stats(&self) -> serde_json::Value {
-        let figures = self.store.figures();
+        let figures = self.shared.store.figures();
         serde_json::json!({
             "entries": figures.entries,
             "bytes": figures.bytes,
             "evicted": figures.evicted,
-            "hits": self.hits.load(Ordering::Relaxed),
-            "misses": self.misses.load(Ordering::Relaxed),
-            "coalesced": self.coalesced.load(Ordering::Relaxed),
+            "hits": self.shared.hits.load(Ordering::Relaxed),
+            "misses": self.shared.misses.load(Ordering::Relaxed),
+            "coalesced": self.shared.coalesced.load(Ordering::Relaxed),
         })
     }
+}
+
+/// Entries and bytes.
+fn bounds(config: &Config) -> (usize, usize) {
+    let bytes_max = usize::try_from(config.cache.max_bytes).unwrap_or(usize::MAX);
+    (config.cache.max_entries as usize, bytes_max)
 }
 
 fn entry(name: &[u8]) -> Key {

@@ -112,6 +112,18 @@ pub struct Settings {
     pub is_old: bool,
 }
 
+/// Another configuration, as a snapshot takes it up.
+pub struct Renewal<'c> {
+    /// The configuration.
+    pub config: &'c Config,
+    /// The one before it.
+    pub before: &'c Config,
+    /// Its providers.
+    pub providers: Arc<[Arc<Provider>]>,
+    /// Models or providers are others than before.
+    pub models_changed: bool,
+}
+
 /// One snapshot of everything that requests meet.
 #[derive(Clone)]
 pub struct App {
@@ -157,6 +169,44 @@ pub struct App {
     pub status: Arc<dyn Status>,
 }
 
+impl Settings {
+    /// What a configuration says.
+    pub fn new(config: &Config) -> Settings {
+        Settings {
+            body_bytes_max: config.limits.body,
+            request_line_bytes_max: config.limits.request_line,
+            header_section_bytes_max: config.limits.header_section,
+            ai_bodies_bytes_max: config.limits.ai_bodies,
+            connections_per_address: config.limits.connections_per_address,
+            header_ms: u64::from(config.timeouts.header),
+            body_ms: u64::from(config.timeouts.body),
+            idle_ms: u64::from(config.timeouts.idle),
+            write_ms: u64::from(config.timeouts.write),
+            asks_stream_usage: config.dialects.stream_usage,
+            refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
+            retry: Retry {
+                attempts: config.retry.attempts,
+                backoff_ms: u64::from(config.retry.backoff),
+                budget_percent: config.retry.budget,
+            },
+            hedge: HedgePolicy {
+                share_percent: config.hedge.share,
+                after_min_ms: u64::from(config.hedge.after_min),
+            },
+            breaker: Breaker {
+                failures: config.breaker.failures,
+                pause_ms: u64::from(config.breaker.pause),
+                pause_max_ms: u64::from(config.breaker.pause_max),
+            },
+            access_every: match config.log.access {
+                true => u64::from(config.log.access_every),
+                false => 0,
+            },
+            is_old: config.legacy,
+        }
+    }
+}
+
 impl App {
     /// Puts a model of the host program under its name. False: a model has that name. What stood
     /// there for a model that was removed meanwhile comes back, to be dropped where no lock is
@@ -179,6 +229,37 @@ impl App {
         Ok((true, old))
     }
 
+    /// Takes up another configuration. What the host program and plugins have registered, what was
+    /// changed at run time, and the state of whatever stays as it was are kept.
+    ///
+    /// # Errors
+    /// One line that says what does not fit together; nothing has changed then.
+    pub fn renew(&mut self, next: &Renewal<'_>) -> Result<(), String> {
+        let (config, before) = (next.config, next.before);
+        let mut router = complete::router(config)?;
+        let is_same = |name: &str| {
+            let find =
+                |all: &[Arc<Provider>]| all.iter().find(|it| it.name == name).map(|it| it.id);
+            let id = find(&next.providers);
+            id.is_some() && id == find(&self.providers)
+        };
+        let own: Vec<String> = self.generators.keys().cloned().collect();
+        let host = next.providers.iter().position(|provider| provider.wire == Wire::Host);
+        router.inherit(&self.router, is_same, (&own, host))?;
+        let firewall = self.firewall.renewed(config, before)?;
+        self.cache = Arc::new(self.cache.renewed(config, next.models_changed));
+        self.firewall = Arc::new(firewall);
+        self.router = Arc::new(router);
+        self.settings = Settings::new(config);
+        self.compressor = Compressor::new(&config.compression).map(Arc::new);
+        self.guard = Arc::new(self.guard.renewed(config));
+        self.providers = Arc::clone(&next.providers);
+        if next.models_changed {
+            self.created = self.status.unix_seconds();
+        }
+        Ok(())
+    }
+
     /// The snapshot that a configuration asks for, without routes of a host.
     ///
     /// # Errors
@@ -193,38 +274,7 @@ impl App {
             plugins_after: Vec::new(),
             after: Vec::new(),
             observers: Vec::new(),
-            settings: Settings {
-                body_bytes_max: config.limits.body,
-                request_line_bytes_max: config.limits.request_line,
-                header_section_bytes_max: config.limits.header_section,
-                ai_bodies_bytes_max: config.limits.ai_bodies,
-                connections_per_address: config.limits.connections_per_address,
-                header_ms: u64::from(config.timeouts.header),
-                body_ms: u64::from(config.timeouts.body),
-                idle_ms: u64::from(config.timeouts.idle),
-                write_ms: u64::from(config.timeouts.write),
-                asks_stream_usage: config.dialects.stream_usage,
-                refuses_dropped: config.dialects.dropped == DroppedMembers::Refuse,
-                retry: Retry {
-                    attempts: config.retry.attempts,
-                    backoff_ms: u64::from(config.retry.backoff),
-                    budget_percent: config.retry.budget,
-                },
-                hedge: HedgePolicy {
-                    share_percent: config.hedge.share,
-                    after_min_ms: u64::from(config.hedge.after_min),
-                },
-                breaker: Breaker {
-                    failures: config.breaker.failures,
-                    pause_ms: u64::from(config.breaker.pause),
-                    pause_max_ms: u64::from(config.breaker.pause_max),
-                },
-                access_every: match config.log.access {
-                    true => u64::from(config.log.access_every),
-                    false => 0,
-                },
-                is_old: config.legacy,
-            },
+            settings: Settings::new(config),
             firewall: Arc::new(Firewall::new(config)?),
             compressor: Compressor::new(&config.compression).map(Arc::new),
             guard: Arc::new(Guard::new(config)),

@@ -38,7 +38,7 @@ use crate::route::{Allowed, Found};
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };
-pub use app::{App, HostRoute, PluginStage, Settings, Status, StatusCounts};
+pub use app::{App, HostRoute, PluginStage, Renewal, Settings, Status, StatusCounts};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Making, Moment, Outgoing, Verdict};
@@ -48,7 +48,7 @@ pub use generation::{Generation, Generator, Listening, Progress, Question};
 pub use hooks::{HookPlace, TextEdit, TextHook};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use pages::keep;
-pub use provider::{BaseUrl, Provider, Proxy};
+pub use provider::{BaseUrl, Provider, Proxy, renewed as renewed_providers};
 pub use screen::explain;
 
 /// What a request's method and target lead to.

@@ -129,7 +129,7 @@ fn now_s(app: &App) -> u64 {
 }
 
 fn look_up(app: &App, request: &Request, key: Key, now_s: u64) -> Option<Arc<Page>> {
-    let page = |key| match app.cache.store.get(key, now_s) {
+    let page = |key| match app.cache.shared.store.get(key, now_s) {
         Some(Kept::Page(page)) => Some(page),
         _ => None,
     };
@@ -145,7 +145,7 @@ pub fn keep(app: &App, exchange: &mut Exchange) {
     let Some((ttl_s, page)) = page_of(request, response, app.cache.ttl_s(), now_s) else { return };
     let bytes = page.bytes();
     if page.vary.is_empty() {
-        app.cache.store.put(&key, Kept::Page(Arc::new(page)), bytes, ttl_s, now_s);
+        app.cache.shared.store.put(&key, Kept::Page(Arc::new(page)), bytes, ttl_s, now_s);
     } else {
         let index = Page {
             status: 0,
@@ -159,8 +159,8 @@ pub fn keep(app: &App, exchange: &mut Exchange) {
         };
         let variant = variant_key(key, &page.vary, request);
         let index_bytes = index.bytes();
-        app.cache.store.put(&key, Kept::Page(Arc::new(index)), index_bytes, ttl_s, now_s);
-        app.cache.store.put(&variant, Kept::Page(Arc::new(page)), bytes, ttl_s, now_s);
+        app.cache.shared.store.put(&key, Kept::Page(Arc::new(index)), index_bytes, ttl_s, now_s);
+        app.cache.shared.store.put(&variant, Kept::Page(Arc::new(page)), bytes, ttl_s, now_s);
     }
     exchange.response.headers.push(b"x-neurohttp-cache", b"miss");
 }

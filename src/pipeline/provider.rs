@@ -175,6 +175,35 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// Whether it is the same but for its id.
+    fn is_same(&self, other: &Provider) -> bool {
+        let Provider {
+            id: _,
+            name,
+            kind,
+            wire,
+            api_key,
+            base,
+            proxy,
+            ca_file,
+            connect_ms,
+            first_token_ms,
+            idle_ms,
+            total_ms,
+            connections_max,
+            health_path,
+            health_ms,
+            credential,
+        } = self;
+        (name, kind, wire, api_key, base)
+            == (&other.name, &other.kind, &other.wire, &other.api_key, &other.base)
+            && (proxy, ca_file, health_path, credential)
+                == (&other.proxy, &other.ca_file, &other.health_path, &other.credential)
+            && (connect_ms, first_token_ms, idle_ms, total_ms)
+                == (&other.connect_ms, &other.first_token_ms, &other.idle_ms, &other.total_ms)
+            && (connections_max, health_ms) == (&other.connections_max, &other.health_ms)
+    }
+
     /// What its codec is told.
     pub fn target<'a>(&'a self, model: &'a str) -> TargetInfo<'a> {
         TargetInfo {
@@ -209,6 +238,20 @@ pub(super) fn is_host(provider: &crate::config::Provider) -> bool {
 pub(super) fn providers(config: &Config) -> Result<Arc<[Arc<Provider>]>, String> {
     let missing = (!config.provider.iter().any(is_host)).then(host);
     config.provider.iter().chain(&missing).map(|provider| one(provider).map(Arc::new)).collect()
+}
+
+/// The providers of another configuration. One that is what it was stays the same, and so do its
+/// connections.
+///
+/// # Errors
+/// As [`providers`].
+pub fn renewed(config: &Config, old: &[Arc<Provider>]) -> Result<Arc<[Arc<Provider>]>, String> {
+    let fresh = providers(config)?;
+    let known = |provider: &Arc<Provider>| {
+        let is_same = |old: &&Arc<Provider>| old.is_same(provider);
+        Arc::clone(old.iter().find(is_same).unwrap_or(provider))
+    };
+    Ok(fresh.iter().map(known).collect())
 }
 
 fn one(provider: &crate::config::Provider) -> Result<Provider, String> {

@@ -107,7 +107,7 @@ impl Client {
     pub fn new(mut config: Config, log: Option<Arc<dyn LogSink>>) -> Result<Client, Error> {
         config.server.listen.clear();
         config.server.workers = 1;
-        let own = Server::new(config, Setup { no_builtins: true, log })?;
+        let own = Server::new(config, Setup { no_builtins: true, log, ..Setup::default() })?;
         own.start()?;
         Ok(Client {
             core: Arc::clone(&own.core),

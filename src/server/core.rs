@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -13,10 +13,11 @@ use super::counts::Counts;
 use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
+use super::reload::Live;
 use super::stats::WorkerStats;
 use crate::config::Config;
 use crate::kernel;
-use crate::pipeline::{App, Status, StatusCounts};
+use crate::pipeline::{App, Provider, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::{clock, proc};
@@ -29,6 +30,18 @@ pub(super) const RUNNING: u8 = 1;
 pub(super) const DRAINING: u8 = 2;
 /// Everything is cut.
 pub(super) const STOPPED: u8 = 3;
+
+/// How to speak TLS with providers, by their ids.
+pub(super) type ClientTls = HashMap<u64, (Weak<Provider>, Arc<rustls::ClientConfig>)>;
+
+/// Threads and waiting jobs of the blocking pool.
+fn pool_bounds(config: &Config) -> (usize, usize) {
+    let threads = match config.server.blocking_threads {
+        0 => 4 * proc::processors(),
+        threads => threads,
+    };
+    (threads as usize, config.server.blocking_queue as usize)
+}
 
 /// One worker as the others see it.
 pub(super) struct WorkerHandle {
@@ -45,16 +58,18 @@ pub(super) struct Core {
     pub(super) workers: Vec<WorkerHandle>,
     /// Open while the server takes connections. The workers have it too: the sockets are closed
     /// when the last of them has let go.
-    listeners: Mutex<Arc<[Listener]>>,
+    listeners: Mutex<Arc<[Arc<Listener>]>>,
     /// Port of the first TCP listener.
     port: AtomicU16,
     pub(super) pool: Pool,
-    connections_max: u64,
-    pub(super) drain_ms: u64,
+    connections_max: AtomicU64,
+    drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
-    tls: OnceLock<HashMap<u64, Arc<rustls::ClientConfig>>>,
+    tls: Mutex<ClientTls>,
     /// What listeners that speak TLS show.
-    certificates: Option<Arc<Certificates>>,
+    certificates: Mutex<Option<Arc<Certificates>>>,
+    /// Its configuration and how that changes.
+    pub(super) live: Live,
     pub(super) addresses: Addresses,
     ai_bytes: AtomicU64,
     /// How many of the workers run: all, or one that the host drives.
@@ -78,11 +93,9 @@ impl Core {
         workers: Vec<WorkerHandle>,
         dispatch: tracing::Dispatch,
         certificates: Option<Certificates>,
+        live: Live,
     ) -> Core {
-        let threads = match config.server.blocking_threads {
-            0 => 4 * proc::processors(),
-            threads => threads,
-        };
+        let (threads, waiting) = pool_bounds(config);
         let count = workers.len();
         Core {
             state: AtomicU8::new(NEW),
@@ -91,11 +104,12 @@ impl Core {
             workers,
             listeners: Mutex::default(),
             port: AtomicU16::new(0),
-            pool: Pool::new(threads as usize, config.server.blocking_queue as usize, dispatch),
-            connections_max: u64::from(config.server.max_connections),
-            drain_ms: u64::from(config.timeouts.drain),
-            tls: OnceLock::new(),
-            certificates: certificates.map(Arc::new),
+            pool: Pool::new(threads, waiting, dispatch),
+            connections_max: AtomicU64::new(u64::from(config.server.max_connections)),
+            drain_ms: AtomicU64::new(u64::from(config.timeouts.drain)),
+            tls: Mutex::default(),
+            certificates: Mutex::new(certificates.map(Arc::new)),
+            live,
             addresses: Addresses::default(),
             ai_bytes: AtomicU64::new(0),
             worker_count: AtomicUsize::new(count),
@@ -202,18 +216,44 @@ impl Core {
         drop(host);
     }
 
-    pub(super) fn set_first(&self, app: App, tls: HashMap<u64, Arc<rustls::ClientConfig>>) {
+    pub(super) fn set_first(&self, app: App, tls: ClientTls) {
         *self.app.lock() = Some(Arc::new(app));
-        drop(self.tls.set(tls));
+        *self.tls.lock() = tls;
     }
 
-    pub(super) fn tls_of(&self, provider: u64) -> Option<&Arc<rustls::ClientConfig>> {
-        self.tls.get()?.get(&provider)
+    /// Adds how to speak TLS with new providers; of those that nobody holds any more it goes.
+    pub(super) fn add_tls(&self, more: ClientTls) {
+        let mut tls = self.tls.lock();
+        tls.retain(|_, (provider, _)| provider.strong_count() > 0);
+        tls.extend(more);
+    }
+
+    /// Asked when a connection is dialled.
+    pub(super) fn tls_of(&self, provider: u64) -> Option<Arc<rustls::ClientConfig>> {
+        self.tls.lock().get(&provider).map(|(_, config)| Arc::clone(config))
     }
 
     /// What listeners that speak TLS show; there when one of them does.
     pub(super) fn certificates(&self) -> Option<Arc<Certificates>> {
-        self.certificates.clone()
+        self.certificates.lock().clone()
+    }
+
+    pub(super) fn set_certificates(&self, certificates: Option<Certificates>) {
+        *self.certificates.lock() = certificates.map(Arc::new);
+    }
+
+    /// Takes up the settings that no snapshot holds.
+    pub(super) fn take_settings(&self, config: &Config) {
+        // Relaxed: each is a bound by itself.
+        self.connections_max.store(u64::from(config.server.max_connections), Ordering::Relaxed);
+        self.drain_ms.store(u64::from(config.timeouts.drain), Ordering::Relaxed);
+        let (threads, waiting) = pool_bounds(config);
+        self.pool.resize(threads, waiting);
+    }
+
+    /// What is under way when the server stops gets so long, in milliseconds.
+    pub(super) fn drain_ms(&self) -> u64 {
+        self.drain_ms.load(Ordering::Relaxed)
     }
 
     pub(super) fn worker_count(&self) -> usize {
@@ -235,11 +275,11 @@ impl Core {
         *self.polling_thread.lock() == Some(thread::current())
     }
 
-    pub(super) fn listeners(&self) -> Arc<[Listener]> {
+    pub(super) fn listeners(&self) -> Arc<[Arc<Listener>]> {
         Arc::clone(&self.listeners.lock())
     }
 
-    pub(super) fn set_listeners(&self, listeners: Vec<Listener>) {
+    pub(super) fn set_listeners(&self, listeners: Vec<Arc<Listener>>) {
         let address = listeners.iter().find_map(|listener| listener.address);
         // Relaxed: whoever learns that the server runs learns it through a lock.
         self.port.store(address.map_or(0, |address| address.port()), Ordering::Relaxed);
@@ -262,7 +302,7 @@ impl Core {
 
     /// Whether server.max_connections is reached. Read at accept only.
     pub(super) fn is_full(&self) -> bool {
-        self.connections() >= self.connections_max
+        self.connections() >= self.connections_max.load(Ordering::Relaxed)
     }
 
     /// A worker with clearly fewer connections than this one. Long streams make an even hand-out

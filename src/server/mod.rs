@@ -26,6 +26,7 @@ mod mailbox;
 mod metrics;
 mod plugins;
 mod pool;
+mod reload;
 mod reserve;
 mod resolve;
 mod serve;
@@ -35,9 +36,9 @@ mod supervise;
 mod tls;
 mod transport;
 mod upstream;
+mod watch;
 mod worker;
 
-use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -49,7 +50,7 @@ use parking_lot::Mutex;
 use self::core::{Core, CoreStatus, DRAINING, NEW, RUNNING, STOPPED, WorkerHandle};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::kernel;
 use crate::pipeline::{App, Generator, HookPlace, HostRoute, Status, TextHook};
@@ -61,11 +62,14 @@ use begun::{Begun, Tell};
 use counts::Counts;
 use listener::Listener;
 use mailbox::{Mailbox, Message};
+use reload::Live;
 use worker::Worker;
 
 pub use log::LogSink;
 pub use mailbox::on_loop_thread;
 pub use plugins::refused;
+pub use reload::{PluginDoor, Reloaded};
+pub use watch::Watcher;
 
 /// What a server is built with beside its configuration.
 #[derive(Default)]
@@ -74,6 +78,8 @@ pub struct Setup {
     pub no_builtins: bool,
     /// Takes the log lines; else they go where the configuration says.
     pub log: Option<Arc<dyn LogSink>>,
+    /// Where its configuration is read anew; without it [`Server::reload`] is not possible.
+    pub source: Option<Source>,
 }
 
 /// A loop that the host drives.
@@ -85,7 +91,6 @@ struct Attached {
 /// A server.
 pub struct Server {
     core: Arc<Core>,
-    config: Config,
     dispatch: tracing::Dispatch,
     /// What the workers are built with at the start.
     seats: Mutex<Vec<(Arc<Mailbox>, Receiver<Message>)>>,
@@ -127,23 +132,19 @@ impl Server {
         }
         let certificates = certificates::Certificates::load(&config.tls)
             .map_err(|message| Error::new(ErrorKind::Config, message))?;
-        let core = Arc::new(Core::new(&config, handles, dispatch.clone(), certificates));
+        let (config, live) = {
+            let live = Live::new(config, setup.source, !setup.no_builtins, dispatch.clone());
+            (live.config(), live)
+        };
+        let core = Arc::new(Core::new(&config, handles, dispatch.clone(), certificates, live));
         let status = Arc::new(CoreStatus(Arc::downgrade(&core))) as Arc<dyn Status>;
         let app = App::new(&config, !setup.no_builtins, status)
             .map_err(|message| Error::new(ErrorKind::Config, message))?;
-        let mut configs = HashMap::new();
-        for provider in app.providers.iter().filter(|provider| provider.base.is_tls) {
-            let config =
-                tracing::dispatcher::with_default(&dispatch, || tls::client_config(provider));
-            let config = config.map_err(|message| {
-                Error::new(ErrorKind::Config, format!("provider {}: {message}", provider.name))
-            })?;
-            configs.insert(provider.id, config);
-        }
+        let configs = || reload::client_tls(app.providers.iter());
+        let configs = tracing::dispatcher::with_default(&dispatch, configs)?;
         core.set_first(app, configs);
         Ok(Server {
             core,
-            config,
             dispatch,
             seats: Mutex::new(seats),
             attached: Mutex::default(),
@@ -152,9 +153,9 @@ impl Server {
         })
     }
 
-    /// The configuration it was built with.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// Its configuration now.
+    pub fn config(&self) -> Arc<Config> {
+        self.core.live.config()
     }
 
     /// Opens the log file anew, after a rotation. Without a file it does nothing.
@@ -178,7 +179,7 @@ impl Server {
     /// `State` when it was started before, `AddressInUse`, `Io`; then it can be started again
     /// unless the error is `State`.
     pub fn start(&self) -> Result<(), Error> {
-        self.start_with(|| listener::open(&self.config))
+        self.start_with(|| listener::open(&self.config()))
     }
 
     /// The same on a TCP socket that listens already and does not block; `listen` of the
@@ -187,7 +188,7 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn start_on(&self, socket: OwnedFd) -> Result<(), Error> {
-        self.start_with(|| Ok(vec![listener::adopt(socket)?]))
+        self.start_with(|| Ok(vec![Arc::new(listener::adopt(socket)?)]))
     }
 
     /// The same on sockets that were opened for it, one for each address of `server.listen`, in
@@ -196,18 +197,22 @@ impl Server {
     /// # Errors
     /// As [`Server::start`]; `InvalidArgument` when there are more or fewer.
     pub fn start_on_all(&self, sockets: Vec<OwnedFd>) -> Result<(), Error> {
-        let listen = &self.config.server.listen;
+        let config = self.config();
+        let listen = &config.server.listen;
         if sockets.len() != listen.len() {
             let message = format!("{} sockets for {} addresses", sockets.len(), listen.len());
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         self.start_with(|| {
             let pairs = listen.iter().zip(sockets);
-            pairs.map(|(listen, socket)| listener::adopt_as(listen, socket)).collect()
+            pairs.map(|(listen, socket)| listener::adopt_as(listen, socket).map(Arc::new)).collect()
         })
     }
 
-    fn start_with(&self, open: impl FnOnce() -> Result<Vec<Listener>, Error>) -> Result<(), Error> {
+    fn start_with(
+        &self,
+        open: impl FnOnce() -> Result<Vec<Arc<Listener>>, Error>,
+    ) -> Result<(), Error> {
         let mut seats = self.seats.lock();
         if self.core.state() != NEW || seats.is_empty() {
             return Err(Error::new(ErrorKind::State, "the server was started or stopped before"));
@@ -240,7 +245,7 @@ impl Server {
         if self.core.state() != NEW || seats.is_empty() {
             return Err(Error::new(ErrorKind::State, "the server was started before"));
         }
-        let listeners = listener::open(&self.config)?;
+        let listeners = listener::open(&self.config())?;
         self.core.set_listeners(listeners);
         self.core.set_attached();
         let (mailbox, receiver) = seats.swap_remove(0);
@@ -318,7 +323,7 @@ impl Server {
 
     fn announce(&self) {
         self.with_log(|| {
-            for note in &self.config.notes {
+            for note in &self.config().notes {
                 tracing::warn!("{note}");
             }
             let kernels = kernel::report();

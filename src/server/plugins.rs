@@ -3,7 +3,7 @@
 //! A plugin of the new contract is loaded by the door that knows its structs (`ffi`), through what
 //! stands here.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use super::core::{Core, RUNNING};
@@ -122,8 +122,8 @@ impl Server {
     }
 
     /// Where plugins of this server are looked for by their bare name.
-    pub fn plugin_directory(&self) -> &Path {
-        Path::new(&self.config.plugins.dir)
+    pub fn plugin_directory(&self) -> PathBuf {
+        PathBuf::from(&self.config().plugins.dir)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ pub(super) struct Pool {
 struct Inner {
     state: Mutex<State>,
     changed: Condvar,
-    threads_max: usize,
-    queue_max: usize,
+    /// Relaxed, both: bounds that may change between two jobs.
+    threads_max: AtomicUsize,
+    queue_max: AtomicUsize,
     /// Called on each thread before its first job: log dispatch and the like.
     dispatch: tracing::Dispatch,
 }
@@ -46,20 +48,26 @@ impl Pool {
         let inner = Inner {
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
-            threads_max: threads_max.max(1),
-            queue_max,
+            threads_max: AtomicUsize::new(threads_max.max(1)),
+            queue_max: AtomicUsize::new(queue_max),
             dispatch,
         };
         Pool { inner: Arc::new(inner) }
     }
 
+    /// Other bounds. Threads beyond them end when they have been idle for a while.
+    pub(super) fn resize(&self, threads_max: usize, queue_max: usize) {
+        self.inner.threads_max.store(threads_max.max(1), Relaxed);
+        self.inner.queue_max.store(queue_max, Relaxed);
+    }
+
     /// Queues a job; a thread is started when none is idle and there may be more.
     pub(super) fn submit(&self, job: Job) -> Result<(), Full> {
         let mut state = self.inner.state.lock();
-        if state.ended || state.jobs.len() >= self.inner.queue_max + state.idle {
+        if state.ended || state.jobs.len() >= self.inner.queue_max.load(Relaxed) + state.idle {
             return Err(Full);
         }
-        if state.idle <= state.jobs.len() && state.alive < self.inner.threads_max {
+        if state.idle <= state.jobs.len() && state.alive < self.inner.threads_max.load(Relaxed) {
             let inner = Arc::clone(&self.inner);
             let name = "neurohttp-pool".to_owned();
             match Builder::new().name(name).spawn(move || inner.work()) {
@@ -80,7 +88,7 @@ impl Pool {
     /// Whether a job would be taken now.
     pub(super) fn has_room(&self) -> bool {
         let state = self.inner.state.lock();
-        !state.ended && state.jobs.len() < self.inner.queue_max + state.idle
+        !state.ended && state.jobs.len() < self.inner.queue_max.load(Relaxed) + state.idle
     }
 
     /// Threads alive and jobs waiting.

@@ -89,6 +89,8 @@ pub(super) struct Pool {
     idle: Vec<Key>,
     open: usize,
     waiting: VecDeque<Key>,
+    /// Its provider is no more: what is in use is not kept.
+    is_gone: bool,
 }
 
 /// How a request's connection failed.
@@ -132,9 +134,30 @@ impl Worker {
         if let Some(index) = self.pools.iter().position(|pool| pool.id == provider) {
             return index;
         }
-        let pool = Pool { id: provider, idle: Vec::new(), open: 0, waiting: VecDeque::new() };
+        let pool = Pool {
+            id: provider,
+            idle: Vec::new(),
+            open: 0,
+            waiting: VecDeque::new(),
+            is_gone: false,
+        };
         self.pools.push(pool);
         self.pools.len() - 1
+    }
+
+    /// Connections to providers that are no more are closed, once nobody uses them.
+    pub(super) fn prune_pools(&mut self) {
+        let app = Arc::clone(&self.app);
+        let is_known = |id: u64| app.providers.iter().any(|provider| provider.id == id);
+        let mut gone = Vec::new();
+        for pool in self.pools.iter_mut().filter(|pool| !is_known(pool.id)) {
+            pool.is_gone = true;
+            gone.append(&mut pool.idle);
+        }
+        for key in gone {
+            self.close_up(key);
+        }
+        self.pools.retain(|it| it.open > 0 || !it.waiting.is_empty() || is_known(it.id));
     }
 
     /// Whether a call waits for one of the connections that are all in use.
@@ -411,7 +434,7 @@ impl Worker {
         let config = self.core.tls_of(up.provider.id);
         let connection = config
             .ok_or_else(|| "TLS is not set up for it".to_owned())
-            .and_then(|config| tls::connection(config, &up.provider.base.host));
+            .and_then(|config| tls::connection(&config, &up.provider.base.host));
         match connection {
             Ok(connection) => {
                 up.transport = Transport::tls(connection);
@@ -816,7 +839,7 @@ impl Worker {
                 return;
             }
         }
-        if self.is_draining {
+        if self.is_draining || self.pools[index].is_gone {
             self.close_up(key);
             return;
         }

@@ -54,6 +54,9 @@ pub(super) const MARK_CALL: u64 = 5;
 const MARK_TRIM: u64 = 7;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
 
+/// Rounds of accepting before a listener is left: whoever has connected before is served.
+const LEAVING_TURNS: usize = 1024;
+
 /// A snapshot as a worker keeps it. The outer count is the worker's own, so that keeping a copy
 /// writes nothing that other workers read.
 pub(super) type OwnApp = Arc<Arc<App>>;
@@ -94,7 +97,7 @@ pub(super) struct Worker {
     conns_peak: usize,
     is_trim_due: bool,
     is_listening: bool,
-    listeners: Arc<[Listener]>,
+    listeners: Arc<[Arc<Listener>]>,
     pub(super) is_draining: bool,
     drain_deadline_ms: u64,
 
@@ -276,7 +279,7 @@ impl Worker {
             match data >> MARK_SHIFT {
                 MARK_CONN => self.on_conn_event(Key(data), flags),
                 MARK_UP => self.on_up_event(Key(data & MARK_MASK), flags),
-                MARK_LISTENER => self.accept((data & MARK_MASK) as usize),
+                MARK_LISTENER => drop(self.accept(data & MARK_MASK)),
                 MARK_TIMER => handled -= 1,
                 _ => {
                     handled -= 1;
@@ -330,6 +333,8 @@ impl Worker {
         if version != self.version {
             self.version = version;
             self.app = Arc::new(self.core.app());
+            self.follow_listeners();
+            self.prune_pools();
         }
     }
 
@@ -458,20 +463,48 @@ impl Worker {
             return;
         }
         self.is_listening = on;
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let fd = listener.fd.as_raw_fd();
-            let done = if on {
-                // Level-triggered: what one turn leaves is told again. Exclusive: one connection
-                // does not wake every worker.
-                let data = MARK_LISTENER << MARK_SHIFT | index as u64;
-                self.epoll.add(fd, epoll::IN | epoll::EXCLUSIVE, data)
-            } else {
-                self.epoll.remove(fd)
-            };
-            if let Err(error) = done {
-                tracing::error!("cannot watch {listener}: {error}");
+        for listener in &*self.listeners {
+            self.watch_listener(listener, on);
+        }
+    }
+
+    fn watch_listener(&self, listener: &Listener, on: bool) {
+        let fd = listener.fd.as_raw_fd();
+        let done = if on {
+            // Level-triggered: what one turn leaves is told again. Exclusive: one connection
+            // does not wake every worker.
+            let data = MARK_LISTENER << MARK_SHIFT | listener.id;
+            self.epoll.add(fd, epoll::IN | epoll::EXCLUSIVE, data)
+        } else {
+            self.epoll.remove(fd)
+        };
+        if let Err(error) = done {
+            tracing::error!("cannot watch {listener}: {error}");
+        }
+    }
+
+    /// Takes up the listeners of a new configuration. One that is no more is left without a client
+    /// waiting in it: whoever has connected before is served.
+    fn follow_listeners(&mut self) {
+        let now = self.core.listeners();
+        if self.is_draining || Arc::ptr_eq(&now, &self.listeners) {
+            return;
+        }
+        let is_in = |list: &[Arc<Listener>], id| list.iter().any(|listener| listener.id == id);
+        let before = Arc::clone(&self.listeners);
+        for listener in before.iter().filter(|it| !is_in(&now, it.id)) {
+            if self.is_listening {
+                self.watch_listener(listener, false);
+                // Bounded: as many as can wait there.
+                let _ = (0..LEAVING_TURNS).all(|_| self.accept(listener.id));
             }
         }
+        if self.is_listening {
+            for listener in now.iter().filter(|it| !is_in(&before, it.id)) {
+                self.watch_listener(listener, true);
+            }
+        }
+        self.listeners = now;
     }
 
     /// Takes no connection any more. Once every worker has let go, who connects is refused, and
@@ -503,16 +536,17 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self, index: usize) {
+    /// True when more may wait than one turn takes.
+    fn accept(&mut self, id: u64) -> bool {
         if self.is_draining {
-            return;
+            return false;
         }
         let listeners = Arc::clone(&self.listeners);
-        let Some(listener) = listeners.get(index) else { return };
+        let Some(listener) = listeners.iter().find(|it| it.id == id) else { return false };
         for _ in 0..limits::ACCEPTS_PER_TURN {
             if self.core.is_full() {
                 self.pause_accepting("server.max_connections is reached");
-                return;
+                return false;
             }
             match socket::accept(listener.fd.as_raw_fd()) {
                 Ok((fd, address)) => {
@@ -539,16 +573,17 @@ impl Worker {
                     }
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return,
+                    Some(libc::EAGAIN) => return false,
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                         self.pause_accepting(&error.to_string());
-                        return;
+                        return false;
                     }
                     // The peer went before it was taken, or the network says so (accept(2)).
                     _ => {}
                 },
             }
         }
+        true
     }
 
     /// Whether one more connection of a peer is let in, and whether it counts for its address;
@@ -569,10 +604,13 @@ impl Worker {
     fn adopt(&mut self, accepted: Accepted) {
         let Accepted { fd, peer, is_tls, is_counted } = accepted;
         let raw = fd.as_raw_fd();
-        let tls = match self.core.certificates().filter(|_| is_tls) {
-            // A listener that speaks TLS has a certificate: the configuration says so.
-            None if is_tls => return,
-            certificates => certificates.map(Tls::accept),
+        let tls = match is_tls {
+            false => None,
+            true => match self.core.certificates() {
+                // A listener that speaks TLS has a certificate: the configuration says so.
+                None => return,
+                Some(certificates) => Some(Tls::accept(certificates)),
+            },
         };
         let mut conn = Conn::new(fd, peer, tls);
         if let Peer::Tcp(address) = peer {
@@ -618,7 +656,7 @@ impl Worker {
         self.read_clock();
         self.is_draining = true;
         self.core.tell_stopping(&self.app);
-        self.drain_deadline_ms = self.now_ms + self.core.drain_ms;
+        self.drain_deadline_ms = self.now_ms + self.core.drain_ms();
         self.is_accept_paused = false;
         self.close_listeners();
         for key in self.conns.keys() {

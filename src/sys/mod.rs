@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod epoll;
 pub mod inherited;
+pub mod inotify;
 pub mod memory;
 pub mod proc;
 pub mod random;

@@ -135,6 +135,13 @@ pub fn listen_tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Re
     Ok(fd)
 }
 
+/// Changes how many connections wait in a socket that listens.
+pub fn set_backlog(fd: RawFd, backlog: u32) -> io::Result<()> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    // SAFETY: no pointer is passed; on a socket that listens only the bound changes (listen(2)).
+    check(unsafe { libc::listen(fd, backlog) }).map(drop)
+}
+
 /// Listens on a Unix socket. A socket file that nobody listens on any more is replaced.
 pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
     let bytes = path.as_os_str().as_bytes();

@@ -19,6 +19,7 @@ mod listen;
 mod metrics;
 mod old_way;
 mod protocol;
+mod reload;
 mod scale;
 mod service;
 mod timeouts;

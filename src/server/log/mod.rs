@@ -8,6 +8,9 @@ mod writer;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+
+use parking_lot::RwLock;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -33,17 +36,83 @@ enum Sink {
     Host(Arc<dyn LogSink>),
 }
 
+/// All of it can change while the server runs. Relaxed: each is a switch by itself.
 struct Lines {
-    level: Level,
-    json: bool,
-    sink: Sink,
-    access: bool,
+    /// As [`level_number`].
+    level: AtomicU8,
+    json: AtomicBool,
+    access: AtomicBool,
+    sink: RwLock<Arc<Sink>>,
+}
+
+impl Lines {
+    fn level(&self) -> Level {
+        match self.level.load(Relaxed) {
+            1 => Level::ERROR,
+            2 => Level::WARN,
+            3 => Level::INFO,
+            4 => Level::DEBUG,
+            _ => Level::TRACE,
+        }
+    }
 }
 
 /// Opens the log file of `dispatch` anew, after a rotation. Without a file it does nothing.
 pub(super) fn reopen(dispatch: &Dispatch) {
-    if let Some(Lines { sink: Sink::Writer(writer), .. }) = dispatch.downcast_ref::<Lines>() {
+    if let Some(lines) = dispatch.downcast_ref::<Lines>()
+        && let Sink::Writer(writer) = &**lines.sink.read()
+    {
         writer.reopen();
+    }
+}
+
+/// Another place for lines, opened and not yet used.
+pub(super) struct NewPlace(Writer);
+
+/// Opens what `after` names, unless it is what `before` names.
+///
+/// # Errors
+/// `Io` when the file cannot be opened.
+pub(super) fn open_place(before: &Log, after: &Log) -> Result<Option<NewPlace>, Error> {
+    if before.file == after.file {
+        return Ok(None);
+    }
+    writer(after).map(|writer| Some(NewPlace(writer)))
+}
+
+/// Has `dispatch` follow other settings. A host that takes the lines keeps taking them.
+pub(super) fn renew(dispatch: &Dispatch, log: &Log, place: Option<NewPlace>) {
+    let Some(lines) = dispatch.downcast_ref::<Lines>() else { return };
+    lines.level.store(number_of(log.level), Relaxed);
+    lines.json.store(log.format == LogFormat::Json, Relaxed);
+    lines.access.store(log.access, Relaxed);
+    let is_writer = matches!(**lines.sink.read(), Sink::Writer(_));
+    if let Some(NewPlace(writer)) = place
+        && is_writer
+    {
+        let old = std::mem::replace(&mut *lines.sink.write(), Arc::new(Sink::Writer(writer)));
+        // Waits for what was handed over, where no lock is held.
+        drop(old);
+    }
+    // What is not wanted is not even asked about: every place that logs asks anew.
+    tracing::callsite::rebuild_interest_cache();
+}
+
+fn writer(log: &Log) -> Result<Writer, Error> {
+    match log.file.is_empty() {
+        true => Ok(Writer::stderr()),
+        false => Writer::file(&log.file)
+            .map_err(|error| Error::new(ErrorKind::Io, format!("log.file {}: {error}", log.file))),
+    }
+}
+
+fn number_of(level: LogLevel) -> u8 {
+    match level {
+        LogLevel::Error => 1,
+        LogLevel::Warn => 2,
+        LogLevel::Info => 3,
+        LogLevel::Debug => 4,
+        LogLevel::Trace => 5,
     }
 }
 
@@ -62,36 +131,27 @@ pub(super) fn make_folder(log: &Log) {
 pub(super) fn dispatch(log: &Log, host: Option<Arc<dyn LogSink>>) -> Result<Dispatch, Error> {
     let sink = match host {
         Some(host) => Sink::Host(host),
-        None if log.file.is_empty() => Sink::Writer(Writer::stderr()),
-        None => Sink::Writer(Writer::file(&log.file).map_err(|error| {
-            Error::new(ErrorKind::Io, format!("log.file {}: {error}", log.file))
-        })?),
-    };
-    let level = match log.level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Trace => Level::TRACE,
+        None => Sink::Writer(writer(log)?),
     };
     Ok(Dispatch::new(Lines {
-        level,
-        json: log.format == LogFormat::Json,
-        sink,
-        access: log.access,
+        level: AtomicU8::new(number_of(log.level)),
+        json: AtomicBool::new(log.format == LogFormat::Json),
+        access: AtomicBool::new(log.access),
+        sink: RwLock::new(Arc::new(sink)),
     }))
 }
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         if metadata.target() == ACCESS {
-            return self.access;
+            return self.access.load(Relaxed);
         }
-        *metadata.level() <= self.level && metadata.target().starts_with("neurohttp")
+        *metadata.level() <= self.level() && metadata.target().starts_with("neurohttp")
     }
 
     fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        Some(if self.access { self.level.max(Level::INFO) } else { self.level }.into())
+        let level = self.level();
+        Some(if self.access.load(Relaxed) { level.max(Level::INFO) } else { level }.into())
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -104,13 +164,16 @@ impl Subscriber for Lines {
 
     fn event(&self, event: &Event<'_>) {
         let level = *event.metadata().level();
-        let mut line = Line { json: self.json, message: String::new(), fields: String::new() };
+        let json = self.json.load(Relaxed);
+        let mut line = Line { json, message: String::new(), fields: String::new() };
         event.record(&mut line);
-        match &self.sink {
+        // A host's callback runs without the lock.
+        let sink = Arc::clone(&self.sink.read());
+        match &*sink {
             Sink::Host(host) => {
                 host.line(level_number(level), &format!("{}{}", line.message, line.fields));
             }
-            Sink::Writer(writer) if self.json => writer.line(&format!(
+            Sink::Writer(writer) if json => writer.line(&format!(
                 "{{\"time\":\"{}\",\"level\":\"{}\",\"message\":{}{}}}\n",
                 now(),
                 level.as_str().to_ascii_lowercase(),

@@ -1,0 +1,280 @@
+//! Another configuration while the server runs: by signal, by itself when the file changes; files
+//! that are half-written or hostile; what is under way meanwhile.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::support::process::{Server, program};
+use crate::support::stage::scratch;
+use crate::support::tls::Authority;
+use crate::support::wait_until;
+use crate::support::wire::Connection;
+
+/// A folder of a test's own.
+fn folder(name: &str) -> PathBuf {
+    let folder = scratch().join(format!("reload-{name}"));
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Writes a new file and renames it over the old one, as careful programs do.
+fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, file).unwrap();
+}
+
+fn start(file: &Path) -> Server {
+    let mut command = program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "-c"]).arg(file);
+    Server::start(&mut command)
+}
+
+/// The largest body that the server takes, told by which of two sizes is refused.
+fn takes_body(server: &Server, bytes: usize) -> bool {
+    let fields = format!("Content-Length: {bytes}\r\nExpect: 100-continue\r\n");
+    let head = format!("POST /nothing HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+    match server.connect().send(head).head().status {
+        413 => false,
+        404 => true,
+        other => panic!("{other}"),
+    }
+}
+
+fn taken(server: &mut Server, what: &str) -> String {
+    server.line(|line| line.contains("the configuration was read anew") && line.contains(what))
+}
+
+fn refused(server: &mut Server, what: &str) -> String {
+    server.line(|line| line.contains("was not taken up") && line.contains(what))
+}
+
+#[test]
+fn a_hang_up_reads_the_file_anew_and_a_bad_one_changes_nothing() {
+    let folder = folder("hup");
+    let file = folder.join("a.toml");
+    fs::write(&file, "[limits]\nbody = 1000\n").unwrap();
+    let mut server = start(&file);
+    assert!(takes_body(&server, 1000) && !takes_body(&server, 1001));
+    replace(&file, "[limits]\nbody = 500\n");
+    server.signal(libc::SIGHUP);
+    taken(&mut server, "limits.body");
+    assert!(takes_body(&server, 500) && !takes_body(&server, 501));
+    replace(&file, "[limits]\nbody = 700\nfrob = 1\n");
+    server.signal(libc::SIGHUP);
+    refused(&mut server, "a.toml:3:1: ");
+    assert!(!takes_body(&server, 501));
+    // A key that cannot be taken up is named.
+    replace(&file, "[limits]\nbody = 600\n[server]\nworkers = 7\n");
+    server.signal(libc::SIGHUP);
+    taken(&mut server, "limits.body");
+    server.line(|line| line.ends_with("taken up at the next start only: server.workers"));
+    assert!(takes_body(&server, 600));
+    server.stop();
+}
+
+#[test]
+fn a_file_that_changes_is_read_by_itself() {
+    let folder = folder("inotify");
+    let file = folder.join("a.toml");
+    fs::write(&file, "[limits]\nbody = 1000\n").unwrap();
+    let mut server = start(&file);
+    // In place, by a new name, by going away for a moment.
+    fs::write(&file, "[limits]\nbody = 500\n").unwrap();
+    wait_until("written in place", || !takes_body(&server, 501));
+    replace(&file, "[limits]\nbody = 400\n");
+    wait_until("renamed over", || !takes_body(&server, 401));
+    fs::remove_file(&file).unwrap();
+    refused(&mut server, "a.toml");
+    assert!(!takes_body(&server, 401) && takes_body(&server, 400));
+    fs::write(&file, "[limits]\nbody = 300\n").unwrap();
+    wait_until("back again", || !takes_body(&server, 301));
+    server.stop();
+}
+
+#[test]
+fn a_link_that_moves_is_followed() {
+    // As orchestrators mount configuration: file -> ..data/file, ..data -> ..1.
+    let folder = folder("links");
+    for (name, body) in [("..1", 1000), ("..2", 500), ("..3", 300)] {
+        fs::create_dir(folder.join(name)).unwrap();
+        fs::write(folder.join(name).join("a.toml"), format!("[limits]\nbody = {body}\n")).unwrap();
+    }
+    symlink("..1", folder.join("..data")).unwrap();
+    symlink("..data/a.toml", folder.join("a.toml")).unwrap();
+    let server = start(&folder.join("a.toml"));
+    for (name, body) in [("..2", 500), ("..3", 300)] {
+        symlink(name, folder.join("..new")).unwrap();
+        fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+        wait_until(name, || !takes_body(&server, body + 1));
+        assert!(takes_body(&server, body));
+    }
+    server.stop();
+}
+
+#[test]
+fn half_written_and_hostile_files_never_take_effect() {
+    let folder = folder("hostile");
+    let file = folder.join("a.toml");
+    let whole = "[limits]\nbody = 1000\n[log]\nlevel = \"info\"\n";
+    fs::write(&file, whole).unwrap();
+    let mut server = start(&file);
+    let long = format!("[limits]\nbody = 5\n#{}\n", "x".repeat(5 << 20));
+    let deep = format!("[plugin.x]\na = {}1{}\n", "[".repeat(5000), "]".repeat(5000));
+    let texts: Vec<(&str, Vec<u8>)> = vec![
+        ("is empty now", Vec::new()),
+        ("is empty now", b"  \n\n".to_vec()),
+        ("ends within a line", b"[limits]\nbody = 1".to_vec()),
+        ("a.toml:2:", b"[limits]\nbody = \n".to_vec()),
+        ("a.toml:1:", b"[limi\n".to_vec()),
+        ("UTF-8", b"[limits]\nbody = 5 # \xff\xfe\n".to_vec()),
+        ("a.toml", b"\0\0\0\0\n".to_vec()),
+        ("too large", long.into_bytes()),
+        ("a.toml", deep.into_bytes()),
+        ("a.toml:1:", b"[unknown]\nbody = 5\n".to_vec()),
+        ("limits.body", b"[limits]\nbody = -1\n".to_vec()),
+    ];
+    for (why, text) in &texts {
+        let before = server.output().matches("was not taken up").count();
+        replace(&file, &String::from_utf8_lossy(text));
+        fs::write(folder.join("raw"), text).unwrap();
+        fs::rename(folder.join("raw"), &file).unwrap();
+        server.signal(libc::SIGHUP);
+        wait_until(why, || server.output().matches("was not taken up").count() > before);
+        assert!(takes_body(&server, 1000) && !takes_body(&server, 1001), "{why}");
+        assert!(server.alive());
+    }
+    for (why, _) in texts.iter().filter(|(why, _)| *why != "limits.body") {
+        refused(&mut server, why);
+    }
+    // What is no plain file is not opened: it could make the reader wait for ever.
+    fs::remove_file(&file).unwrap();
+    let path = std::ffi::CString::new(file.to_str().unwrap()).unwrap();
+    // SAFETY: the path is NUL-terminated.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    server.signal(libc::SIGHUP);
+    refused(&mut server, "is no plain file");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    server.signal(libc::SIGHUP);
+    wait_until("a folder", || server.output().matches("is no plain file").count() > 1);
+    fs::remove_dir(&file).unwrap();
+    // Written piece by piece, each of which would do by itself: only the whole is taken up.
+    fs::write(&file, whole).unwrap();
+    let mut out = fs::File::create(&file).unwrap();
+    for piece in ["[limits]\nbody = 5\n", "request_line = 100\n", "header_section = 300\n"] {
+        use std::io::Write as _;
+        out.write_all(piece.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+        assert!(takes_body(&server, 1000), "{piece}");
+    }
+    drop(out);
+    let told = taken(&mut server, "limits.body");
+    assert!(told.contains("limits.request_line") && told.contains("limits.header_section"));
+    server.stop();
+}
+
+#[test]
+fn the_overlay_of_an_environment_is_read_too() {
+    let folder = folder("overlay");
+    let (file, overlay) = (folder.join("a.toml"), folder.join("a.prod.toml"));
+    fs::write(&file, "[limits]\nbody = 1000\n").unwrap();
+    let mut command = program();
+    command.env("NEUROHTTP_ENV", "prod");
+    command.args(["serve", "--listen", "127.0.0.1:0", "--set", "limits.request_line=200", "-c"]);
+    let server = Server::start(command.arg(&file));
+    replace(&overlay, "[limits]\nbody = 500\n");
+    wait_until("the overlay came", || !takes_body(&server, 501));
+    // The file below it does not matter for this key, and neither for what was set at the start.
+    replace(&file, "[limits]\nbody = 700\nrequest_line = 4000\nheader_section = 300\n");
+    wait_until("the file changed", || {
+        let long = format!("/{}", "x".repeat(300));
+        assert_eq!(server.connect().get(&long).answer().status, 414);
+        let field = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(300));
+        server.connect().send(field).answer().status == 431
+    });
+    assert!(!takes_body(&server, 501));
+    replace(&overlay, "[limits]\nbody = 400\n");
+    wait_until("the overlay changed", || !takes_body(&server, 401));
+    fs::remove_file(&overlay).unwrap();
+    wait_until("the overlay went", || takes_body(&server, 700));
+    server.stop();
+}
+
+#[test]
+fn listeners_come_and_go() {
+    let folder = folder("listeners");
+    let file = folder.join("a.toml");
+    let socket = folder.join("b.sock");
+    let issued = Authority::new("reload").issue(&["localhost"]);
+    let first = "127.0.0.1:0";
+    let listen = |more: &str| format!("[server]\nlisten = [\"{first}\"{more}]\n");
+    fs::write(&file, listen("")).unwrap();
+    let mut command = program();
+    let mut server = Server::start(command.args(["serve", "-c"]).arg(&file));
+    // A request that is under way on a listener which goes is answered.
+    replace(&file, &listen(&format!(", \"unix:{}\"", socket.display())));
+    server.line(|line| line.contains("listening on unix:"));
+    wait_until("the socket", || socket.exists());
+    let mut slow = Connection::open_unix(&socket);
+    slow.send("GET /health HTTP/1.1\r\n");
+    assert_eq!(Connection::open_unix(&socket).get("/health").answer().status, 200);
+    let tls = format!(
+        "[[tls]]\ncert = \"{}\"\nkey = \"{}\"\n",
+        issued.cert.display(),
+        issued.key.display()
+    );
+    replace(&file, &format!("{}{tls}", listen(", \"tls://127.0.0.1:0\"")));
+    server.line(|line| line.contains("no more"));
+    server.line(|line| line.contains("listening on tls://"));
+    assert_eq!(slow.send("Host: x\r\n\r\n").answer().status, 200);
+    wait_until("the socket has gone", || !socket.exists());
+    assert_eq!(server.connect().get("/health").answer().status, 200);
+    // An address that cannot be had refuses the whole.
+    let taken_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken_port.local_addr().unwrap();
+    replace(&file, &listen(&format!(", \"{address}\"")));
+    refused(&mut server, "cannot listen on");
+    assert_eq!(server.connect().get("/health").answer().status, 200);
+    server.stop();
+}
+
+#[test]
+fn a_new_certificate_is_shown() {
+    let folder = folder("certificates");
+    let file = folder.join("a.toml");
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let authority = Authority::new("certificates");
+    let issue = || {
+        let issued = authority.issue(&["localhost"]);
+        // Key first: a pair that does not fit is refused and tried again.
+        fs::copy(&issued.key, folder.join("k")).unwrap();
+        fs::rename(folder.join("k"), &key).unwrap();
+        fs::copy(&issued.cert, folder.join("c")).unwrap();
+        fs::rename(folder.join("c"), &cert).unwrap();
+        crate::support::tls::first_certificate(&cert)
+    };
+    let first = issue();
+    let text = format!(
+        "[server]\nlisten = \"tls://127.0.0.1:0\"\n[[tls]]\ncert = \"{}\"\nkey = \"{}\"\n",
+        cert.display(),
+        key.display()
+    );
+    fs::write(&file, text).unwrap();
+    let mut command = program();
+    let server = Server::start(command.args(["serve", "-c"]).arg(&file));
+    let shown = || {
+        let client = authority.client(None, &[]);
+        let mut connection = Connection::open_tls(server.port, &client, "localhost");
+        assert_eq!(connection.get("/health").answer().status, 200);
+        connection.tls().conn.peer_certificates().unwrap()[0].clone()
+    };
+    assert_eq!(shown(), first);
+    let second = issue();
+    assert_ne!(first, second);
+    wait_until("the new certificate", || shown() == second);
+    server.stop();
+}
