@@ -11,6 +11,7 @@ use crate::ai::router::Router;
 use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::firewall::Firewall;
+use crate::guard::TextGuard;
 use crate::pipeline::answers::Cache;
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
@@ -159,6 +160,8 @@ pub struct App {
     pub generators: Arc<HashMap<String, Arc<dyn Generator>>>,
     /// What the host program does with texts on their way.
     pub hooks: Hooks,
+    /// Looks into prompts and answers, when that was asked for.
+    pub text_guard: TextGuard,
     /// Answers that are kept.
     pub cache: Arc<Cache>,
     /// Changes with every change of the snapshot.
@@ -282,6 +285,7 @@ impl App {
             providers: provider::providers(config)?,
             generators: Arc::default(),
             hooks: Hooks::default(),
+            text_guard: TextGuard::new(&config.guard),
             cache: Arc::new(Cache::new(config)),
             epoch: 0,
             created: status.unix_seconds(),
