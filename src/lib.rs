@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod ai;
 pub mod cache;
 pub mod firewall;
+pub mod guard;
 pub mod optimizer;
 pub mod plugin;
 pub mod route;

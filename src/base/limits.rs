@@ -6,6 +6,16 @@ pub const HEADER_FIELDS_MAX: u16 = 128;
 /// What one read takes from a socket at most, in bytes.
 pub const READ_BYTES: usize = 64 * 1024;
 
+/// A longer prompt is screened by the guard where it may take its time, in bytes.
+pub const SCREENED_ON_LOOP_BYTES_MAX: usize = 64 * 1024;
+
+/// What a read takes at most that may bring the head of a request, in bytes: the rest of a large
+/// body is then read to where it stays.
+pub const FIRST_READ_BYTES: usize = 16 * 1024;
+
+/// From this on the rest of a body with a length is read to where it stays, in bytes.
+pub const DIRECT_BODY_BYTES_MIN: u64 = 8 * 1024;
+
 /// Pipelined bytes that wait in memory while an answer is under way, in bytes. More stays in the
 /// kernel until there is room.
 pub const PIPELINED_BYTES_MAX: usize = 128 * 1024;

@@ -83,6 +83,11 @@ impl<T> Slab<T> {
         Key(1 << 32 | index as u64)
     }
 
+    /// Where the value of a key stands, if it does: what to prefetch. Reads nothing of it.
+    pub fn place(&self, key: Key) -> Option<&impl Sized> {
+        self.slot(key.index())
+    }
+
     /// The value of a key, if it is still there.
     pub fn get(&self, key: Key) -> Option<&T> {
         match self.slot(key.index())? {

@@ -11,7 +11,7 @@ macro_rules! choices {
     ($($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:literal,)* })*)
     => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
         pub enum $name { $($(#[$word_doc])* $variant,)* }
 
         impl $name {
@@ -93,6 +93,18 @@ choices! {
         Warn = "warn",
         /// It is answered with 400.
         Refuse = "refuse",
+    }
+
+    /// What the guard does about what it finds; the later, the stronger.
+    GuardAction {
+        /// It does not look.
+        Off = "off",
+        /// It tells in the log.
+        Log = "log",
+        /// It tells, and takes it out of the text.
+        Redact = "redact",
+        /// It tells, and refuses the request or the answer.
+        Block = "block",
     }
 
     /// The importance of log messages.

@@ -38,7 +38,9 @@ mod validate;
 mod values;
 
 pub(crate) use check::alias as check_own_model_name;
-pub use choice::{CacheWhen, Capability, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
+pub use choice::{
+    CacheWhen, Capability, DroppedMembers, GuardAction, HashOn, LogFormat, LogLevel, Strategy,
+};
 pub use cidr::Cidr;
 pub use files::Stamp as FileStamp;
 pub use listen::Listen;
@@ -48,7 +50,8 @@ pub use reference::{KeyReference, TableReference, reference};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
-    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, Timeouts, TlsCertificate,
+    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, TextGuard, Timeouts,
+    TlsCertificate,
 };
 
 /// The keys that a running server does not take up: they count from its next start.
@@ -88,6 +91,8 @@ pub struct Config {
     pub cache: Cache,
     /// `[firewall]`
     pub firewall: Firewall,
+    /// `[guard]`
+    pub guard: TextGuard,
     /// `[dialects]`
     pub dialects: Dialects,
     /// `[optimizer]`
@@ -136,6 +141,7 @@ impl Config {
             compression: Compression::default(),
             cache: Cache::default(),
             firewall: Firewall::default(),
+            guard: TextGuard::default(),
             dialects: Dialects::default(),
             optimizer: Optimizer::default(),
             plugins: Plugins::default(),

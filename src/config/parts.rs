@@ -137,6 +137,7 @@ parts! {
     compression Single,
     cache Single,
     firewall Single,
+    guard Single,
     dialects Single,
     optimizer Single,
     plugins Single,

@@ -6,7 +6,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::check;
-use super::choice::{CacheWhen, Capability, DroppedMembers, HashOn, LogFormat, LogLevel, Strategy};
+use super::choice::{
+    CacheWhen, Capability, DroppedMembers, GuardAction, HashOn, LogFormat, LogLevel, Strategy,
+};
 use super::cidr::Cidr;
 use super::listen::Listen;
 use super::schema::Rule::{Any, MaskedUrl, OneOrMany, Range, Text};
@@ -290,6 +292,26 @@ section! {
         requests_per_minute: u32 = 60, Range(1, 100_000_000);
         /// Requests that may come at once.
         burst: u32 = 10, Range(1, 100_000_000);
+    }
+
+    /// `[guard]`: what is done about what prompts and answers say.
+    TextGuard {
+        /// On or off.
+        enable: bool = false, Any;
+        /// Keys, tokens and passwords in prompts.
+        secrets_prompts: GuardAction = GuardAction::Redact, Any;
+        /// The same in answers.
+        secrets_answers: GuardAction = GuardAction::Redact, Any;
+        /// Numbers of cards and accounts, addresses, telephone numbers in prompts.
+        personal_prompts: GuardAction = GuardAction::Log, Any;
+        /// The same in answers.
+        personal_answers: GuardAction = GuardAction::Off, Any;
+        /// Instructions against those of the operator in prompts and results of tools.
+        injection_prompts: GuardAction = GuardAction::Log, Any;
+        /// The same in answers.
+        injection_answers: GuardAction = GuardAction::Off, Any;
+        /// Score from which a text counts as an injection.
+        injection_score: u32 = 5, Range(1, 1000);
     }
 
     /// `[dialects]`.

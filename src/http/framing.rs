@@ -169,6 +169,22 @@ impl BodyDecoder {
         if self.state == State::Size { 0 } else { self.remaining }
     }
 
+    /// How much of a body with a length is still to come; 0 for every other body.
+    #[inline]
+    pub fn plain_left(&self) -> u64 {
+        if self.state == State::Length { self.remaining } else { 0 }
+    }
+
+    /// Takes note of bytes of such a body that went where they belong without coming by here; at
+    /// most [`BodyDecoder::plain_left`].
+    pub fn passed(&mut self, count: u64) {
+        debug_assert!(count <= self.plain_left());
+        self.remaining = self.remaining.saturating_sub(count);
+        if self.state == State::Length && self.remaining == 0 {
+            self.state = State::Done;
+        }
+    }
+
     /// Takes up input. Each call finds at most one range of data and everything around it: call
     /// again with what was not consumed, until nothing is left or the body is done.
     pub fn decode(&mut self, input: &[u8]) -> Result<Piece, BodyError> {

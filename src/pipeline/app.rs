@@ -13,6 +13,7 @@ use crate::base::error::Failure;
 use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::firewall::Firewall;
+use crate::guard::TextGuard;
 use crate::pipeline::answers::Cache;
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
@@ -168,6 +169,8 @@ pub struct App {
     pub generators: Arc<HashMap<String, Arc<dyn Generator>>>,
     /// What the host program does with texts on their way.
     pub hooks: Hooks,
+    /// Looks into prompts and answers, when that was asked for.
+    pub text_guard: TextGuard,
     /// Answers that are kept.
     pub cache: Arc<Cache>,
     /// Changes with every change of the snapshot.
@@ -291,6 +294,7 @@ impl App {
             providers: provider::providers(config)?,
             generators: Arc::default(),
             hooks: Hooks::default(),
+            text_guard: TextGuard::new(&config.guard),
             cache: Arc::new(Cache::new(config)),
             epoch: 0,
             created: status.unix_seconds(),

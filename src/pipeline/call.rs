@@ -11,6 +11,7 @@ use super::generation::{Generator, Question};
 use super::hooks::Watched;
 use super::inbound::{Inbound, Kind};
 use super::provider::Provider;
+use super::text_guard::Guarded;
 use super::{App, Pull};
 use crate::ai::balance;
 use crate::ai::dialect::{Dialect, Meta};
@@ -29,7 +30,7 @@ use crate::http::head::Known;
 pub enum Asked {
     /// An HTTP request.
     Request(Arc<Request>),
-    /// An HTTP request whose body hooks have edited.
+    /// An HTTP request whose body hooks or the guard have edited.
     Edited(Arc<Request>, Arc<[u8]>),
     /// A call of the host program.
     Bytes {
@@ -57,7 +58,18 @@ impl Asked {
         }
     }
 
-    fn id(&self) -> &str {
+    /// The same with another body.
+    pub(super) fn edited(&self, body: Arc<[u8]>) -> Asked {
+        match self {
+            Asked::Request(request) | Asked::Edited(request, _) => {
+                Asked::Edited(Arc::clone(request), body)
+            }
+            Asked::Bytes { id, .. } => Asked::Bytes { body, id: Arc::clone(id) },
+        }
+    }
+
+    /// What the log calls it.
+    pub(super) fn id(&self) -> &str {
         match self {
             Asked::Request(request) | Asked::Edited(request, _) => request.id_text(),
             Asked::Bytes { id, .. } => id,
@@ -127,6 +139,8 @@ impl Verdict {
             (Some(500..), Some(wait_ms)) if wait_ms > 0 => Verdict::Rest(wait_ms),
             // The request's own fault: who finds one answers.
             (Some(400 | 404 | 413 | 422), _) => Verdict::Good,
+            // It has answered well; a hook or the guard refused what it said.
+            _ if failure.code.as_deref() == Some("content_refused") => Verdict::Good,
             _ if failure.status == 503 && failure.upstream_status.is_none() => Verdict::Unknown,
             _ => Verdict::Bad(Trouble::Answer),
         }
@@ -244,13 +258,7 @@ impl Call {
         let edited = app.hooks.edit_request(self.dialect, &self.plan.model, self.asked.body())?;
         if let Some(body) = edited {
             self.scan = scan::scan(&body)?;
-            let body = body.into();
-            self.asked = match &self.asked {
-                Asked::Request(request) | Asked::Edited(request, _) => {
-                    Asked::Edited(Arc::clone(request), body)
-                }
-                Asked::Bytes { id, .. } => Asked::Bytes { body, id: Arc::clone(id) },
-            };
+            self.asked = self.asked.edited(body.into());
         }
         Ok(())
     }
@@ -545,7 +553,7 @@ impl Call {
         end_head(&mut head, body_len);
         let kind = if self.scan.stream { Kind::PassStream } else { Kind::PassWhole };
         let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
-        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
+        let watched = self.watched(app);
         let inbound = self.inbound(kind, watched).hiding_usage(asks_usage);
         Attempt::Remote(outgoing, inbound)
     }
@@ -585,7 +593,7 @@ impl Call {
         };
         let patched = Some(encoded.body);
         let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };
-        let watched = app.hooks.watch(&self.plan.model, self.scan.stream);
+        let watched = self.watched(app);
         Ok(Attempt::Remote(outgoing, self.inbound(kind, watched)))
     }
 
@@ -613,6 +621,12 @@ impl Call {
                 let any = || accepted.iter().find(|(name, _)| *name == b"*");
                 named.or_else(any).is_some_and(|(_, is_accepted)| *is_accepted)
             })
+    }
+
+    /// What sees the answer besides the client.
+    pub(super) fn watched(&self, app: &App) -> Option<Box<Watched>> {
+        let guard = Guarded::new(app, self.dialect, self.asked.id());
+        app.hooks.watch(&self.plan.model, self.scan.stream, guard)
     }
 
     pub(super) fn inbound(&self, kind: Kind, watched: Option<Box<Watched>>) -> Inbound {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::answers::{Answer, Replay, Use, Want};
 use super::auth::{Charge, Limits};
 use super::call::{Asked, Call};
-use super::{App, Step, answer, fit, old_pages, provider};
+use super::{App, Step, answer, fit, old_pages, provider, text_guard};
 use crate::ai::canonical;
 use crate::ai::dialect::{Dialect, old_chat};
 use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
@@ -96,12 +96,21 @@ fn try_begin(
         let body = old_chat::native_body(exchange.request.body())?.into();
         asked = Asked::Bytes { body, id: exchange.request.id_text().into() };
     }
-    let scan = scan::scan(asked.body())?;
+    if !may_block && text_guard::must_wait(app, asked.body()) {
+        return Ok(Step::Block);
+    }
+    let mut scan = scan::scan(asked.body())?;
     let plan = app.router.resolve(scan.model.as_deref())?;
     let names = [plan.model.as_str(), plan.route.name.as_str()];
     if !app.guard.allows_model(&exchange.request, &names) {
         let message = format!("the API key may not use the model {}", plan.model);
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
+    }
+    // Before anything is looked up or counted: what is kept and what is sent is what it leaves.
+    let (screened, mut found) = text_guard::screen_prompt(app, asked.body(), asked.id())?;
+    if let Some(body) = screened {
+        scan = scan::scan(&body)?;
+        asked = asked.edited(body.into());
     }
     let body = asked.body();
     let want = want(app, &exchange.request, body, dialect, &scan, &plan);
@@ -113,6 +122,7 @@ fn try_begin(
     call.leave_out(unfit);
     call.want = want;
     if let Some(answer) = hit(app, &mut call) {
+        found.tell();
         answer.fill(&mut exchange.response, b"hit");
         return Ok(match answer.is_stream() {
             true => Step::Pull(Box::new(Replay::new(answer))),
@@ -127,6 +137,7 @@ fn try_begin(
             None => return Ok(Step::Block),
         }
     }
+    found.tell();
     Ok(Step::Call(Box::new(call)))
 }
 
@@ -202,6 +213,9 @@ fn want(
             text.extend_from_slice(value);
         }
     }
+    if let Some(guard) = app.text_guard.fingerprint() {
+        text.extend_from_slice(guard.as_bytes());
+    }
     let form = (dialect, scan.stream, scan.include_usage);
     Some(app.cache.want(&app.guard.tenant(request), &text, form, usage))
 }
@@ -215,6 +229,9 @@ fn host_want(app: &App, body: &[u8], scan: &Scan, plan: &Plan) -> Option<Want> {
     let mut text = canonical::canonical(dialect, &plan.route.name, body)?;
     if plan.passes_name() {
         text.extend_from_slice(plan.model.as_bytes());
+    }
+    if let Some(guard) = app.text_guard.fingerprint() {
+        text.extend_from_slice(guard.as_bytes());
     }
     let form = (dialect, scan.stream, scan.include_usage);
     Some(app.cache.want(&app.guard.host_tenant(), &text, form, Use::Full))
@@ -242,6 +259,12 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
         scan = scan::scan(&body)?;
     }
     let plan = app.router.resolve(scan.model.as_deref())?;
+    let (screened, mut found) = text_guard::screen_prompt(app, &body, id)?;
+    found.tell();
+    if let Some(screened) = screened {
+        scan = scan::scan(&screened)?;
+        body = screened;
+    }
     let want = host_want(app, &body, &scan, &plan);
     let asked = Asked::Bytes { body: body.into(), id: id.into() };
     let mut call = Call::new(asked, Dialect::OpenAiChat, scan, plan);

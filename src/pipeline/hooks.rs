@@ -1,4 +1,5 @@
-//! What the host program does with texts on their way: hooks on prompts, deltas and replies.
+//! What the host program does with texts on their way: hooks on prompts, deltas and replies. An
+//! answer passes them first, then the guard.
 //!
 //! They run on the loop, in order of registration, each on what the last one left. Without hooks
 //! nothing here costs anything: bodies pass as they did.
@@ -6,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::text_guard::Guarded;
 use crate::ai::chat::{Delta, Part, Reply, join_text};
 use crate::ai::dialect::Dialect;
 use crate::ai::texts::{self, StreamTexts};
@@ -125,14 +127,21 @@ impl Hooks {
         })
     }
 
-    /// What watches one answer; none when no hook would see it.
-    pub(super) fn watch(&self, model: &str, is_stream: bool) -> Option<Box<Watched>> {
+    /// What watches one answer; none when neither a hook nor the guard would see it.
+    pub(super) fn watch(
+        &self,
+        model: &str,
+        is_stream: bool,
+        guard: Option<Guarded>,
+    ) -> Option<Box<Watched>> {
         let wants_deltas = is_stream && !self.delta.is_empty();
-        if !wants_deltas && self.reply.is_empty() {
+        let is_hooked = wants_deltas || !self.reply.is_empty();
+        if !is_hooked && guard.is_none() {
             return None;
         }
         let (hooks, model) = (self.clone(), model.to_owned());
-        Some(Box::new(Watched { hooks, model, said: String::new(), stream: None }))
+        let (said, stream) = (String::new(), None);
+        Some(Box::new(Watched { hooks, model, said, stream, is_hooked, guard }))
     }
 }
 
@@ -179,37 +188,65 @@ fn run(
     Some(Some(String::from_utf8(edit.text).unwrap_or_default()))
 }
 
-/// One answer under the eyes of hooks.
+/// One answer under the eyes of hooks and, behind them, of the guard.
 pub(super) struct Watched {
     hooks: Hooks,
     model: String,
     /// The text of a stream so far, for the reply hooks.
     said: String,
-    /// Reads a stream that passes through.
+    /// Reads a stream that passes through, for the hooks.
     stream: Option<StreamTexts>,
+    is_hooked: bool,
+    guard: Option<Guarded>,
 }
 
 impl Watched {
     /// Whether a whole answer is seen: then it is collected first.
     pub(super) fn wants_whole(&self) -> bool {
-        !self.hooks.reply.is_empty()
+        !self.hooks.reply.is_empty() || self.guard.is_some()
     }
 
-    /// One delta of a translated stream; none: it is dropped.
-    pub(super) fn delta(&mut self, delta: Delta) -> Result<Option<Delta>, Failure> {
-        let Delta::Text(text) = delta else { return Ok(Some(delta)) };
-        let text = match self.show(&text)? {
-            None => text,
-            Some(new) => new,
+    /// Whether nothing may pass unread.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    /// One delta of a translated stream; `emit` gets what goes on.
+    pub(super) fn delta(
+        &mut self,
+        delta: Delta,
+        emit: &mut dyn FnMut(Delta),
+    ) -> Result<(), Failure> {
+        let delta = match delta {
+            Delta::Text(text) if self.is_hooked => match self.show(&text)? {
+                Some(new) if new.is_empty() => return Ok(()),
+                Some(new) => Delta::Text(new),
+                None => Delta::Text(text),
+            },
+            delta => delta,
         };
-        Ok((!text.is_empty()).then_some(Delta::Text(text)))
+        match &mut self.guard {
+            Some(guard) => guard.delta(delta, emit),
+            None => {
+                emit(delta);
+                Ok(())
+            }
+        }
+    }
+
+    /// The deltas of a translated stream have ended: what was held back goes on.
+    pub(super) fn delta_end(&mut self, emit: &mut dyn FnMut(Delta)) -> Result<(), Failure> {
+        match &mut self.guard {
+            Some(guard) => guard.end_lane(emit),
+            None => Ok(()),
+        }
     }
 
     /// Shows a text delta to the hooks and notes what the client gets.
     fn show(&mut self, text: &str) -> Result<Option<String>, Failure> {
         let new = run(&self.hooks.delta, &self.model, "assistant", text, false);
         let new = new.ok_or_else(refused)?;
-        if self.wants_whole() {
+        if !self.hooks.reply.is_empty() {
             let text = new.as_deref().unwrap_or(text);
             if self.said.len() + text.len() <= limits::UPSTREAM_ANSWER_BYTES_MAX {
                 self.said.push_str(text);
@@ -225,23 +262,49 @@ impl Watched {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
+        if !self.is_hooked {
+            return match &mut self.guard {
+                Some(guard) => guard.pass(dialect, bytes, out),
+                None => Ok(()),
+            };
+        }
+        let mut shown = Vec::new();
         let mut stream = self.stream.take().unwrap_or_else(|| StreamTexts::new(dialect));
-        let passed = stream.feed(bytes, &mut |_, text| self.show(text), out);
+        let passed = stream.feed(bytes, &mut |_, text| self.show(text), &mut shown);
         self.stream = Some(stream);
+        match &mut self.guard {
+            Some(guard) => guard.pass(dialect, &shown, out)?,
+            None => out.append(&mut shown),
+        }
         passed
     }
 
     /// The end of a stream that passed through.
-    pub(super) fn pass_end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
-        match self.stream.take() {
-            Some(mut stream) => stream.finish(&mut |_, text| self.show(text), out),
+    pub(super) fn pass_end(&mut self, dialect: Dialect, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut shown = Vec::new();
+        let ended = match self.stream.take() {
+            Some(mut stream) => stream.finish(&mut |_, text| self.show(text), &mut shown),
             None => Ok(()),
+        };
+        let Some(guard) = &mut self.guard else {
+            out.append(&mut shown);
+            return ended;
+        };
+        guard.pass(dialect, &shown, out)?;
+        ended?;
+        guard.pass_end(out)
+    }
+
+    /// A stream that passed through cannot go on: what was held back goes out.
+    pub(super) fn pass_failed(&mut self, out: &mut Vec<u8>) {
+        if let Some(guard) = &mut self.guard {
+            guard.pass_failed(out);
         }
     }
 
     /// A stream has ended well: the reply hooks may read what it came to.
     pub(super) fn ended(&mut self) {
-        if self.wants_whole() {
+        if !self.hooks.reply.is_empty() {
             let said = std::mem::take(&mut self.said);
             // It has gone out: nothing can be refused any more.
             let _ = run(&self.hooks.reply, &self.model, "assistant", &said, true);
@@ -249,7 +312,17 @@ impl Watched {
     }
 
     /// A whole answer that was translated or made here.
-    pub(super) fn reply(&self, reply: &mut Reply) -> Result<(), Failure> {
+    pub(super) fn reply(&mut self, reply: &mut Reply) -> Result<(), Failure> {
+        if !self.hooks.reply.is_empty() {
+            self.show_reply(reply)?;
+        }
+        match &mut self.guard {
+            Some(guard) => guard.reply(reply),
+            None => Ok(()),
+        }
+    }
+
+    fn show_reply(&self, reply: &mut Reply) -> Result<(), Failure> {
         let text = join_text(&reply.parts);
         let Some(new) = self.whole(&text)? else { return Ok(()) };
         let mut new = Some(new);
@@ -270,9 +343,19 @@ impl Watched {
         Ok(())
     }
 
-    /// A whole answer in the client's own dialect, if the hooks changed it.
-    pub(super) fn body(&self, dialect: Dialect, body: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-        texts::edit_reply(dialect, body, &mut |_, text| self.whole(text))
+    /// A whole answer in the client's own dialect, if hooks or the guard changed it.
+    pub(super) fn body(
+        &mut self,
+        dialect: Dialect,
+        body: &[u8],
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let shown = match self.hooks.reply.is_empty() {
+            true => None,
+            false => texts::edit_reply(dialect, body, &mut |_, text| self.whole(text))?,
+        };
+        let Some(guard) = &mut self.guard else { return Ok(shown) };
+        let screened = guard.body(shown.as_deref().unwrap_or(body))?;
+        Ok(screened.or(shown))
     }
 
     fn whole(&self, text: &str) -> Result<Option<String>, Failure> {

@@ -163,8 +163,9 @@ impl Inbound {
             return Ok(AfterHead::Collect);
         }
         if let Some(coding) = coding {
+            let is_guarded = self.watched.as_ref().is_some_and(|watched| watched.is_guarded());
             let is_passed = matches!(self.kind, Kind::PassStream | Kind::PassWhole);
-            if !is_passed || !call.accepts_coding(coding) {
+            if !is_passed || is_guarded || !call.accepts_coding(coding) {
                 let message = "the provider answered in an encoding that nobody asked for";
                 return Err(Failure::new(502, message).code("upstream_garbage"));
             }
@@ -188,8 +189,11 @@ impl Inbound {
                     response.headers.push(b"X-Accel-Buffering", b"no");
                     return Ok(AfterHead::Forward(None));
                 }
-                if self.is_json(value(Known::ContentType))
-                    && self.watched.as_ref().is_some_and(|watched| watched.wants_whole())
+                let is_json = self.is_json(value(Known::ContentType));
+                if self
+                    .watched
+                    .as_ref()
+                    .is_some_and(|watched| watched.is_guarded() || is_json && watched.wants_whole())
                 {
                     self.kind = Kind::HoldWhole { body: Vec::new() };
                     return Ok(AfterHead::Collect);
@@ -372,6 +376,7 @@ impl Inbound {
 
     /// What is made cannot go on: appends the dialect's error event.
     pub(super) fn fail_made(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        self.release(out);
         if let Kind::MakeStream { encoder } = &mut self.kind {
             encoder.fail(failure, out);
         }
@@ -404,13 +409,13 @@ impl Inbound {
                     }
                 }
                 if let Some(watched) = &mut self.watched {
-                    watched.pass_end(out)?;
+                    watched.pass_end(self.dialect, out)?;
                     watched.ended();
                 }
                 Ok(())
             }
             Kind::HoldWhole { body } => {
-                let edited = match &self.watched {
+                let edited = match &mut self.watched {
                     Some(watched) => watched.body(self.dialect, body)?,
                     None => None,
                 };
@@ -425,6 +430,7 @@ impl Inbound {
                 let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
                 let finished = decoder.finish(&mut |delta| writer.write(delta));
                 let is_whole = *finished.as_ref().unwrap_or(&false);
+                writer.release();
                 writer.end(finished.map(drop))?;
                 if !is_whole {
                     return Err(cut_off());
@@ -442,9 +448,34 @@ impl Inbound {
                 self.whole(reply, &meta, response)
             }
             Kind::MakeStream { .. } => {
+                self.made_end(out)?;
                 self.stream_ended(out);
                 Ok(())
             }
+        }
+    }
+
+    /// The deltas of a stream that is made here have ended; appends what was held back.
+    pub(super) fn made_end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let Kind::MakeStream { encoder } = &mut self.kind else { return Ok(()) };
+        let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
+        writer.release();
+        writer.end(Ok(()))
+    }
+
+    /// What the guard held back goes out before an error is told, as far as it may.
+    pub fn release(&mut self, out: &mut Vec<u8>) {
+        match &mut self.kind {
+            Kind::PassStream => {
+                if let Some(watched) = &mut self.watched {
+                    watched.pass_failed(out);
+                }
+            }
+            Kind::TranslateStream { encoder, .. } | Kind::MakeStream { encoder } => {
+                let mut writer = Writer::new(encoder, &mut self.told, &mut self.watched, out);
+                writer.release();
+            }
+            _ => {}
         }
     }
 
@@ -456,7 +487,7 @@ impl Inbound {
         response: &mut Response,
     ) -> Result<(), Failure> {
         self.told = reply.usage;
-        if let Some(watched) = &self.watched {
+        if let Some(watched) = &mut self.watched {
             watched.reply(&mut reply)?;
         }
         response.body.clear();
@@ -479,6 +510,7 @@ impl Inbound {
     /// event. False when what it has seen is no stream: then only cutting tells the truth. `call` is
     /// the one this answers.
     pub fn fail_stream(&mut self, call: &Call, failure: &Failure, out: &mut Vec<u8>) -> bool {
+        self.release(out);
         match &mut self.kind {
             Kind::PassStream => {
                 self.held.clear();
@@ -563,11 +595,20 @@ impl<'w> Writer<'w> {
         }
         match self.watched {
             None => self.encoder.event(&delta, self.out),
-            Some(watched) => match watched.delta(delta) {
-                Ok(Some(delta)) => self.encoder.event(&delta, self.out),
-                Ok(None) => {}
-                Err(failure) => self.refused = Some(failure),
-            },
+            Some(watched) => {
+                let mut emit = |delta: chat::Delta| self.encoder.event(&delta, self.out);
+                self.refused = watched.delta(delta, &mut emit).err();
+            }
+        }
+    }
+
+    /// What the guard holds back goes on.
+    fn release(&mut self) {
+        if self.refused.is_none()
+            && let Some(watched) = self.watched
+        {
+            let mut emit = |delta: chat::Delta| self.encoder.event(&delta, self.out);
+            self.refused = watched.delta_end(&mut emit).err();
         }
     }
 

@@ -39,7 +39,7 @@ impl Call {
 
     fn echo(&self, app: &App, response: &mut Response) -> Result<Attempt, Failure> {
         let request = self.dialect().decode_request(self.body())?;
-        let watched = app.hooks.watch(self.model(), self.is_stream());
+        let watched = self.watched(app);
         if self.is_stream() {
             stream_head(response);
             let encoder = self.dialect().stream_encoder(self.meta(), request.include_usage);
@@ -49,7 +49,7 @@ impl Call {
             })));
         }
         let mut reply: chat::Reply = echo::reply(&request);
-        if let Some(watched) = watched {
+        if let Some(mut watched) = watched {
             watched.reply(&mut reply)?;
         }
         response.status = 200;
@@ -93,7 +93,7 @@ impl Call {
             let (meta, collector) = (Box::new(self.meta()), Box::default());
             Kind::MakeWhole { collector, meta, bytes: 0 }
         };
-        let watched = app.hooks.watch(self.model(), self.is_stream());
+        let watched = self.watched(app);
         Ok(Attempt::Make(Box::new(Making {
             generator: Arc::clone(generator),
             question: Arc::new(Question::new(&request, json)),
@@ -130,7 +130,10 @@ impl Pull for EchoPull {
     fn pull(&mut self, out: &mut Vec<u8>, bytes_wanted: usize) -> Taken {
         while out.len() < bytes_wanted {
             let Some(delta) = self.generator.next() else {
-                self.inbound.stream_ended(out);
+                match self.inbound.made_end(out) {
+                    Ok(()) => self.inbound.stream_ended(out),
+                    Err(failure) => self.inbound.fail_made(&failure, out),
+                }
                 return Taken::End;
             };
             if let Err(failure) = self.inbound.on_made(delta, out) {

@@ -27,6 +27,7 @@ pub mod old_pages;
 mod pages;
 mod provider;
 mod screen;
+mod text_guard;
 
 use crate::base::error::Failure;
 use crate::base::limits;

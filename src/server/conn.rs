@@ -130,6 +130,8 @@ pub(super) struct Active {
     pub(super) hangs_on_client: bool,
     /// The connection closes when the output is out.
     pub(super) close_after: bool,
+    /// It is the client's wish, who promises to send nothing more (RFC 9112 section 9.6).
+    pub(super) is_last_wish: bool,
     /// The socket took less than it was given.
     pub(super) is_blocked: bool,
     /// What the answer has come to so far.
@@ -167,6 +169,7 @@ impl Default for Active {
             is_bodiless: false,
             hangs_on_client: false,
             close_after: false,
+            is_last_wish: false,
             is_blocked: false,
             told: Told::default(),
         }
@@ -260,6 +263,7 @@ impl Active {
         self.is_bodiless = false;
         self.hangs_on_client = false;
         self.close_after = false;
+        self.is_last_wish = false;
         self.is_blocked = false;
     }
 }

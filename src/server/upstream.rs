@@ -639,7 +639,8 @@ impl Worker {
                 return;
             }
             let fd = up.fd.as_raw_fd();
-            let mut scratch = std::mem::take(&mut self.scratch);
+            let mut scratch = self.take_scratch();
+            let Some(up) = self.ups.get_mut(key) else { return };
             let got = match &mut up.transport {
                 Transport::Plain => socket::receive(fd, &mut scratch),
                 transport => {

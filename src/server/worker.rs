@@ -37,6 +37,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::timer::Wheel;
 use crate::exchange::{Exchange, Owner, Params, Peer, Request, Ticket};
 use crate::http::date;
+use crate::kernel::prefetch;
 use crate::pipeline::{App, Call};
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::{clock, memory, random, socket};
@@ -274,8 +275,11 @@ impl Worker {
         self.read_clock();
         self.take_up_snapshot();
         let mut handled = events.len();
-        for event in events {
+        for (index, event) in events.iter().enumerate() {
             let (data, flags) = (event.u64, event.events);
+            if let Some(next) = events.get(index + 1) {
+                self.foresee_event(next.u64);
+            }
             match data >> MARK_SHIFT {
                 MARK_CONN => self.on_conn_event(Key(data), flags),
                 MARK_UP => self.on_up_event(Key(data & MARK_MASK), flags),
@@ -294,6 +298,23 @@ impl Worker {
         handled += self.fire_timers();
         handled += self.start_calls();
         if self.check_state() { Some(handled) } else { None }
+    }
+
+    /// The buffer that sockets are read into, to be put back. Whoever is called by one who holds it
+    /// gets another: reading into nothing would look like the peer's end.
+    pub(super) fn take_scratch(&mut self) -> Vec<u8> {
+        let scratch = std::mem::take(&mut self.scratch);
+        if scratch.is_empty() { vec![0; limits::READ_BYTES] } else { scratch }
+    }
+
+    /// Asks for what the next event is about, while this one is handled.
+    #[inline]
+    fn foresee_event(&self, data: u64) {
+        match data >> MARK_SHIFT {
+            MARK_CONN => self.conns.place(Key(data)).into_iter().for_each(prefetch),
+            MARK_UP => self.ups.place(Key(data & MARK_MASK)).into_iter().for_each(prefetch),
+            _ => {}
+        }
     }
 
     fn wait_ms(&self, wait_ms_max: Option<u64>) -> Option<u64> {
@@ -613,6 +634,7 @@ impl Worker {
             },
         };
         let mut conn = Conn::new(fd, peer, tls);
+        conn.is_readable = true;
         if let Peer::Tcp(address) = peer {
             conn.counted = is_counted.then(|| address.ip());
             conn.awaits_preface = self.app.firewall.reads_preface(Some(address.ip()), self.second);
@@ -626,12 +648,15 @@ impl Worker {
         for observer in &self.app.observers {
             observer.connected(peer);
         }
-        if let Err(error) = self.epoll.add(raw, interest, MARK_CONN << MARK_SHIFT | key.0) {
+        self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
+        // Most clients have sent their request by now; one that wants no other is done with here.
+        self.drive(key);
+        if self.conns.get(key).is_some()
+            && let Err(error) = self.epoll.add(raw, interest, MARK_CONN << MARK_SHIFT | key.0)
+        {
             tracing::error!("cannot watch a connection: {error}");
             self.close(key);
-            return;
         }
-        self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
     }
 
     // ---- state ----

@@ -278,6 +278,19 @@ pub fn receive_more(fd: RawFd, into: &mut Vec<u8>) -> io::Result<usize> {
     }
 }
 
+/// Appends what is there to `into`, up to `count` bytes. 0 is the end.
+pub fn receive_into(fd: RawFd, into: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+    into.reserve(count);
+    let spare = into.spare_capacity_mut();
+    let room = spare.len().min(count);
+    // SAFETY: the spare capacity is writable; the kernel has filled `count` bytes of it.
+    unsafe {
+        let count = check_len(libc::recv(fd, spare.as_mut_ptr().cast(), room, 0))?;
+        into.set_len(into.len() + count);
+        Ok(count)
+    }
+}
+
 /// Whether the peer has closed, without taking a byte of what it has sent.
 pub fn is_at_end(fd: RawFd) -> bool {
     let mut byte = 0_u8;

@@ -13,6 +13,7 @@ mod crossing;
 mod failures;
 mod fronts;
 mod gone;
+mod guard;
 mod keys;
 mod many;
 mod models;

@@ -4,6 +4,8 @@
 //! - [`edit_request`]: what is asked, text part by text part.
 //! - [`edit_reply`]: a whole answer in the client's own dialect.
 //! - [`StreamTexts`]: the deltas of a stream in the client's own dialect.
+//! - [`screen_request`], [`screen_answer`], [`ScreenedStream`]: all of them at once, for a guard:
+//!   arguments of tools too, and texts that no dialect of ours knows.
 //!
 //! A text that is dropped takes along what makes no sense without it: its part of a message, or
 //! the message.
@@ -11,6 +13,8 @@
 
 mod reply;
 mod request;
+mod screened;
+mod screened_stream;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -21,6 +25,8 @@ use crate::base::error::Failure;
 
 pub use reply::edit_reply;
 pub use request::edit_request;
+pub use screened::{Speaker, screen_answer, screen_request};
+pub use screened_stream::{Lane, Screen, ScreenedStream};
 pub use stream::StreamTexts;
 
 /// Looks at a text, given with who says it: the text in its place, empty to drop it, none to keep
@@ -32,6 +38,8 @@ pub type Look<'l> = &'l mut dyn FnMut(&'static str, &str) -> Result<Option<Strin
 enum Edit {
     /// It becomes this string.
     Text(String),
+    /// It becomes this number.
+    Number(u64),
     /// It becomes null.
     Null,
     /// It is left out of its array or object.
@@ -60,6 +68,9 @@ impl Edits {
         let start = place(node);
         match self.0.get(&start) {
             Some(Edit::Text(text)) => return write::string(out, text),
+            Some(Edit::Number(number)) => {
+                return out.extend_from_slice(number.to_string().as_bytes());
+            }
             Some(Edit::Null) => return out.extend_from_slice(b"null"),
             Some(Edit::Drop) | None => {}
         }

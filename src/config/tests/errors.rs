@@ -18,8 +18,8 @@ fn errors_name_line_and_column() {
     check(
         "port = 1\n",
         "1:1: unknown table `port`, expected one of server, limits, timeouts, tls, auth, key, \
-         admin, provider, model, retry, breaker, hedge, compression, cache, firewall, dialects, \
-         optimizer, plugins, plugin, log",
+         admin, provider, model, retry, breaker, hedge, compression, cache, firewall, guard, \
+         dialects, optimizer, plugins, plugin, log",
     );
     check("[server]\nworker = 1\n", "2:1: unknown key `worker` in [server], expected `workers`");
     check(
@@ -90,7 +90,7 @@ fn errors_name_line_and_column() {
         "\u{feff}workers = 1\n",
         "1:1: unknown table `workers`, expected one of server, limits, \
         timeouts, tls, auth, key, admin, provider, model, retry, breaker, hedge, compression, cache, \
-        firewall, dialects, optimizer, plugins, plugin, log",
+        firewall, guard, dialects, optimizer, plugins, plugin, log",
     );
 }
 

@@ -142,6 +142,13 @@ impl Worker {
         self.count_failed(key);
         let Some(state) = self.calls.get_mut(key) else { return };
         if matches!(state.sink, Sink::Host(_)) {
+            let mut held = Vec::new();
+            if let Some(inbound) = &mut state.inbound {
+                inbound.release(&mut held);
+            }
+            if !held.is_empty() {
+                self.send_bytes(key, &held);
+            }
             self.deliver_failure(key, &failure);
             return;
         }

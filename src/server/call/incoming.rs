@@ -42,6 +42,10 @@ impl Worker {
         let result = inbound.on_data(data, &mut out);
         let has_begun = !inbound.is_stream() || inbound.has_token();
         let is_answer = inbound.is_answer();
+        // What was refused was paid for all the same.
+        let is_refused =
+            result.as_ref().is_err_and(|f| f.code.as_deref() == Some("content_refused"));
+        let spent = inbound.usage().filter(|_| is_refused);
         if inbound.is_stream() && has_begun {
             let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
             if before_us != 0 {
@@ -72,6 +76,15 @@ impl Worker {
             self.send_bytes(key, bytes);
         }
         self.relay_scratch = out;
+        if spent.is_some()
+            && let Some(state) = self.calls.get_mut(key)
+        {
+            state.told.usage = spent;
+            if let Some(call) = &mut state.call {
+                call.settle(spent, self.now_us);
+            }
+            self.count_tokens(key, spent);
+        }
         result.map(drop)
     }
 

@@ -37,9 +37,17 @@ impl Worker {
         if active.tls.is_some() {
             return self.read_tls(key, fd, active);
         }
+        if active.phase == Phase::Body
+            && active.input.is_empty()
+            && (limits::DIRECT_BODY_BYTES_MIN..=active.body_bytes_max)
+                .contains(&active.decoder.plain_left())
+            && !active.is_unwanted
+        {
+            return self.read_body(key, fd, active);
+        }
         let got = if active.input.is_empty() {
-            let mut scratch = std::mem::take(&mut self.scratch);
-            let got = socket::receive(fd, &mut scratch);
+            let mut scratch = self.take_scratch();
+            let got = socket::receive(fd, &mut scratch[..limits::FIRST_READ_BYTES]);
             let drive = match got {
                 Ok(count) if count > 0 => {
                     let (used, drive) = self.consume(key, fd, active, &scratch[..count]);
@@ -49,7 +57,7 @@ impl Worker {
                 _ => None,
             };
             self.scratch = scratch;
-            got.map(|count| (count, limits::READ_BYTES, drive))
+            got.map(|count| (count, limits::FIRST_READ_BYTES, drive))
         } else {
             active.input.reserve(limits::READ_BYTES);
             let room = active.input.capacity() - active.input.len();
@@ -89,11 +97,55 @@ impl Worker {
         }
     }
 
+    /// One read of a large body, to where it stays: its size was checked and charged with the head.
+    fn read_body(&mut self, key: Key, fd: RawFd, active: &mut Active) -> Drive {
+        let left = usize::try_from(active.decoder.plain_left()).unwrap_or(usize::MAX);
+        let Some(request) =
+            active.exchange.as_mut().and_then(|exchange| Arc::get_mut(&mut exchange.request))
+        else {
+            return Drive::Close;
+        };
+        let room = left.min(limits::READ_BYTES);
+        let got = socket::receive_into(fd, request.body_mut(), room);
+        let Some(conn) = self.conns.get_mut(key) else { return Drive::Close };
+        match got {
+            Ok(0) => {
+                conn.is_readable = false;
+                conn.peer_ended = true;
+                self.on_input_end(active)
+            }
+            Ok(count) => {
+                if count < room && !conn.peer_ended {
+                    conn.is_readable = false;
+                }
+                self.stats.bytes_received.add(count as u64);
+                for observer in &self.app.observers {
+                    observer.moved(count, 0);
+                }
+                active.decoder.passed(count as u64);
+                if active.decoder.is_done() {
+                    self.body_complete(key, fd, active);
+                } else {
+                    self.set_deadline(key, self.now_ms + self.app.settings.body_ms);
+                }
+                if self.flush(key, fd, active) { Drive::More } else { Drive::Close }
+            }
+            Err(error) => match error.kind() {
+                Io::WouldBlock => {
+                    conn.is_readable = false;
+                    Drive::Stop
+                }
+                Io::Interrupted => Drive::More,
+                _ => Drive::Close,
+            },
+        }
+    }
+
     /// The same through TLS, the handshake included.
     pub(super) fn read_tls(&mut self, key: Key, fd: RawFd, active: &mut Active) -> Drive {
         let Some(tls) = &mut active.tls else { return Drive::Close };
         let was_handshaking = tls.is_handshaking();
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = self.take_scratch();
         self.tls_scratch.resize(limits::READ_BYTES, 0);
         let got = tls.receive(fd, &mut scratch, &mut self.tls_scratch);
         let is_dry = tls.is_dry();
@@ -192,6 +244,7 @@ impl Worker {
                 Phase::Head => {
                     if active.close_after {
                         // What follows the last request is nobody's.
+                        active.is_last_wish &= rest.is_empty();
                         return (bytes.len(), Drive::Stop);
                     }
                     if rest.is_empty() {
@@ -332,6 +385,7 @@ impl Worker {
         let head = request.head();
         let (body, expect, is_head) = (head.body, head.expect, head.method == Method::Head);
         active.close_after = !head.keep_alive || self.is_draining;
+        active.is_last_wish = !head.keep_alive;
         active.is_bodiless = is_head;
         let mut params = std::mem::take(&mut self.params);
         let plan =

@@ -135,9 +135,11 @@ impl Worker {
             return;
         };
         if wants_close {
-            if conn.peer_ended && !conn.is_readable {
-                conn.tls = active.tls.take();
-                self.give_back(active);
+            // Nothing lies unread, and nothing will come: closing resets nothing.
+            let is_over = conn.peer_ended || active.is_last_wish && active.decoder.is_done();
+            if is_over && !conn.is_readable {
+                // With all that it still holds: who fed an answer that failed is told.
+                conn.active = Some(active);
                 self.close(key);
                 return;
             }
