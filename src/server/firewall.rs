@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Server;
+use super::core::Core;
 use crate::base::error::{Error, ErrorKind};
 use crate::config::Cidr;
 use crate::firewall::{CustomRule, Engine, Firewall, Moment, parse_toml};
@@ -36,9 +37,9 @@ fn now() -> Moment {
     Moment { now_ms: clock::monotonic_ms(), unix_s: clock::unix_seconds() }
 }
 
-impl Server {
+impl Core {
     fn change_firewall<R>(&self, change: impl FnOnce(&mut Firewall) -> R) -> R {
-        self.core.change(|app| change(Arc::make_mut(&mut app.firewall)))
+        self.change(|app| change(Arc::make_mut(&mut app.firewall)))
     }
 
     fn list(&self, add: impl FnOnce(&mut Firewall) -> bool) -> Result<(), Error> {
@@ -59,7 +60,7 @@ impl Server {
     ///
     /// # Errors
     /// `InvalidArgument`, `Limit`.
-    pub fn firewall_allow(&self, cidr: &str, seconds: i64) -> Result<(), Error> {
+    pub(super) fn firewall_allow(&self, cidr: &str, seconds: i64) -> Result<(), Error> {
         let (range, until) = (range(cidr)?, end(seconds)?);
         self.list(|firewall| firewall.allow(&range, until))
     }
@@ -68,7 +69,12 @@ impl Server {
     ///
     /// # Errors
     /// `InvalidArgument`, `Limit`.
-    pub fn firewall_deny(&self, cidr: &str, seconds: i64, reason: &str) -> Result<(), Error> {
+    pub(super) fn firewall_deny(
+        &self,
+        cidr: &str,
+        seconds: i64,
+        reason: &str,
+    ) -> Result<(), Error> {
         let (range, until) = (range(cidr)?, end(seconds)?);
         self.list(|firewall| firewall.deny(&range, until, reason))
     }
@@ -77,12 +83,38 @@ impl Server {
     ///
     /// # Errors
     /// `InvalidArgument`, `NotFound`.
-    pub fn firewall_forget(&self, cidr: &str) -> Result<(), Error> {
+    pub(super) fn firewall_forget(&self, cidr: &str) -> Result<(), Error> {
         let range = range(cidr)?;
         match self.change_firewall(|firewall| firewall.forget(&range, now())) {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::NotFound, format!("{cidr} is not listed"))),
         }
+    }
+}
+
+impl Server {
+    /// Lets a range in, for seconds or (0) for good.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Limit`.
+    pub fn firewall_allow(&self, cidr: &str, seconds: i64) -> Result<(), Error> {
+        self.core.firewall_allow(cidr, seconds)
+    }
+
+    /// Keeps a range out, for seconds or (0) for good.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Limit`.
+    pub fn firewall_deny(&self, cidr: &str, seconds: i64, reason: &str) -> Result<(), Error> {
+        self.core.firewall_deny(cidr, seconds, reason)
+    }
+
+    /// Takes a range off the lists and lifts blocks in it.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `NotFound`.
+    pub fn firewall_forget(&self, cidr: &str) -> Result<(), Error> {
+        self.core.firewall_forget(cidr)
     }
 
     /// Adds rules, or replaces those of the same name; all or none.
@@ -96,7 +128,7 @@ impl Server {
         let mut rules: Vec<_> = current.custom().iter().filter(is_kept).cloned().collect();
         rules.extend(added);
         let engine = Engine::new(rules.into(), Arc::clone(current.disabled())).map_err(invalid)?;
-        self.change_firewall(|firewall| firewall.set_engine(Arc::new(engine)));
+        self.core.change_firewall(|firewall| firewall.set_engine(Arc::new(engine)));
         Ok(())
     }
 
