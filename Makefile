@@ -15,6 +15,7 @@ AR := $(if $(filter default,$(origin AR)),ar,$(AR))
 OBJCOPY ?= objcopy
 NM ?= nm
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 DESTDIR ?=
 comma := ,
@@ -247,7 +248,8 @@ bench: build ## a short benchmark beside nginx, where that is installed; ratios 
 # ---- installing ----
 
 BIN := $(DESTDIR)$(PREFIX)/bin
-LIB := $(DESTDIR)$(PREFIX)/lib
+LIB := $(DESTDIR)$(LIBDIR)
+PLUGIN_DIR := $(DESTDIR)$(PREFIX)/lib/neurohttp
 INCLUDE := $(DESTDIR)$(PREFIX)/include
 ETC := $(DESTDIR)$(SYSCONFDIR)/neurohttp
 DOC := $(DESTDIR)$(PREFIX)/share/doc/neurohttp
@@ -260,7 +262,7 @@ UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 CMAKE_FILES := neurohttpConfig.cmake neurohttpConfigVersion.cmake
 
 # An operator's own configuration is never overwritten.
-install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
+install: build ## into PREFIX (/usr/local), libraries into LIBDIR, below DESTDIR when that is set
 	install -D -m 755 $(PROGRAM) $(BIN)/neurohttp
 	ln -sf neurohttp $(BIN)/aionic
 	install -D -m 755 $(SO) $(LIB)/$(notdir $(SO))
@@ -274,7 +276,7 @@ install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
 	install -d $(LIB)/pkgconfig
 	cat >$(LIB)/pkgconfig/neurohttp.pc <<-END
 	prefix=$(PREFIX)
-	libdir=\$${prefix}/lib
+	libdir=$(if $(filter $(PREFIX)/%,$(LIBDIR)),\$${prefix}/$(patsubst $(PREFIX)/%,%,$(LIBDIR)),$(LIBDIR))
 	includedir=\$${prefix}/include
 
 	Name: neurohttp
@@ -297,11 +299,12 @@ install: build ## into PREFIX (/usr/local), below DESTDIR when that is set
 	install -d $(LIB)/cmake/neurohttp
 	for file in $(CMAKE_FILES); do
 		sed -e "s|@VERSION@|$(VERSION)|g; s|@ABI@|$(ABI)|g" \
+			-e "s|@PREFIX@|$$(realpath -m --relative-to=$(LIBDIR)/cmake/neurohttp $(PREFIX))|" \
 			-e "s|@NATIVE_LIBS@|$$(cat $(STAGE)/lib/native-static-libs)|" \
 			config/$$file.in >$(LIB)/cmake/neurohttp/$$file
 	done
 	for plugin in $(notdir $(PLUGINS)); do
-		install -D -m 755 $(STAGE)/plugins/$$plugin $(LIB)/neurohttp/plugins/$$plugin
+		install -D -m 755 $(STAGE)/plugins/$$plugin $(PLUGIN_DIR)/plugins/$$plugin
 	done
 	install -D -m 644 plugins/README.md $(DOC)/shipped-plugins.md
 	for sample in $(SAMPLES); do
@@ -326,7 +329,8 @@ setup-deb:
 
 deb: setup-deb build ## Debian packages of the library, its header, the server and the plugins, into build/deb
 	rm -rf $(STAGE)/deb
-	$(MAKE) -s install PREFIX=/usr SYSCONFDIR=/etc DESTDIR=$(CURDIR)/$(STAGE)/deb/installed
+	$(MAKE) -s install PREFIX=/usr LIBDIR=/usr/lib/$$(dpkg-architecture -qDEB_HOST_MULTIARCH) \
+		SYSCONFDIR=/etc DESTDIR=$(CURDIR)/$(STAGE)/deb/installed
 	config/debian/build.sh $(VERSION) $(STAGE)/deb/installed $(STAGE)/deb
 	rm -rf $(STAGE)/deb/installed
 
@@ -338,7 +342,7 @@ uninstall: ## removes exactly what install put there
 	rm -f $(BIN)/neurohttp $(BIN)/aionic $(LIB)/libneurohttp.so{,.$(ABI),.$(VERSION)} \
 		$(LIB)/libneurohttp.a $(LIB)/pkgconfig/neurohttp{,-legacy}.pc $(INCLUDE)/neurohttp.h \
 		$(addprefix $(LIB)/cmake/neurohttp/,$(CMAKE_FILES)) \
-		$(addprefix $(LIB)/neurohttp/plugins/,$(notdir $(PLUGINS))) \
+		$(addprefix $(PLUGIN_DIR)/plugins/,$(notdir $(PLUGINS))) \
 		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) \
 		$(UNITS)/neurohttp.service $(UNITS)/neurohttp.socket \
 		$(addprefix $(DOC)/,$(notdir $(DOCUMENTS)) shipped-plugins.md index.md) \
@@ -347,8 +351,8 @@ uninstall: ## removes exactly what install put there
 		! cmp -s config/$$sample $(ETC)/$$sample || rm $(ETC)/$$sample
 	done
 	for folder in $(INCLUDE)/neurohttp/legacy/ai $(INCLUDE)/neurohttp/legacy $(INCLUDE)/neurohttp \
-			$(LIB)/pkgconfig $(LIB)/cmake/neurohttp $(LIB)/cmake $(LIB)/neurohttp/plugins \
-			$(LIB)/neurohttp $(UNITS) $(dir $(UNITS)) $(MAN)/man1 $(MAN)/man3 $(MAN)/man5 \
+			$(LIB)/pkgconfig $(LIB)/cmake/neurohttp $(LIB)/cmake $(PLUGIN_DIR)/plugins \
+			$(PLUGIN_DIR) $(UNITS) $(dir $(UNITS)) $(MAN)/man1 $(MAN)/man3 $(MAN)/man5 \
 			$(MAN) $(ETC) $(DOC); do
 		[ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder
 	done

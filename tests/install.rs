@@ -149,6 +149,41 @@ fn installs_links_and_uninstalls() {
     assert_eq!(entries(&prefix), BTreeSet::new());
 }
 
+/// What would break: distributions whose libraries lie in a folder of their architecture.
+#[test]
+fn libraries_may_lie_elsewhere() {
+    if !staged() {
+        return;
+    }
+    let prefix = fresh("install-libdir");
+    let lib = prefix.join("lib/some-arch");
+    let place = [format!("PREFIX={}", prefix.display()), format!("LIBDIR={}", lib.display())];
+    make(&[&["install".to_owned()], &place[..]].concat());
+    assert!(lib.join("libneurohttp.so.1").exists() && !prefix.join("lib/libneurohttp.so").exists());
+    let pc = fs::read_to_string(lib.join("pkgconfig/neurohttp.pc")).unwrap();
+    assert!(pc.contains("libdir=${prefix}/lib/some-arch\n"), "{pc}");
+    let cmake = fs::read_to_string(lib.join("cmake/neurohttp/neurohttpConfig.cmake")).unwrap();
+    assert!(cmake.contains("CMAKE_CURRENT_LIST_DIR}/../../../..\""), "{cmake}");
+
+    let program = prefix.join("load");
+    let mut flags = Command::new("pkg-config");
+    flags.args(["--cflags", "--libs", "neurohttp"]).env("PKG_CONFIG_PATH", lib.join("pkgconfig"));
+    let flags = succeed(&mut flags);
+    succeed(
+        Command::new("cc")
+            .arg(load_source(&prefix))
+            .arg("-o")
+            .arg(&program)
+            .args(flags.split_whitespace()),
+    );
+    succeed(clean(&program).env("LD_LIBRARY_PATH", &lib));
+    for file in ["load", "load.c"] {
+        fs::remove_file(prefix.join(file)).unwrap();
+    }
+    make(&[&["uninstall".to_owned()], &place[..]].concat());
+    assert_eq!(entries(&prefix), BTreeSet::new());
+}
+
 #[test]
 fn a_destdir_is_a_stage_and_leaves_no_trace_in_the_files() {
     if !staged() {
@@ -240,6 +275,20 @@ fn old_hosts_build_and_run_against_what_is_installed() {
     }
 }
 
+/// A program that loads a plugin by its name.
+fn load_source(folder: &Path) -> PathBuf {
+    let source = folder.join("load.c");
+    fs::write(
+        &source,
+        "#include <neurohttp.h>\n#include <stdio.h>\nint main(void) {\n    nh_server *server;\n\
+         if (nh_server_new(NULL, &server) != NH_OK) return 1;\n\
+         if (nh_plugin_load(server, \"limiter\", NULL) != NH_OK) { puts(nh_last_error_message()); return 1; }\n\
+         nh_server_free(server);\n    return 0;\n}\n",
+    )
+    .unwrap();
+    source
+}
+
 /// What would break: plugins that are not found by their names where they were installed.
 #[test]
 fn shipped_plugins_are_found_beside_the_program_and_the_library() {
@@ -268,17 +317,8 @@ fn shipped_plugins_are_found_beside_the_program_and_the_library() {
     command.env("PATH", format!("{}:/usr/bin:/bin", prefix.join("bin").display()));
     Server::start(&mut command).stop();
 
-    let source = prefix.join("load.c");
-    fs::write(
-        &source,
-        "#include <neurohttp.h>\n#include <stdio.h>\nint main(void) {\n    nh_server *server;\n\
-         if (nh_server_new(NULL, &server) != NH_OK) return 1;\n\
-         if (nh_plugin_load(server, \"limiter\", NULL) != NH_OK) { puts(nh_last_error_message()); return 1; }\n\
-         nh_server_free(server);\n    return 0;\n}\n",
-    )
-    .unwrap();
     let program = prefix.join("load");
-    succeed(Command::new("cc").arg(&source).arg("-o").arg(&program).args(pkg_config(
+    succeed(Command::new("cc").arg(load_source(&prefix)).arg("-o").arg(&program).args(pkg_config(
         &prefix,
         "neurohttp",
         &["--cflags", "--libs"],

@@ -281,3 +281,87 @@ fn the_plugin_in_the_manual_works() {
     let output = server.stop();
     assert!(output.contains("plugin hello: ready"), "{output}");
 }
+
+/// A change that an operator asks for; status and body.
+fn change(port: u16, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+    // The limiter counts operators too: each change comes from another client.
+    static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let client = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let fields = format!("Content-Type: application/json\r\nX-Client: operator-{client}\r\n");
+    let fields = format!("{fields}Content-Length: {}\r\n", body.len());
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{body}");
+    let answer = Connection::open(port).send(head).answer();
+    (answer.status, answer.json())
+}
+
+/// What would break: an operator who cannot get rid of a plugin, a reload that leaves an old one in
+/// force or loses one that nobody touched, a path of an operator's that is run as code.
+#[test]
+fn plugins_change_while_the_server_runs() {
+    let folder = folder("live");
+    let (limiter, logstats) = (shipped("limiter"), shipped("logstats"));
+    let own = folder.join("own");
+    fs::create_dir_all(&own).unwrap();
+    fs::copy(&logstats, own.join("logstats.so")).unwrap();
+    let file = folder.join("a.toml");
+    let text = |requests: u32, load: &str, level: &str| {
+        let plugins = format!("[plugins]\ndir = {own:?}\nload = [{load}]\n");
+        let limits = "by = \"header:x-client\"\nseconds = 3600\n";
+        format!(
+            "[firewall]\nenable = false\n[log]\nlevel = \"{level}\"\n{plugins}[plugin.limiter]\n\
+             {limits}requests = {requests}\nburst = {requests}\n"
+        )
+    };
+    let only = format!("{limiter:?}");
+    fs::write(&file, text(1, &only, "info")).unwrap();
+    let mut command = program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "-c"]).arg(&file).current_dir(&folder);
+    let server = Server::start(&mut command);
+    let statuses = |client: &str, count| -> Vec<u16> {
+        asked(server.port, client, count).into_iter().map(|(status, _)| status).collect()
+    };
+    let reload = || change(server.port, "POST", "/admin/reload", "{}");
+    assert_eq!(statuses("a", 2), [200, 429]);
+    // A reload that is not about it leaves it and what it knows alone.
+    fs::write(&file, text(1, &only, "debug")).unwrap();
+    assert_eq!(reload().0, 200);
+    assert_eq!(statuses("a", 1), [429]);
+    // Its own table has changed: it begins anew with that.
+    fs::write(&file, text(3, &only, "debug")).unwrap();
+    assert_eq!(reload().0, 200);
+    assert_eq!(statuses("a", 4), [200, 200, 200, 429]);
+    // One that does not come refuses the whole, also what would have gone.
+    fs::write(&file, text(3, "\"./nothing.so\"", "debug")).unwrap();
+    assert_eq!(reload().0, 404);
+    assert_eq!(statuses("a", 1), [429]);
+    // Named no more, it goes.
+    fs::write(&file, text(3, "", "debug")).unwrap();
+    fs::rename(own.join("logstats.so"), own.join("logstats.off")).unwrap();
+    assert_eq!(reload().0, 200);
+    assert_eq!(statuses("a", 5), [200; 5]);
+    fs::rename(own.join("logstats.off"), own.join("logstats.so")).unwrap();
+
+    // An operator loads, switches and unloads.
+    for path in ["../limiter", "/etc/passwd", "a/b", ".hidden", ""] {
+        let body = serde_json::json!({ "name": path }).to_string();
+        assert_eq!(change(server.port, "POST", "/admin/plugins", &body).0, 400, "{path}");
+    }
+    assert_eq!(change(server.port, "POST", "/admin/plugins", r#"{"name": "none"}"#).0, 404);
+    let (status, told) = change(server.port, "POST", "/admin/plugins", r#"{"name": "logstats"}"#);
+    assert_eq!((status, &told["name"]), (200, &serde_json::json!("logstats")), "{told}");
+    assert_eq!(change(server.port, "POST", "/admin/plugins", r#"{"name": "logstats"}"#).0, 409);
+    let shown = || {
+        let answer = Connection::open(server.port)
+            .send("GET /admin/plugins HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .answer();
+        answer.json()["plugins"].clone()
+    };
+    assert_eq!(shown()[0]["enabled"], true);
+    let off = change(server.port, "PATCH", "/admin/plugins/logstats", r#"{"enabled": false}"#);
+    assert_eq!((off.0, &shown()[0]["enabled"]), (200, &serde_json::json!(false)));
+    assert_eq!(change(server.port, "PATCH", "/admin/plugins/x", r#"{"enabled": false}"#).0, 404);
+    assert_eq!(change(server.port, "DELETE", "/admin/plugins/logstats", "").0, 200);
+    assert_eq!(change(server.port, "DELETE", "/admin/plugins/logstats", "").0, 404);
+    assert_eq!(shown(), serde_json::json!([]));
+    server.stop();
+}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # usage: build.sh VERSION INSTALLED OUT
 #
-# Splits what `make install PREFIX=/usr DESTDIR=INSTALLED` has put there into Debian packages in OUT.
+# Splits what `make install PREFIX=/usr LIBDIR=/usr/lib/ARCHITECTURE DESTDIR=INSTALLED` has put there into Debian packages in OUT.
 # Needs dpkg-deb, dpkg-shlibdeps and strip. With SOURCE_DATE_EPOCH two runs give the same bytes.
 set -euo pipefail
 
@@ -11,6 +11,7 @@ installed=$(realpath "$2")
 out=$(realpath -m "$3")
 here=$(dirname "$(realpath "$0")")
 architecture=$(dpkg --print-architecture)
+lib=usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
 maintainer="NeuroHTTP <packages@neurohttp.invalid>"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(stat -c %Y "$here/../../CHANGELOG.md")}
 date=$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
@@ -31,9 +32,10 @@ take() {
     done
 }
 cd "$work/installed"
-take libneurohttp1 usr/lib/libneurohttp.so."${upstream%%.*}" usr/lib/libneurohttp.so."$upstream"
-take libneurohttp-dev usr/include usr/lib/libneurohttp.so usr/lib/libneurohttp.a usr/lib/pkgconfig \
-    usr/lib/cmake usr/share/man/man3
+take libneurohttp1 "$lib/libneurohttp.so.${upstream%%.*}" "$lib/libneurohttp.so.$upstream"
+take libneurohttp-dev usr/include "$lib"/{libneurohttp.so,libneurohttp.a,pkgconfig,cmake} \
+    usr/share/man/man3
+rmdir "$lib"
 take neurohttp-plugins usr/lib/neurohttp usr/share/doc/neurohttp/shipped-plugins.md
 mkdir -p "$work/neurohttp-plugins/usr/share/doc/neurohttp-plugins"
 mv "$work/neurohttp-plugins/usr/share/doc/neurohttp/shipped-plugins.md" \
@@ -45,10 +47,10 @@ mv "$work/installed" "$work/neurohttp"
 cd "$work"
 ln -s neurohttp.1.gz neurohttp/usr/share/man/man1/aionic.1.gz
 
-strip --strip-unneeded neurohttp/usr/bin/neurohttp libneurohttp1/usr/lib/*.so.*.*.* \
+strip --strip-unneeded neurohttp/usr/bin/neurohttp "libneurohttp1/$lib/libneurohttp.so.$upstream" \
     neurohttp-plugins/usr/lib/neurohttp/plugins/*.so
-strip --strip-debug libneurohttp-dev/usr/lib/libneurohttp.a
-chmod 644 libneurohttp1/usr/lib/*.so.*.*.* neurohttp-plugins/usr/lib/neurohttp/plugins/*.so
+strip --strip-debug "libneurohttp-dev/$lib/libneurohttp.a"
+chmod 644 "libneurohttp1/$lib/libneurohttp.so.$upstream" neurohttp-plugins/usr/lib/neurohttp/plugins/*.so
 find . -path '*/share/man/*' -type f -exec gzip -9n {} +
 
 # libraries PACKAGE FILE...: the packages that these need, as dpkg-shlibdeps finds them.
@@ -86,6 +88,7 @@ pack() {
         echo "Maintainer: $maintainer"
         echo "Installed-Size: $(du -k -s --exclude=DEBIAN "$package" | cut -f1)"
         [ -z "$depends" ] || echo "Depends: $depends"
+        case $package in libneurohttp*) echo "Multi-Arch: same" ;; esac
         echo "Section: $section"
         echo "Priority: optional"
         echo "Description: $summary"
@@ -102,7 +105,7 @@ echo "activate-noawait ldconfig" >libneurohttp1/DEBIAN/triggers
 (cd neurohttp && find etc -type f -printf '/%p\n' | sort) >neurohttp/DEBIAN/conffiles
 install -m 755 "$here/postinst" "$here/prerm" "$here/postrm" neurohttp/DEBIAN/
 
-pack libneurohttp1 libs "$(libraries libneurohttp1/usr/lib/*.so.*.*.*)" \
+pack libneurohttp1 libs "$(libraries "libneurohttp1/$lib/libneurohttp.so.$upstream")" \
     "HTTP server for AI traffic, as a library" <<'END'
 NeuroHTTP serves routes of a program and stands in front of models: it speaks
 the APIs of OpenAI and Anthropic, streams token by token with back-pressure,

@@ -95,6 +95,9 @@ pub const UPSTREAM_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Interim answers (1xx) of an upstream before the real one.
 pub const UPSTREAM_INTERIM_MAX: u8 = 8;
 
+/// One change that an operator asks for, in bytes.
+pub const ADMIN_BODY_BYTES_MAX: u64 = 256 * 1024;
+
 /// How long one change of the configuration waits for another, in milliseconds.
 pub const RELOAD_TURN_MS: u64 = 30_000;
 

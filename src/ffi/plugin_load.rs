@@ -122,15 +122,18 @@ fn find(directory: &Path, path: &Path) -> Result<PathBuf, Error> {
     Err(Error::new(ErrorKind::NotFound, message))
 }
 
-/// Where `make install` puts plugins, seen from the library, or from a program that holds it.
+/// Where `make install` puts plugins, seen from the library, or from a program that holds it: the
+/// library may lie in `lib` or in a folder of its architecture below that.
 fn installed_directory() -> Option<PathBuf> {
     let own = loader::file_of(installed_directory as *const () as usize)?.canonicalize().ok()?;
     let folder = own.parent()?;
-    let inside = folder.join("neurohttp/plugins");
-    match inside.is_dir() {
-        true => Some(inside),
-        false => Some(folder.parent()?.join("lib/neurohttp/plugins")),
-    }
+    let above = folder.parent()?;
+    let places = [
+        folder.join("neurohttp/plugins"),
+        above.join("neurohttp/plugins"),
+        above.join("lib/neurohttp/plugins"),
+    ];
+    places.into_iter().find(|place| place.is_dir())
 }
 
 fn check_new(server: &Server, name: &str, object: &Object) -> Result<(), Error> {

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::admin::Order;
 use crate::ai::health::Breaker;
 use crate::ai::latency::HedgePolicy;
 use crate::ai::provider::Wire;
 use crate::ai::retry::Retry;
 use crate::ai::router::Router;
+use crate::base::error::Failure;
 use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer};
 use crate::firewall::Firewall;
@@ -56,6 +58,13 @@ pub trait Status: Send + Sync {
     fn unix_seconds(&self) -> i64;
     /// Monotonic time in milliseconds.
     fn now_ms(&self) -> u64;
+    /// Carries out what an operator asks for; `who` is for the log. It may block.
+    ///
+    /// # Errors
+    /// What the operator is told.
+    fn operate(&self, order: &Order, who: &str) -> Result<serde_json::Value, Failure>;
+    /// The configuration, as an operator sees it.
+    fn config(&self) -> serde_json::Value;
     /// The plugins, as an operator sees them.
     fn plugins(&self) -> Vec<serde_json::Value>;
     /// What the old `/stats` tells.

@@ -63,7 +63,7 @@ impl Builtin {
             }
             Builtin::Models => complete::models(app, exchange),
             Builtin::Model => complete::model(app, exchange),
-            Builtin::Admin(admin) => admin.answer(app, exchange),
+            Builtin::Admin(admin) => return admin.answer(app, exchange, may_block),
             Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect, may_block),
         }
         Step::Respond

@@ -30,12 +30,14 @@ mod screen;
 mod text_guard;
 
 use crate::base::error::Failure;
+use crate::base::limits;
 use crate::exchange::{Exchange, Flow, Params, Pending, Request, Taken};
 use crate::http::coding::Encoder;
 use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
 use crate::route::{Allowed, Found};
 
+pub use admin::Order;
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };
@@ -132,6 +134,10 @@ pub fn on_head(
                 return Err(Failure::new(411, "this request needs a body with a Content-Length"));
             }
             BodyPlan { bytes_max: app.settings.body_bytes_max, is_ai: true, is_wanted: true }
+        }
+        Matched::Builtin(Builtin::Admin(admin)) if admin.is_change() => {
+            // Whatever limits.body is, or it could not be mended from here.
+            BodyPlan { bytes_max: limits::ADMIN_BODY_BYTES_MAX, is_ai: false, is_wanted: true }
         }
         _ => {
             let is_wanted = matches!(matched, Matched::Host(_)) || !app.before.is_empty();

@@ -15,9 +15,10 @@ use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::reload::Live;
 use super::stats::WorkerStats;
+use crate::base::error::Failure;
 use crate::config::Config;
 use crate::kernel;
-use crate::pipeline::{App, Provider, Status, StatusCounts};
+use crate::pipeline::{App, Order, Provider, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::{clock, proc};
@@ -388,6 +389,17 @@ impl Status for CoreStatus {
 
     fn counts(&self) -> StatusCounts {
         self.0.upgrade().map_or_else(StatusCounts::default, |core| core.counts())
+    }
+
+    fn operate(&self, order: &Order, who: &str) -> Result<serde_json::Value, Failure> {
+        match self.0.upgrade() {
+            Some(core) => core.operate(order, who),
+            None => Err(Failure::new(503, "the server has ended")),
+        }
+    }
+
+    fn config(&self) -> serde_json::Value {
+        self.0.upgrade().map_or_else(|| serde_json::json!({}), |core| core.config_json())
     }
 
     fn plugins(&self) -> Vec<serde_json::Value> {

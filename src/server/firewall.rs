@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Server;
+use super::core::Core;
 use crate::base::error::{Error, ErrorKind};
 use crate::config::Cidr;
 use crate::firewall::{CustomRule, Firewall, Moment, Saved, parse_csv, parse_toml};
@@ -39,9 +40,9 @@ fn now() -> Moment {
     Moment { now_ms: clock::monotonic_ms(), unix_s: clock::unix_seconds() }
 }
 
-impl Server {
+impl Core {
     fn change_firewall<R>(&self, change: impl FnOnce(&mut Firewall) -> R) -> R {
-        self.core.change(|app| change(Arc::make_mut(&mut app.firewall)))
+        self.change(|app| change(Arc::make_mut(&mut app.firewall)))
     }
 
     fn list(&self, add: impl FnOnce(&mut Firewall) -> bool) -> Result<(), Error> {
@@ -62,7 +63,7 @@ impl Server {
     ///
     /// # Errors
     /// `InvalidArgument`, `Limit`.
-    pub fn firewall_allow(&self, cidr: &str, seconds: i64) -> Result<(), Error> {
+    pub(super) fn firewall_allow(&self, cidr: &str, seconds: i64) -> Result<(), Error> {
         let (range, until) = (range(cidr)?, end(seconds)?);
         self.list(|firewall| firewall.allow(&range, until))
     }
@@ -71,7 +72,12 @@ impl Server {
     ///
     /// # Errors
     /// `InvalidArgument`, `Limit`.
-    pub fn firewall_deny(&self, cidr: &str, seconds: i64, reason: &str) -> Result<(), Error> {
+    pub(super) fn firewall_deny(
+        &self,
+        cidr: &str,
+        seconds: i64,
+        reason: &str,
+    ) -> Result<(), Error> {
         let (range, until) = (range(cidr)?, end(seconds)?);
         self.list(|firewall| firewall.deny(&range, until, reason))
     }
@@ -80,12 +86,38 @@ impl Server {
     ///
     /// # Errors
     /// `InvalidArgument`, `NotFound`.
-    pub fn firewall_forget(&self, cidr: &str) -> Result<(), Error> {
+    pub(super) fn firewall_forget(&self, cidr: &str) -> Result<(), Error> {
         let range = range(cidr)?;
         match self.change_firewall(|firewall| firewall.forget(&range, now())) {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::NotFound, format!("{cidr} is not listed"))),
         }
+    }
+}
+
+impl Server {
+    /// Lets a range in, for seconds or (0) for good.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Limit`.
+    pub fn firewall_allow(&self, cidr: &str, seconds: i64) -> Result<(), Error> {
+        self.core.firewall_allow(cidr, seconds)
+    }
+
+    /// Keeps a range out, for seconds or (0) for good.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Limit`.
+    pub fn firewall_deny(&self, cidr: &str, seconds: i64, reason: &str) -> Result<(), Error> {
+        self.core.firewall_deny(cidr, seconds, reason)
+    }
+
+    /// Takes a range off the lists and lifts blocks in it.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `NotFound`.
+    pub fn firewall_forget(&self, cidr: &str) -> Result<(), Error> {
+        self.core.firewall_forget(cidr)
     }
 
     /// Adds rules, or replaces those of the same name; all or none.
@@ -111,7 +143,7 @@ impl Server {
         for _ in 0..TRIES {
             let firewall = Arc::clone(&self.core.app().firewall);
             let compiled = firewall.with_rules(rules.to_vec()).map_err(invalid)?;
-            if self.change_firewall(|firewall| firewall.take_rules(&compiled)) {
+            if self.core.change_firewall(|firewall| firewall.take_rules(&compiled)) {
                 return Ok(());
             }
         }
@@ -131,7 +163,7 @@ impl Server {
     pub fn firewall_load(&self, text: &str) -> Result<(), Error> {
         let saved = Saved::parse(text).map_err(invalid)?;
         self.take_rules(&saved.rules)?;
-        self.list(|firewall| firewall.restore(&saved, now()))
+        self.core.list(|firewall| firewall.restore(&saved, now()))
     }
 
     /// What the firewall has counted, as a JSON object.

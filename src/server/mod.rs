@@ -24,6 +24,7 @@ mod listener;
 mod log;
 mod mailbox;
 mod metrics;
+mod operate;
 mod plugins;
 mod pool;
 mod reload;

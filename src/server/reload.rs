@@ -111,6 +111,11 @@ impl Live {
         self.source.lock().as_ref().map(Source::watched).unwrap_or_default()
     }
 
+    /// The keys that are other than they were at the start.
+    pub(super) fn differences_from_start(&self) -> Vec<String> {
+        self.at_start.differences(&self.config())
+    }
+
     /// What was changed at run time.
     pub(super) fn changes(&self) -> Changes {
         self.changes.lock().clone()
@@ -258,6 +263,16 @@ impl Core {
     }
 
     // ---- plugins ----
+
+    /// Loads one plugin; returns its name.
+    pub(super) fn load_plugin(&self, path: &Path, text: Option<&str>) -> Result<String, Error> {
+        match self.live.door.get() {
+            Some(door) => tracing::dispatcher::with_default(&self.live.dispatch, || {
+                door(path, text, &self.live.config())
+            }),
+            None => Err(Error::new(ErrorKind::State, "this server loads no plugins")),
+        }
+    }
 
     /// Loads the plugins that a configuration names and the one before did not, and anew those whose
     /// text is another; returns those that are to be unloaded.

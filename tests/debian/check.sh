@@ -88,7 +88,7 @@ server=
 
 inside sh -c 'ldconfig -p | grep -q "libneurohttp.so.1 "' || fail "the loader does not know the library"
 cc -std=c11 -Wall -Wextra -Werror "$here/../../c_examples/hello.c" -o "$folder/hello" \
-    -I"$root/usr/include" -L"$root/usr/lib" -lneurohttp || fail "a program does not link"
+    -I"$root/usr/include" -L"$root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)" -lneurohttp || fail "a program does not link"
 rm -f "$folder/hello"
 for page in man1/neurohttp.1 man3/libneurohttp.3 man5/neurohttp.toml.5; do
     [ -e "$root/usr/share/man/$page.gz" ] || fail "$page is not there"

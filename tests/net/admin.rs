@@ -122,3 +122,249 @@ fn what_is_shown_holds_no_secret() {
     assert!(!all.contains("sk-"), "{all}");
     server.stop();
 }
+
+/// A change, as `curl -X METHOD -H 'Content-Type: application/json' -d BODY` asks for it.
+pub fn change(server: &Server, method: &str, path: &str, body: &str) -> Answer {
+    let length = body.len();
+    let fields = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{body}");
+    server.connect().send(head).answer()
+}
+
+/// What a route shows.
+pub fn shown(server: &Server, path: &str) -> serde_json::Value {
+    let answer = ask(server, &format!("GET {path}"), &["Host: localhost"]);
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer.json()
+}
+
+/// The text that a model answers a prompt with, or the status and code.
+fn chat(server: &Server, model: &str) -> Result<String, (u16, String)> {
+    let body = json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }] });
+    let answer = server.connect().post("/v1/chat/completions", &body.to_string()).answer();
+    match answer.status {
+        200 => Ok(answer.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()),
+        status => Err((status, code(&answer))),
+    }
+}
+
+/// The program with a file of its own, so that it can be read anew.
+fn from_file(name: &str, text: &str) -> (Server, std::path::PathBuf) {
+    let file = crate::support::stage::scratch().join(format!("admin-{name}.toml"));
+    std::fs::write(&file, text).unwrap();
+    let mut command = crate::support::process::program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "-c"]).arg(&file);
+    (Server::start(&mut command), file)
+}
+
+#[test]
+fn a_change_must_be_json_and_come_from_no_other_page() {
+    let server = Server::gateway(&[]);
+    let post = |fields: &[&str]| {
+        let mut all = vec!["Host: localhost:80", "Content-Length: 0"];
+        all.extend(fields);
+        ask(&server, "POST /admin/cache/clear", &all)
+    };
+    const JSON: &str = "Content-Type: application/json";
+    for (fields, status) in [
+        (&[JSON][..], 200),
+        (&["Content-Type: Application/JSON; charset=utf-8"], 200),
+        (&[JSON, "Origin: http://localhost:80"], 200),
+        (&[JSON, "Sec-Fetch-Site: same-origin"], 200),
+        (&[], 415),
+        (&["Content-Type: text/plain"], 415),
+        (&["Content-Type: application/x-www-form-urlencoded"], 415),
+        (&[JSON, "Origin: http://localhost:3000"], 403),
+        (&[JSON, "Origin: http://example.com"], 403),
+        (&[JSON, "Sec-Fetch-Site: cross-site"], 403),
+        (&[JSON, "Sec-Fetch-Site: same-site"], 403),
+    ] {
+        assert_eq!(post(fields).status, status, "{fields:?}");
+    }
+    for (body, message) in [
+        ("[1]", "no JSON object"),
+        ("{", "no JSON"),
+        (r#"{"range": 5}"#, "no string"),
+        ("{}", "missing"),
+        (r#"{"range": "10.0.0.0/8", "seconds": -1}"#, "from 0 up"),
+        (r#"{"range": "10.0.0.0/8", "frob": 1}"#, "`frob` is not known"),
+        (r#"{"range": "ten"}"#, "no address range"),
+    ] {
+        let answer = change(&server, "POST", "/admin/firewall/deny", body);
+        assert_eq!(answer.status, 400, "{body}");
+        let error = answer.json()["error"].clone();
+        assert!(error["message"].as_str().unwrap().contains(message), "{body}: {error}");
+        assert_eq!(error["type"], "invalid_request_error");
+    }
+    let huge = format!("POST /admin/cache/clear HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\n");
+    let huge = format!("{huge}Content-Length: 300000\r\n\r\n");
+    assert_eq!(server.connect().send(huge).answer().status, 413);
+    assert_eq!(ask(&server, "GET /admin/reload", &["Host: localhost"]).status, 405);
+    server.stop();
+}
+
+#[test]
+fn keys_are_set_checked_and_kept() {
+    let (mut server, file) = from_file("set", "[limits]\nbody = 1000\n");
+    let told = change(&server, "PUT", "/admin/config/firewall.burst", r#"{"value": 50}"#);
+    assert_eq!(told.json(), json!({ "changed": ["firewall.burst"], "needs_restart": [] }));
+    let told = change(&server, "PUT", "/admin/config/server.workers", r#"{"value": "3"}"#);
+    let (changed, restart) = (["server.workers"], ["server.workers"]);
+    assert_eq!(told.json(), json!({ "changed": changed, "needs_restart": restart }));
+    for (key, body) in [
+        ("firewall.burst", r#"{"value": "many"}"#),
+        ("firewall.frob", r#"{"value": 1}"#),
+        ("frob", r#"{"value": 1}"#),
+        ("limits.body", r#"{"value": -1}"#),
+        ("limits.body", r#"{"value": null}"#),
+        ("server.listen", r#"{"value": ["nowhere"]}"#),
+        ("tls.cert", r#"{"value": "x"}"#),
+        ("model.x.targets", r#"{"value": [{"provider": "nobody"}]}"#),
+    ] {
+        let answer = change(&server, "PUT", &format!("/admin/config/{key}"), body);
+        assert_eq!(answer.status, 400, "{key} {body}: {}", answer.text());
+    }
+    // What was refused has left nothing behind.
+    let config = shown(&server, "/admin/config");
+    assert_eq!(config["set"], json!(["firewall.burst", "server.workers"]));
+    assert_eq!(config["needs_restart"], json!(["server.workers"]));
+    assert_eq!(config["files"], json!([file.display().to_string()]));
+    let toml = config["toml"].as_str().unwrap().to_owned();
+    assert!(toml.contains("burst = 50") && toml.contains("body = 1000"), "{toml}");
+    // A reload keeps what was set.
+    std::fs::write(&file, "[limits]\nbody = 500\n[firewall]\nburst = 7\n").unwrap();
+    server.line(|line| line.contains("a file has changed") && line.contains("limits.body"));
+    let told = change(&server, "POST", "/admin/reload", "");
+    assert_eq!(told.json(), json!({ "changed": [], "needs_restart": ["server.workers"] }));
+    let toml = shown(&server, "/admin/config")["toml"].as_str().unwrap().to_owned();
+    assert!(toml.contains("burst = 50") && toml.contains("body = 500"), "{toml}");
+    // Until it is taken back.
+    assert_eq!(change(&server, "DELETE", "/admin/config/limits.body", "").status, 404);
+    assert_eq!(change(&server, "DELETE", "/admin/config/firewall.burst", "").status, 200);
+    let toml = shown(&server, "/admin/config")["toml"].as_str().unwrap().to_owned();
+    assert!(toml.contains("burst = 7\n"), "{toml}");
+    server.stop();
+}
+
+#[test]
+fn models_come_go_and_are_switched() {
+    let text = "[[model]]\nname = \"a\"\ntargets = [{ provider = \"echo\" }]\n";
+    let (server, _) = from_file("models", text);
+    assert_eq!(chat(&server, "a"), Ok("hi".to_owned()));
+    let unknown = Err((404, "model_not_found".to_owned()));
+    assert_eq!(chat(&server, "lab/b.1"), unknown);
+    let body = r#"{"targets": [{"provider": "echo", "model": "e"}], "aliases": ["bee"]}"#;
+    let told = change(&server, "PUT", "/admin/models/lab/b.1", body);
+    assert_eq!(told.json()["changed"], json!(["model.lab/b.1"]));
+    assert_eq!(chat(&server, "bee"), Ok("hi".to_owned()));
+    let told = change(&server, "PATCH", "/admin/models/lab/b.1", r#"{"default": true}"#);
+    assert_eq!(
+        (told.status, &shown(&server, "/admin/models")["default"]),
+        (200, &json!("lab/b.1"))
+    );
+    change(&server, "PATCH", "/admin/models/a", r#"{"available": false}"#);
+    let switched_off = Err((503, "model_unavailable".to_owned()));
+    assert_eq!(chat(&server, "a"), switched_off);
+    // All of it outlives a reload.
+    assert_eq!(change(&server, "POST", "/admin/reload", "").status, 200);
+    assert_eq!(chat(&server, "a"), switched_off);
+    assert_eq!(shown(&server, "/admin/models")["default"], "lab/b.1");
+    change(&server, "PATCH", "/admin/models/a", r#"{"available": true}"#);
+    assert_eq!(chat(&server, "a"), Ok("hi".to_owned()));
+    for name in ["a", "lab/b.1"] {
+        assert_eq!(change(&server, "DELETE", &format!("/admin/models/{name}"), "").status, 200);
+        assert_eq!(chat(&server, name), unknown, "{name}");
+        assert_eq!(change(&server, "DELETE", &format!("/admin/models/{name}"), "").status, 404);
+    }
+    assert_eq!(change(&server, "POST", "/admin/reload", "").status, 200);
+    assert_eq!(chat(&server, "a"), unknown);
+    let body = r#"{"targets": [{"provider": "echo"}]}"#;
+    assert_eq!(change(&server, "PUT", "/admin/models/a", body).status, 200);
+    assert_eq!(chat(&server, "a"), Ok("hi".to_owned()));
+    for (body, why) in [
+        (r#"{"targets": []}"#, "no targets"),
+        (r#"{"targets": [{"provider": "nobody"}]}"#, "no provider"),
+        (r#"{"strategy": "best"}"#, "no strategy"),
+        (r#"{}"#, "nothing"),
+        (r#"{"a.b": 1}"#, "a point"),
+    ] {
+        assert_eq!(change(&server, "PUT", "/admin/models/c", body).status, 400, "{why}");
+    }
+    let nobody = change(&server, "PATCH", "/admin/models/nobody", r#"{"available": true}"#);
+    assert_eq!(nobody.status, 404);
+    server.stop();
+}
+
+#[test]
+fn keys_come_and_go_and_no_line_tells_them() {
+    let (server, _) = from_file("keys", "[auth]\nkeys = [\"sk-first\"]\n");
+    let status = |key: &str| {
+        let fields = ["Host: x".to_owned(), format!("x-api-key: {key}")];
+        ask(&server, "GET /v1/models", &[&fields[0], &fields[1]]).status
+    };
+    assert_eq!((status("sk-first"), status("sk-second")), (200, 401));
+    let body = r#"{"key": "sk-second", "models": ["echo"], "requests_per_minute": 5}"#;
+    let told = change(&server, "PUT", "/admin/keys/team-b", body);
+    assert_eq!(told.json()["changed"], json!(["key.team-b"]));
+    assert_eq!((status("sk-first"), status("sk-second")), (200, 200));
+    // A limit changes, the key stays.
+    change(&server, "PUT", "/admin/keys/team-b", r#"{"requests_per_minute": 9}"#);
+    let key = shown(&server, "/admin/keys")["keys"][0].clone();
+    assert_eq!((&key["requests_per_minute"], &key["models"]), (&json!(9), &json!(["echo"])));
+    assert_eq!(status("sk-second"), 200);
+    assert_eq!(change(&server, "DELETE", "/admin/keys/team-b", "").status, 200);
+    assert_eq!(change(&server, "DELETE", "/admin/keys/team-b", "").status, 404);
+    assert_eq!((status("sk-first"), status("sk-second")), (200, 401));
+    assert_eq!(change(&server, "PUT", "/admin/keys/c", r#"{"models": ["echo"]}"#).status, 400);
+    let config = shown(&server, "/admin/config").to_string();
+    assert!(!config.contains("sk-"), "{config}");
+    let output = server.stop();
+    assert!(output.contains("admin: 127.0.0.1:"), "{output}");
+    assert!(output.contains("set key.team-b.key, key.team-b.models"), "{output}");
+    assert!(output.contains("remove key.team-b"), "{output}");
+    assert!(!output.contains("sk-"), "{output}");
+}
+
+#[test]
+fn the_firewall_and_the_cache_are_changed() {
+    let (mut server, _) = from_file("firewall", "[firewall]\ndeny = [\"198.51.100.0/24\"]\n");
+    let post = |path: &str, body: &str| change(&server, "POST", path, body).status;
+    assert_eq!(post("/admin/firewall/allow", r#"{"range": "10.0.0.0/8", "seconds": 60}"#), 200);
+    let deny = r#"{"range": "203.0.113.0/24", "reason": "scanner"}"#;
+    assert_eq!(post("/admin/firewall/deny", deny), 200);
+    assert_eq!(post("/admin/firewall/block", r#"{"address": "127.0.0.9"}"#), 200);
+    assert_eq!(post("/admin/firewall/forget", r#"{"range": "198.51.100.0/24"}"#), 200);
+    assert_eq!(post("/admin/firewall/forget", r#"{"range": "192.0.2.0/24"}"#), 404);
+    // Lists outlive a reload, and so does what was taken off them.
+    assert_eq!(post("/admin/reload", ""), 200);
+    let firewall = shown(&server, "/admin/firewall");
+    let ranges = |list: &str| -> Vec<String> {
+        let list = firewall[list].as_array().unwrap();
+        list.iter().map(|it| it["range"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ranges("allow"), ["10.0.0.0/8"]);
+    assert_eq!(ranges("deny"), ["127.0.0.9/32", "203.0.113.0/24"]);
+    assert_eq!(firewall["deny"][1]["reason"], "scanner");
+    let from = std::net::Ipv4Addr::new(127, 0, 0, 9);
+    let mut blocked = Connection::open_from(from, server.port).unwrap();
+    drop(blocked.try_send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert!(blocked.rest_or_reset().is_empty());
+    assert_eq!(post("/admin/firewall/unblock", r#"{"address": "127.0.0.9"}"#), 200);
+    let mut free = Connection::open_from(from, server.port).unwrap();
+    assert_eq!(free.get("/health").answer().status, 200);
+
+    let body = json!({ "messages": [{ "role": "user", "content": "hi" }], "temperature": 0 });
+    let cached = || {
+        let answer = server.connect().post("/v1/chat/completions", &body.to_string()).answer();
+        answer.header("x-neurohttp-cache").unwrap()
+    };
+    assert_eq!((cached().as_str(), cached().as_str()), ("miss", "hit"));
+    assert_eq!(post("/admin/reload", ""), 200);
+    assert_eq!(cached(), "hit");
+    assert_eq!(post("/admin/cache/clear", ""), 200);
+    assert_eq!(shown(&server, "/admin/cache")["entries"], 0);
+    assert_eq!(cached(), "miss");
+    server.line(|line| line.contains("admin: 127.0.0.1:") && line.contains("clear the cache"));
+    server.line(|line| line.contains("block 127.0.0.9: "));
+    server.stop();
+}
