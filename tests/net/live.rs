@@ -264,6 +264,20 @@ fn rows() -> Vec<(&'static str, Value, Option<Seen>)> {
             json!(true),
             Some(|server| assert_eq!(ask(server, ATTACK, &[], "").status, 200)),
         ),
+        (
+            "guard.enable",
+            json!(true),
+            Some(|server| {
+                let secret = "AKIAIOSFODNN7EXAMPLE";
+                let messages =
+                    json!([{ "role": "user", "content": format!("my key is {secret}") }]);
+                let body = json!({ "model": "echo", "messages": messages }).to_string();
+                let fields = ["x-api-key: sk-k"];
+                let answer = ask(server, "POST /v1/chat/completions", &fields, &body);
+                assert_eq!(answer.status, 200);
+                assert!(!answer.text().contains(secret), "{}", answer.text());
+            }),
+        ),
         ("dialects.dropped", json!("refuse"), none),
         ("plugins.dir", json!(scratch().display().to_string()), none),
         ("plugins.load", json!([]), none),
