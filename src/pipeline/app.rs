@@ -248,27 +248,50 @@ impl App {
     /// One line that says what does not fit together; nothing has changed then.
     pub fn renew(&mut self, next: &Renewal<'_>) -> Result<(), String> {
         let (config, before) = (next.config, next.before);
-        let mut router = complete::router(config)?;
+        // Every field, so that a new one is thought of: it is kept, or follows the configuration.
+        let App {
+            routes: _,
+            builtins: _,
+            before: _,
+            before_blocks: _,
+            plugins: _,
+            plugins_after: _,
+            after: _,
+            observers: _,
+            hooks: _,
+            epoch: _,
+            status,
+            generators,
+            settings,
+            firewall,
+            compressor,
+            guard,
+            text_guard,
+            router,
+            providers,
+            cache,
+            created,
+        } = self;
+        let mut renewed = complete::router(config)?;
         let is_same = |name: &str| {
             let find =
                 |all: &[Arc<Provider>]| all.iter().find(|it| it.name == name).map(|it| it.id);
             let id = find(&next.providers);
-            id.is_some() && id == find(&self.providers)
+            id.is_some() && id == find(providers)
         };
-        let own: Vec<String> = self.generators.keys().cloned().collect();
+        let own: Vec<String> = generators.keys().cloned().collect();
         let host = next.providers.iter().position(|provider| provider.wire == Wire::Host);
-        router.inherit(&self.router, is_same, (&own, host))?;
-        let firewall = self.firewall.renewed(config, before)?;
-        self.cache = Arc::new(self.cache.renewed(config, next.models_changed));
-        self.firewall = Arc::new(firewall);
-        self.text_guard = TextGuard::new(&config.guard);
-        self.router = Arc::new(router);
-        self.settings = Settings::new(config);
-        self.compressor = Compressor::new(&config.compression).map(Arc::new);
-        self.guard = Arc::new(self.guard.renewed(config));
-        self.providers = Arc::clone(&next.providers);
+        renewed.inherit(router, is_same, (&own, host))?;
+        *firewall = Arc::new(firewall.renewed(config, before)?);
+        *router = Arc::new(renewed);
+        *providers = Arc::clone(&next.providers);
+        *cache = Arc::new(cache.renewed(config, next.models_changed));
+        *settings = Settings::new(config);
+        *compressor = Compressor::new(&config.compression).map(Arc::new);
+        *guard = Arc::new(guard.renewed(config));
+        *text_guard = TextGuard::new(&config.guard);
         if next.models_changed {
-            self.created = self.status.unix_seconds();
+            *created = status.unix_seconds();
         }
         Ok(())
     }
