@@ -353,7 +353,8 @@ impl Worker {
         }
     }
 
-    fn take_up_snapshot(&mut self) {
+    /// Done again after bytes have come: what was changed before they were sent is in force.
+    pub(super) fn take_up_snapshot(&mut self) {
         // Acquire pairs with the release of whoever published the snapshot.
         let version = self.core.version.load(Ordering::Acquire);
         if version != self.version {
@@ -399,6 +400,13 @@ impl Worker {
                 }
                 #[cfg(test)]
                 Message::Panic => panic!("on purpose"),
+                Message::Count(sender) => self.count_connections(&sender),
+                Message::Close(key, sender) => {
+                    let is_there = self.conns.get(key).is_some();
+                    self.close(key);
+                    // Who has asked may have given up.
+                    let _ = sender.send(is_there);
+                }
                 Message::Made(key) => self.on_made(key),
                 Message::Worked(key, body) => self.worked(key, body),
             }
@@ -640,6 +648,7 @@ impl Worker {
         };
         let mut conn = Conn::new(fd, peer, tls);
         conn.is_readable = true;
+        (conn.opened_ms, conn.moved_ms) = (self.now_ms, self.now_ms);
         if let Peer::Tcp(address) = peer {
             conn.counted = is_counted.then(|| address.ip());
             conn.awaits_preface = self.app.firewall.reads_preface(Some(address.ip()), self.second);
@@ -654,6 +663,8 @@ impl Worker {
             observer.connected(peer);
         }
         self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
+        // What was changed before it connected is in force.
+        self.take_up_snapshot();
         // Most clients have sent their request by now; one that wants no other is done with here.
         self.drive(key);
         if self.conns.get(key).is_some()

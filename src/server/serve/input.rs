@@ -50,6 +50,7 @@ impl Worker {
             let got = socket::receive(fd, &mut scratch[..limits::FIRST_READ_BYTES]);
             let drive = match got {
                 Ok(count) if count > 0 => {
+                    self.take_up_snapshot();
                     let (used, drive) = self.consume(key, fd, active, &scratch[..count]);
                     active.input.extend_from_slice(&scratch[used..count]);
                     Some(drive)
@@ -76,6 +77,7 @@ impl Worker {
                 if count < room && !conn.peer_ended {
                     conn.is_readable = false;
                 }
+                conn.received_bytes += count as u64;
                 self.stats.bytes_received.add(count as u64);
                 for observer in &self.app.observers {
                     observer.moved(count, 0);
@@ -118,6 +120,7 @@ impl Worker {
                 if count < room && !conn.peer_ended {
                     conn.is_readable = false;
                 }
+                conn.received_bytes += count as u64;
                 self.stats.bytes_received.add(count as u64);
                 for observer in &self.app.observers {
                     observer.moved(count, 0);
@@ -164,6 +167,7 @@ impl Worker {
                 if is_dry && !conn.peer_ended {
                     conn.is_readable = false;
                 }
+                conn.received_bytes += count as u64;
                 self.stats.bytes_received.add(count as u64);
                 for observer in &self.app.observers {
                     observer.moved(count, 0);
