@@ -280,6 +280,10 @@ section! {
         block_score: u32 = 5, Range(1, 1000);
         /// Rules (`sqli.union`) or families (`sqli`) that are left out.
         disable_rules: Vec<String> = Vec::new(), Text(check::not_empty);
+        /// Rules or families that only tell what they find.
+        dry_run_rules: Vec<String> = Vec::new(), Text(check::not_empty);
+        /// Files of further rules: TOML, or `pattern,severity` lines in one named `*.csv`.
+        rules: Vec<String> = Vec::new(), Text(check::not_empty);
         /// Only tell what would be refused.
         dry_run: bool = false, Any;
     }
