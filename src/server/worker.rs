@@ -90,6 +90,8 @@ pub(super) struct Worker {
     /// The snapshot requests are answered with.
     pub(super) app: OwnApp,
     version: u64,
+    /// The version whose listeners and providers it has taken up.
+    followed: u64,
     /// Connections that have more to do.
     ready: Vec<Key>,
     /// Accepting pauses: no descriptors, or too many connections.
@@ -172,6 +174,7 @@ impl Worker {
             due: Vec::new(),
             app,
             version,
+            followed: version,
             ready: Vec::new(),
             is_accept_paused: false,
             conns_peak: 0,
@@ -349,13 +352,22 @@ impl Worker {
     }
 
     fn take_up_snapshot(&mut self) {
+        self.refresh();
+        if self.version != self.followed {
+            self.followed = self.version;
+            self.follow_listeners();
+            self.prune_pools();
+        }
+    }
+
+    /// Whoever was told that a change is made finds it made by the request that comes next, also
+    /// when that is read in a turn that has begun before.
+    pub(super) fn refresh(&mut self) {
         // Acquire pairs with the release of whoever published the snapshot.
         let version = self.core.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
             self.app = Arc::new(self.core.app());
-            self.follow_listeners();
-            self.prune_pools();
         }
     }
 
@@ -575,6 +587,7 @@ impl Worker {
                         self.is_accept_paused = false;
                         tracing::warn!("accepting goes on");
                     }
+                    self.refresh();
                     let peer = address.map_or(Peer::Unix, Peer::Tcp);
                     if let Peer::Tcp(address) = peer
                         && !self.app.firewall.accepts(address, self.second)

@@ -266,6 +266,18 @@ fn rows() -> Vec<(&'static str, Value, Option<Seen>)> {
             Some(|server| assert_eq!(ask(server, ATTACK, &[], "").status, 200)),
         ),
         (
+            "firewall.rules",
+            file("live-rules.toml"),
+            Some(|server| {
+                // It names its file; what is in it is read anew by itself.
+                let asks = |word| ask(server, &format!("GET /?q={word}-elephant"), &[], "").status;
+                assert_eq!((asks("purple"), asks("green")), (403, 200));
+                fs::write(scratch().join("live-rules.toml"), rule("green")).unwrap();
+                wait_until("the other rule", || asks("green") == 403);
+                assert_eq!(asks("purple"), 200);
+            }),
+        ),
+        (
             "firewall.dry_run",
             json!(true),
             Some(|server| assert_eq!(ask(server, ATTACK, &[], "").status, 200)),
@@ -312,6 +324,11 @@ fn rows() -> Vec<(&'static str, Value, Option<Seen>)> {
             }),
         ),
     ]
+}
+
+/// A rule of an operator's.
+fn rule(word: &str) -> String {
+    format!("[[rule]]\nid = \"own.word\"\nliterals = [\"{word}-elephant\"]\nscore = 9\n")
 }
 
 const ATTACK: &str = "GET /?q=1%27%20UNION%20SELECT%20password%20FROM%20users--";
@@ -389,6 +406,7 @@ fn keys() -> Vec<(String, String, String)> {
 
 #[test]
 fn every_key_changes_live_or_says_that_it_needs_a_restart() {
+    fs::write(scratch().join("live-rules.toml"), rule("purple")).unwrap();
     let file = scratch().join("live.toml");
     let text = "[server]\nworkers = 2\n[[provider]]\nname = \"p\"\nkind = \"openai\"\n\
         base_url = \"http://127.0.0.1:9/v1\"\n[[model]]\nname = \"m\"\n\

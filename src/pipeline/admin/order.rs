@@ -76,8 +76,16 @@ pub enum Order {
 const OF_FILES_ONLY: &[&str] = &["plugins."];
 /// What makes more of whoever may set it: code and files of the server's user, credentials of
 /// providers, who is let in. Without `admin.key` everybody with an account on the machine could.
-const OF_KEY_HOLDERS: &[&str] =
-    &["admin.", "auth.", "key.", "log.file", "plugin.", "provider.", "server.listen"];
+const OF_KEY_HOLDERS: &[&str] = &[
+    "admin.",
+    "auth.",
+    "firewall.rules",
+    "key.",
+    "log.file",
+    "plugin.",
+    "provider.",
+    "server.listen",
+];
 
 impl Order {
     /// Checks that whoever is let in may ask for it. `shows_key`: it showed `admin.key`.
