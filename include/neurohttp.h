@@ -179,6 +179,16 @@
 #define NH_CLIENT_NO_ENV 1u
 
 /**
+ * Counts of the firewall as one JSON object.
+ */
+#define NH_FIREWALL_STATS_JSON 0u
+
+/**
+ * Counts of the firewall as CSV: lines `metric,value` behind one that says so (RFC 4180).
+ */
+#define NH_FIREWALL_STATS_CSV 1u
+
+/**
  * The version of the contract between plugins and servers, in nh_plugin and nh_plugin_host. It
  * grows only when a plugin made for an older one can no longer run; additions go to the ends of
  * both structs.
@@ -1861,6 +1871,44 @@ nh_status nh_firewall_check(nh_server *server,
 nh_status nh_firewall_add_rule(nh_server *server,
                                const char *toml,
                                size_t len);
+
+/**
+ * Adds patterns: CSV with lines `pattern,severity`. A pattern is text that is looked for, whatever its
+ * case, in every part of a request; in quotes, a doubled quote stands for one. A severity is 1 to 10:
+ * 10 blocks alone. Empty lines and those that begin with # are passed over. Compiled and taken up as by
+ * nh_firewall_add_rule.
+ * Returns NH_OK or NH_ERR_INVALID_ARGUMENT; nh_last_error_message then says line, column and reason.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_add_csv(nh_server *server,
+                              const char *csv,
+                              size_t len);
+
+/**
+ * What was set at run time, to be kept: address lists, blocks in force, rules added to those of the
+ * configuration. Gives `*toml`, NUL-terminated text for nh_firewall_load; free it with nh_free.
+ * Returns NH_OK or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_save(nh_server *server, char **toml);
+
+/**
+ * Adds what nh_firewall_save gave, of this server or of another. What has ended since is left out.
+ * Returns NH_OK; NH_ERR_INVALID_ARGUMENT, then nothing was added and nh_last_error_message says line,
+ * column and reason; or NH_ERR_LIMIT when a list is full.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_load(nh_server *server,
+                           const char *toml,
+                           size_t len);
+
+/**
+ * What the firewall has counted since the start. `format` is NH_FIREWALL_STATS_JSON or
+ * NH_FIREWALL_STATS_CSV. Gives `*text`, NUL-terminated; free it with nh_free.
+ * Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_firewall_stats(nh_server *server, uint32_t format, char **text);
 
 /**
  * Keeps `len` bytes under `key` for `ttl_s` seconds, in place of what the key held; 0 or less is

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use neurohttp::config::{Config, Listen, Origin, Source, Sources};
 use neurohttp::ffi::load_configured;
+use neurohttp::firewall;
 use neurohttp::kernel;
 use neurohttp::server::client::{Client, prompt_json};
 use neurohttp::server::{LogSink, Server, Setup};
@@ -126,7 +127,9 @@ fn load(options: &Options, is_aionic: bool) -> Result<(Config, Source), Trouble>
             ..Sources::default()
         })
     };
-    origin.load().map_err(|error| Trouble::Usage(error.to_string()))
+    let loaded = origin.load().map_err(|error| Trouble::Usage(error.to_string()))?;
+    firewall::check_rules(&loaded.0).map_err(Trouble::Usage)?;
+    Ok(loaded)
 }
 
 /// Serves until a signal ends it, on `sockets` when a service manager has opened some.

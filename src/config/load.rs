@@ -261,6 +261,11 @@ fn finish(
     let scope = Scope { environment, marks: &marks };
     resolve(&mut config, &scope)?;
     validate::check(&mut config, &scope)?;
+    for path in &config.firewall.rules {
+        let file = Path::new(path);
+        let text = files::utf8(file, files::read(file)?)?;
+        config.firewall_rules.push((path.clone(), text));
+    }
     config.plugin =
         plugins.iter().map(|(name, entries)| (name.clone(), print::plugin_text(entries))).collect();
     config.listen_at = marks.get("server.listen").map(ToString::to_string).unwrap_or_default();

@@ -91,6 +91,8 @@ pub struct Config {
     pub cache: Cache,
     /// `[firewall]`
     pub firewall: Firewall,
+    /// The files of `firewall.rules` and what they hold, in their order.
+    pub firewall_rules: Vec<(String, String)>,
     /// `[guard]`
     pub guard: TextGuard,
     /// `[dialects]`
@@ -141,6 +143,7 @@ impl Config {
             compression: Compression::default(),
             cache: Cache::default(),
             firewall: Firewall::default(),
+            firewall_rules: Vec::new(),
             guard: TextGuard::default(),
             dialects: Dialects::default(),
             optimizer: Optimizer::default(),

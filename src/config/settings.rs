@@ -280,6 +280,10 @@ section! {
         block_score: u32 = 5, Range(1, 1000);
         /// Rules (`sqli.union`) or families (`sqli`) that are left out.
         disable_rules: Vec<String> = Vec::new(), Text(check::not_empty);
+        /// Rules or families that only tell what they find.
+        dry_run_rules: Vec<String> = Vec::new(), Text(check::not_empty);
+        /// Files of further rules: TOML, or `pattern,severity` lines in one named `*.csv`.
+        rules: Vec<String> = Vec::new(), Text(check::not_empty);
         /// Only tell what would be refused.
         dry_run: bool = false, Any;
     }
@@ -326,6 +330,12 @@ section! {
     Optimizer {
         /// On or off.
         enable: bool = true, Any;
+        /// Limits how many requests wait for a blocking thread.
+        blocking: bool = true, Any;
+        /// Limits how many requests wait for an upstream's first byte.
+        upstreams: bool = true, Any;
+        /// Limits how late a handler begins in a turn of the loop.
+        turns: bool = true, Any;
     }
 
     /// `[plugins]`.

@@ -122,3 +122,99 @@ pub unsafe extern "C" fn nh_firewall_add_rule(
         server.firewall_add_rules(text)
     })
 }
+
+/// Adds patterns: CSV with lines `pattern,severity`. A pattern is text that is looked for, whatever its
+/// case, in every part of a request; in quotes, a doubled quote stands for one. A severity is 1 to 10:
+/// 10 blocks alone. Empty lines and those that begin with # are passed over. Compiled and taken up as by
+/// nh_firewall_add_rule.
+/// Returns NH_OK or NH_ERR_INVALID_ARGUMENT; nh_last_error_message then says line, column and reason.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_firewall_add_csv(
+    server: *mut nh_server,
+    csv: *const c_char,
+    len: usize,
+) -> nh_status {
+    status(|| {
+        // SAFETY: the caller's promise for handle and payload.
+        let (server, text) = unsafe {
+            let server = handle::hold_to_change(server)?;
+            (server, bytes::payload_text(csv, len, "the patterns")?)
+        };
+        server.firewall_add_csv(text)
+    })
+}
+
+/// What was set at run time, to be kept: address lists, blocks in force, rules added to those of the
+/// configuration. Gives `*toml`, NUL-terminated text for nh_firewall_load; free it with nh_free.
+/// Returns NH_OK or NH_ERR_MEMORY.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_firewall_save(
+    server: *mut nh_server,
+    toml: *mut *mut c_char,
+) -> nh_status {
+    status(|| {
+        let out = handle::output(toml, "place for the text")?;
+        // SAFETY: the caller's promise for the handle.
+        let server = unsafe { handle::hold(server)? };
+        let copy = bytes::give(server.firewall_save().as_bytes())?;
+        // SAFETY: the caller's place for the result.
+        unsafe { out.write(copy) };
+        Ok(())
+    })
+}
+
+/// Adds what nh_firewall_save gave, of this server or of another. What has ended since is left out.
+/// Returns NH_OK; NH_ERR_INVALID_ARGUMENT, then nothing was added and nh_last_error_message says line,
+/// column and reason; or NH_ERR_LIMIT when a list is full.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_firewall_load(
+    server: *mut nh_server,
+    toml: *const c_char,
+    len: usize,
+) -> nh_status {
+    status(|| {
+        // SAFETY: the caller's promise for handle and payload.
+        let (server, text) = unsafe {
+            let server = handle::hold_to_change(server)?;
+            (server, bytes::payload_text(toml, len, "the saved state")?)
+        };
+        server.firewall_load(text)
+    })
+}
+
+/// Counts of the firewall as one JSON object.
+pub const NH_FIREWALL_STATS_JSON: u32 = 0;
+/// Counts of the firewall as CSV: lines `metric,value` behind one that says so (RFC 4180).
+pub const NH_FIREWALL_STATS_CSV: u32 = 1;
+
+/// What the firewall has counted since the start. `format` is NH_FIREWALL_STATS_JSON or
+/// NH_FIREWALL_STATS_CSV. Gives `*text`, NUL-terminated; free it with nh_free.
+/// Returns NH_OK, NH_ERR_INVALID_ARGUMENT or NH_ERR_MEMORY.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_firewall_stats(
+    server: *mut nh_server,
+    format: u32,
+    text: *mut *mut c_char,
+) -> nh_status {
+    status(|| {
+        let out = handle::output(text, "place for the text")?;
+        // SAFETY: the caller's promise for the handle.
+        let server = unsafe { handle::hold(server)? };
+        let stats = match format {
+            NH_FIREWALL_STATS_JSON => server.firewall_stats_json(),
+            NH_FIREWALL_STATS_CSV => server.firewall_stats_csv(),
+            _ => {
+                let message = "the format is not known, expected JSON or CSV";
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+        };
+        let copy = bytes::give(stats.as_bytes())?;
+        // SAFETY: the caller's place for the result.
+        unsafe { out.write(copy) };
+        Ok(())
+    })
+}

@@ -175,6 +175,7 @@ pub struct Engine {
     wanted: Vec<Box<[u16]>>,
     custom: Arc<[CustomRule]>,
     disabled: Arc<[String]>,
+    dry: Arc<[String]>,
     /// Tells engines apart; 0 is none.
     number: usize,
 }
@@ -279,6 +280,18 @@ impl Engine {
     /// # Errors
     /// What is wrong with an operator's rule.
     pub fn new(custom: Arc<[CustomRule]>, disabled: Arc<[String]>) -> Result<Engine, String> {
+        Engine::with_dry(custom, disabled, Arc::from([]))
+    }
+
+    /// The same where the rules and families in `dry` only tell.
+    ///
+    /// # Errors
+    /// What is wrong with an operator's rule.
+    pub fn with_dry(
+        custom: Arc<[CustomRule]>,
+        disabled: Arc<[String]>,
+        dry: Arc<[String]>,
+    ) -> Result<Engine, String> {
         let mut rules = Vec::new();
         let mut literals: Vec<String> = Vec::new();
         let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -293,7 +306,9 @@ impl Engine {
                 rules.push(rule as u16);
             }
         };
-        let is_on = |id: &str| !disabled.iter().any(|name| id == name || is_family(id, name));
+        let is_named =
+            |id: &str, names: &[String]| names.iter().any(|it| id == it || is_family(id, it));
+        let is_on = |id: &str| !is_named(id, &disabled);
         for spec in rules::all().filter(|spec| is_on(spec.id)) {
             for literal in rules::literals(&spec) {
                 add(&literal, rules.len());
@@ -303,7 +318,7 @@ impl Engine {
                 score: spec.score,
                 places: spec.places,
                 is_hard: spec.is_hard,
-                is_dry: false,
+                is_dry: is_named(spec.id, &dry),
                 pattern: spec.pattern.into(),
                 compiled: OnceLock::new(),
             });
@@ -326,7 +341,7 @@ impl Engine {
                 score: rule.score,
                 places: rule.places,
                 is_hard: true,
-                is_dry: rule.is_dry,
+                is_dry: rule.is_dry || is_named(&rule.id, &dry),
                 pattern: rule.pattern.as_str().into(),
                 compiled,
             });
@@ -343,7 +358,7 @@ impl Engine {
         let wanted = wanted.into_iter().map(Vec::into_boxed_slice).collect();
         // Relaxed: only that the numbers differ matters.
         let number = ENGINES.fetch_add(1, Ordering::Relaxed);
-        Ok(Engine { rules, literals, gate, longest, wanted, custom, disabled, number })
+        Ok(Engine { rules, literals, gate, longest, wanted, custom, disabled, dry, number })
     }
 
     /// An operator's rules.
@@ -354,6 +369,11 @@ impl Engine {
     /// Rules and families that are switched off.
     pub fn disabled(&self) -> &Arc<[String]> {
         &self.disabled
+    }
+
+    /// Rules and families that only tell.
+    pub fn dry(&self) -> &Arc<[String]> {
+        &self.dry
     }
 
     /// The names of all rules.

@@ -46,6 +46,12 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The cause of this name.
+    pub fn from_name(name: &str) -> Option<Cause> {
+        let all = [Cause::Attacks, Cause::BruteForce, Cause::Scanner, Cause::Manual];
+        all.into_iter().find(|cause| cause.name() == name)
+    }
+
     /// Its name in logs and statistics.
     pub fn name(self) -> &'static str {
         match self {
@@ -295,6 +301,20 @@ impl Memory {
     fn note_block(&self, cause: Cause, until_s: u32, now_s: u32) -> Blocked {
         self.last_block_s.fetch_max(until_s, Ordering::Relaxed);
         Blocked { cause, left_s: until_s.saturating_sub(now_s) }
+    }
+
+    /// Blocks a client as it was blocked before, for so many seconds; a longer block stays.
+    pub fn restore(&self, client: u128, blocked: Blocked, moment: Moment) {
+        let now_s = moment.seconds();
+        let until_s = now_s.saturating_add(blocked.left_s);
+        self.clients.with(client, now_s, |standing| {
+            if standing.blocked_until_s < until_s {
+                standing.blocked_until_s = until_s;
+                standing.cause = blocked.cause;
+                standing.strikes = standing.strikes.max(1);
+            }
+        });
+        self.note_block(blocked.cause, until_s, now_s);
     }
 
     /// Forgets what a client did.

@@ -7,6 +7,7 @@
 //!   expression around each; `shell`, `ssrf`, `prose`: what expressions say badly;
 //! - `inspect`, `body`: which parts of a request are read, and which are language;
 //! - `judge`: from scores to what is done;
+//! - `rule_file`, `saved`: rules of an operator, and what was set at run time, as text;
 //! - `old`: the firewall of the old C functions.
 //!
 //! It decides and remembers; it does no I/O and reads no clock. What an operator sets is immutable
@@ -26,6 +27,7 @@ mod prose;
 mod rate;
 mod rule_file;
 mod rules;
+mod saved;
 mod shell;
 mod ssrf;
 mod stats;
@@ -43,7 +45,8 @@ pub use inspect::BodyProfile;
 pub use judge::{Action, Judgement, Thresholds};
 pub use memory::{Blocked, Cause, Memory, Moment, Strictness};
 pub use rate::{Exhausted, Rate};
-pub use rule_file::{parse_csv, parse_toml, to_toml};
+pub use rule_file::{parse_csv, parse_toml};
+pub use saved::Saved;
 pub use stats::{Counter, Stats};
 
 /// A limit on the requests of each client to some paths.
@@ -66,6 +69,29 @@ pub enum Refusal {
     TooOften(&'static str, Exhausted),
 }
 
+/// Rules that are compiled and not yet taken up.
+pub struct MoreRules {
+    engine: Arc<Engine>,
+    added: Arc<[CustomRule]>,
+    before: Arc<Engine>,
+}
+
+/// The rules of both, those of `second` in place of those of the same name.
+fn merged(first: &[CustomRule], second: &[CustomRule]) -> Vec<CustomRule> {
+    let is_kept = |rule: &&CustomRule| !second.iter().any(|new| new.id == rule.id);
+    let mut rules: Vec<_> = first.iter().filter(is_kept).cloned().collect();
+    rules.extend_from_slice(second);
+    rules
+}
+
+/// Reads the rule files of a configuration, for nothing but their errors.
+///
+/// # Errors
+/// `FILE:LINE:COL: what, what was expected`.
+pub fn check_rules(config: &Config) -> Result<(), String> {
+    rule_file::parse_files(&config.firewall_rules).map(drop)
+}
+
 /// What an operator has set, and the memory of clients.
 #[derive(Clone)]
 pub struct Firewall {
@@ -80,6 +106,10 @@ pub struct Firewall {
     thresholds: Thresholds,
     inspects: bool,
     engine: Arc<Engine>,
+    /// Rules of `firewall.rules`.
+    filed: Arc<[CustomRule]>,
+    /// Rules that were added at run time; they go before those of the same name in a file.
+    added: Arc<[CustomRule]>,
     memory: Arc<Memory>,
     stats: Arc<Stats>,
 }
@@ -91,8 +121,12 @@ impl Firewall {
     /// What is wrong with a rule.
     pub fn new(config: &Config) -> Result<Firewall, String> {
         let disabled: Arc<[String]> = config.firewall.disable_rules.clone().into();
-        let engine = Arc::new(Engine::new(Arc::from([]), disabled)?);
-        Ok(Firewall::with_memory(config, engine, Arc::default(), Arc::default()))
+        let filed: Arc<[CustomRule]> = rule_file::parse_files(&config.firewall_rules)?.into();
+        let dry: Arc<[String]> = config.firewall.dry_run_rules.clone().into();
+        let engine = Arc::new(Engine::with_dry(Arc::clone(&filed), disabled, dry)?);
+        let mut firewall = Firewall::with_memory(config, engine, Arc::default(), Arc::default());
+        firewall.filed = filed;
+        Ok(firewall)
     }
 
     /// The same with a memory that is there already: what clients did outlives a new configuration.
@@ -125,6 +159,8 @@ impl Firewall {
             },
             inspects: settings.inspect,
             engine,
+            filed: Arc::from([]),
+            added: Arc::from([]),
             memory,
             stats,
         }
@@ -137,13 +173,18 @@ impl Firewall {
     /// What is wrong with a rule.
     pub fn renewed(&self, config: &Config, before: &Config) -> Result<Firewall, String> {
         let disabled: Arc<[String]> = config.firewall.disable_rules.clone().into();
-        let engine = if disabled == *self.engine.disabled() {
-            Arc::clone(&self.engine)
+        let filed: Arc<[CustomRule]> = rule_file::parse_files(&config.firewall_rules)?.into();
+        let dry: Arc<[String]> = config.firewall.dry_run_rules.clone().into();
+        let engine = &self.engine;
+        let is_same = disabled == *engine.disabled() && dry == *engine.dry();
+        let engine = if is_same && filed == self.filed {
+            Arc::clone(engine)
         } else {
-            Arc::new(Engine::new(Arc::clone(self.engine.custom()), disabled)?)
+            Arc::new(Engine::with_dry(merged(&filed, &self.added).into(), disabled, dry)?)
         };
         let (memory, stats) = (Arc::clone(&self.memory), Arc::clone(&self.stats));
         let mut firewall = Firewall::with_memory(config, engine, memory, stats);
+        (firewall.filed, firewall.added) = (filed, Arc::clone(&self.added));
         firewall.allow.keep_changes(&AddressSet::of(&before.firewall.allow), &self.allow);
         firewall.deny.keep_changes(&AddressSet::of(&before.firewall.deny), &self.deny);
         Ok(firewall)
@@ -169,9 +210,28 @@ impl Firewall {
         &self.engine
     }
 
-    /// The same with other rules.
-    pub fn set_engine(&mut self, engine: Arc<Engine>) {
-        self.engine = engine;
+    /// Rules for [`Firewall::take_rules`]: those that are there, and these in place of those of the
+    /// same name. Compiled here, so not on a loop.
+    ///
+    /// # Errors
+    /// What is wrong with a rule.
+    pub fn with_rules(&self, more: Vec<CustomRule>) -> Result<MoreRules, String> {
+        let added = merged(&self.added, &more);
+        let all = merged(&self.filed, &added);
+        let (disabled, dry) = (self.engine.disabled(), self.engine.dry());
+        let engine = Engine::with_dry(all.into(), Arc::clone(disabled), Arc::clone(dry))?;
+        let before = Arc::clone(&self.engine);
+        Ok(MoreRules { engine: Arc::new(engine), added: added.into(), before })
+    }
+
+    /// Takes rules up. False when others were taken up since they were compiled.
+    pub fn take_rules(&mut self, rules: &MoreRules) -> bool {
+        if !Arc::ptr_eq(&self.engine, &rules.before) {
+            return false;
+        }
+        self.engine = Arc::clone(&rules.engine);
+        self.added = Arc::clone(&rules.added);
+        true
     }
 
     /// What it has counted.

@@ -132,26 +132,77 @@ fn read(table: RuleTable) -> Result<CustomRule, String> {
 }
 
 /// Reads `pattern,severity` lines, as the old firewall exports them: the severity, 1 to 10, after the
-/// last comma. Lines that make no sense are passed over.
-pub fn parse_csv(text: &str) -> Vec<CustomRule> {
-    let mut rules = Vec::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let Some((pattern, severity)) = line.rsplit_once(',') else { continue };
-        let Ok(severity) = severity.trim().parse::<u8>() else { continue };
-        if !(1..=10).contains(&severity) || pattern.trim().len() < 2 || rules.len() >= RULES_MAX {
+/// last comma; a pattern in quotes is unquoted as in RFC 4180. Empty lines, lines that begin with `#`
+/// and a first line `pattern,severity` are passed over. A pattern has the same id wherever it comes
+/// from, so that reading it again replaces it.
+///
+/// # Errors
+/// `LINE:COL: what, what was expected`.
+pub fn parse_csv(text: &str) -> Result<Vec<CustomRule>, String> {
+    let mut rules: Vec<CustomRule> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let (number, line) = (index + 1, line.trim_end());
+        if line.is_empty() || line.starts_with('#') || index == 0 && line == "pattern,severity" {
             continue;
         }
-        rules.push(CustomRule {
-            id: format!("csv.{}", rules.len() + 1),
+        let Some((pattern, severity)) = line.rsplit_once(',') else {
+            return Err(format!("{number}:1: no comma, expected pattern,severity"));
+        };
+        let column = pattern.chars().count() + 2;
+        let severity = severity.trim();
+        let score =
+            severity.parse::<u8>().ok().filter(|it| (1..=10).contains(it)).ok_or_else(|| {
+                format!("{number}:{column}: severity {severity:?}, expected 1 to 10")
+            })?;
+        let pattern = pattern.trim();
+        let quoted = pattern.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+        let pattern = match quoted {
+            Some(inner) => inner.replace("\"\"", "\""),
+            None => pattern.to_owned(),
+        };
+        if !(2..=TEXT_BYTES_MAX).contains(&pattern.len()) {
+            let bytes = pattern.len();
+            return Err(format!(
+                "{number}:1: a pattern of {bytes} bytes, expected 2 to {TEXT_BYTES_MAX}"
+            ));
+        }
+        if rules.len() >= RULES_MAX {
+            return Err(format!("{number}:1: more than {RULES_MAX} patterns"));
+        }
+        let pattern = pattern.to_ascii_lowercase();
+        let rule = CustomRule {
+            id: format!("csv.{:08x}", crc32fast::hash(pattern.as_bytes())),
             // 10 blocks alone, 5 is logged.
-            score: severity.div_ceil(2),
+            score: score.div_ceil(2),
             places: place::ALL,
             is_dry: false,
-            literals: vec![pattern.trim().to_ascii_lowercase()],
+            literals: vec![pattern],
             pattern: String::new(),
-        });
+        };
+        rules.retain(|known| known.id != rule.id);
+        rules.push(rule);
     }
-    rules
+    Ok(rules)
+}
+
+/// Reads the files of `firewall.rules`, given as path and text.
+///
+/// # Errors
+/// `FILE:LINE:COL: what, what was expected`.
+pub fn parse_files(files: &[(String, String)]) -> Result<Vec<CustomRule>, String> {
+    let mut rules: Vec<CustomRule> = Vec::new();
+    for (path, text) in files {
+        let is_csv = path.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("csv"));
+        let read = if is_csv { parse_csv(text) } else { parse_toml(text) };
+        for rule in read.map_err(|why| format!("{path}:{why}"))? {
+            if !is_csv && rules.iter().any(|known| known.id == rule.id) {
+                return Err(format!("{path}:1:1: rule {} is in a file before it too", rule.id));
+            }
+            rules.retain(|known| known.id != rule.id);
+            rules.push(rule);
+        }
+    }
+    Ok(rules)
 }
 
 /// Rules as a file that [`parse_toml`] reads back.
@@ -182,7 +233,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// `LINE:COL` of a byte.
-fn position(text: &str, offset: usize) -> String {
+pub(super) fn position(text: &str, offset: usize) -> String {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
@@ -230,8 +281,30 @@ mod tests {
 
     #[test]
     fn csv_lines_become_rules() {
-        let rules = parse_csv("# c\n UNION ,8\nx,y,3\n,5\nbad\nz,11\n");
+        let rules = parse_csv("pattern,severity\n# c\n UNION ,8\nx,y,3\n\n\"a\"\"b\",10\nx,y,4\n");
+        let rules = rules.unwrap();
         let all: Vec<_> = rules.iter().map(|it| (it.literals[0].as_str(), it.score)).collect();
-        assert_eq!(all, [("union", 4), ("x,y", 2)]);
+        assert_eq!(all, [("union", 4), ("a\"b", 5), ("x,y", 2)]);
+        for (text, want) in [
+            ("ab,3\nbad", "2:1: no comma"),
+            ("ab,0", "1:4: severity \"0\""),
+            ("ab,11", "1:4: severity"),
+            ("a,3", "1:1: a pattern of 1 bytes"),
+        ] {
+            let error = parse_csv(text).unwrap_err();
+            assert!(error.starts_with(want), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn files_are_named_in_errors() {
+        let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+        let toml = "[[rule]]\nid = \"a.b\"\nliterals = [\"xx\"]\n";
+        let rules = parse_files(&[file("a.toml", toml), file("b.CSV", "yy,10")]).unwrap();
+        assert_eq!(rules.len(), 2);
+        let error = parse_files(&[file("a.toml", toml), file("b.csv", "yy,z")]).unwrap_err();
+        assert!(error.starts_with("b.csv:1:4: severity"), "{error}");
+        let error = parse_files(&[file("a.toml", toml), file("b.toml", toml)]).unwrap_err();
+        assert!(error.starts_with("b.toml:1:1: rule a.b"), "{error}");
     }
 }

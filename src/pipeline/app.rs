@@ -118,8 +118,21 @@ pub struct Settings {
     pub hedge: HedgePolicy,
     /// Of so many requests one gets a line in the log; 0: none.
     pub access_every: u64,
+    /// Which limits follow the load.
+    pub tuned: Tuned,
     /// Started the old way: our own pages and errors keep the old shapes.
     pub is_old: bool,
+}
+
+/// Which limits the optimizer moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tuned {
+    /// Requests that wait for a thread of the blocking pool.
+    pub blocking: bool,
+    /// Requests that wait for a provider's first byte.
+    pub upstreams: bool,
+    /// How late a host's handler may begin in a turn of the loop.
+    pub turns: bool,
 }
 
 /// Another configuration, as a snapshot takes it up.
@@ -214,6 +227,11 @@ impl Settings {
                 true => u64::from(config.log.access_every),
                 false => 0,
             },
+            tuned: Tuned {
+                blocking: config.optimizer.enable && config.optimizer.blocking,
+                upstreams: config.optimizer.enable && config.optimizer.upstreams,
+                turns: config.optimizer.enable && config.optimizer.turns,
+            },
             is_old: config.legacy,
         }
     }
@@ -248,26 +266,50 @@ impl App {
     /// One line that says what does not fit together; nothing has changed then.
     pub fn renew(&mut self, next: &Renewal<'_>) -> Result<(), String> {
         let (config, before) = (next.config, next.before);
-        let mut router = complete::router(config)?;
+        // Every field, so that a new one is thought of: it is kept, or follows the configuration.
+        let App {
+            routes: _,
+            builtins: _,
+            before: _,
+            before_blocks: _,
+            plugins: _,
+            plugins_after: _,
+            after: _,
+            observers: _,
+            hooks: _,
+            epoch: _,
+            status,
+            generators,
+            settings,
+            firewall,
+            compressor,
+            guard,
+            text_guard,
+            router,
+            providers,
+            cache,
+            created,
+        } = self;
+        let mut renewed = complete::router(config)?;
         let is_same = |name: &str| {
             let find =
                 |all: &[Arc<Provider>]| all.iter().find(|it| it.name == name).map(|it| it.id);
             let id = find(&next.providers);
-            id.is_some() && id == find(&self.providers)
+            id.is_some() && id == find(providers)
         };
-        let own: Vec<String> = self.generators.keys().cloned().collect();
+        let own: Vec<String> = generators.keys().cloned().collect();
         let host = next.providers.iter().position(|provider| provider.wire == Wire::Host);
-        router.inherit(&self.router, is_same, (&own, host))?;
-        let firewall = self.firewall.renewed(config, before)?;
-        self.cache = Arc::new(self.cache.renewed(config, next.models_changed));
-        self.firewall = Arc::new(firewall);
-        self.router = Arc::new(router);
-        self.settings = Settings::new(config);
-        self.compressor = Compressor::new(&config.compression).map(Arc::new);
-        self.guard = Arc::new(self.guard.renewed(config));
-        self.providers = Arc::clone(&next.providers);
+        renewed.inherit(router, is_same, (&own, host))?;
+        *firewall = Arc::new(firewall.renewed(config, before)?);
+        *router = Arc::new(renewed);
+        *providers = Arc::clone(&next.providers);
+        *cache = Arc::new(cache.renewed(config, next.models_changed));
+        *settings = Settings::new(config);
+        *compressor = Compressor::new(&config.compression).map(Arc::new);
+        *guard = Arc::new(guard.renewed(config));
+        *text_guard = TextGuard::new(&config.guard);
         if next.models_changed {
-            self.created = self.status.unix_seconds();
+            *created = status.unix_seconds();
         }
         Ok(())
     }

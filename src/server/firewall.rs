@@ -7,12 +7,15 @@ use super::Server;
 use super::core::Core;
 use crate::base::error::{Error, ErrorKind};
 use crate::config::Cidr;
-use crate::firewall::{CustomRule, Engine, Firewall, Moment, parse_toml};
+use crate::firewall::{CustomRule, Firewall, Moment, Saved, parse_csv, parse_toml};
 use crate::pipeline;
 use crate::sys::clock;
 
 /// List entries between two looks for those whose time is over.
 const EXPIRY_STEP: usize = 1024;
+
+/// Times that rules are compiled anew because others were taken up meanwhile.
+const TRIES: usize = 16;
 
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, message.into())
@@ -122,14 +125,55 @@ impl Server {
     /// # Errors
     /// `InvalidArgument` with line, column and reason.
     pub fn firewall_add_rules(&self, toml: &str) -> Result<(), Error> {
-        let added = parse_toml(toml).map_err(invalid)?;
-        let current = Arc::clone(self.core.app().firewall.engine());
-        let is_kept = |rule: &&CustomRule| !added.iter().any(|new| new.id == rule.id);
-        let mut rules: Vec<_> = current.custom().iter().filter(is_kept).cloned().collect();
-        rules.extend(added);
-        let engine = Engine::new(rules.into(), Arc::clone(current.disabled())).map_err(invalid)?;
-        self.core.change_firewall(|firewall| firewall.set_engine(Arc::new(engine)));
-        Ok(())
+        self.take_rules(&parse_toml(toml).map_err(invalid)?)
+    }
+
+    /// The same from lines `pattern,severity`.
+    ///
+    /// # Errors
+    /// As [`Server::firewall_add_rules`].
+    pub fn firewall_add_csv(&self, csv: &str) -> Result<(), Error> {
+        self.take_rules(&parse_csv(csv).map_err(invalid)?)
+    }
+
+    fn take_rules(&self, rules: &[CustomRule]) -> Result<(), Error> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        for _ in 0..TRIES {
+            let firewall = Arc::clone(&self.core.app().firewall);
+            let compiled = firewall.with_rules(rules.to_vec()).map_err(invalid)?;
+            if self.core.change_firewall(|firewall| firewall.take_rules(&compiled)) {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::Timeout, "others change the rules all the time"))
+    }
+
+    /// Address lists, blocks in force and rules added at run time, as TOML.
+    pub fn firewall_save(&self) -> String {
+        self.core.app().firewall.to_text(now())
+    }
+
+    /// Adds what [`Server::firewall_save`] has written; what is over is passed over.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with line, column and reason: nothing was added; `Limit` when a list is
+    /// full.
+    pub fn firewall_load(&self, text: &str) -> Result<(), Error> {
+        let saved = Saved::parse(text).map_err(invalid)?;
+        self.take_rules(&saved.rules)?;
+        self.core.list(|firewall| firewall.restore(&saved, now()))
+    }
+
+    /// What the firewall has counted, as a JSON object.
+    pub fn firewall_stats_json(&self) -> String {
+        self.core.app().firewall.stats().to_json().to_string()
+    }
+
+    /// The same as CSV: `metric,value`.
+    pub fn firewall_stats_csv(&self) -> String {
+        self.core.app().firewall.stats().to_csv()
     }
 
     /// What would happen to a request from an address, as JSON.

@@ -170,6 +170,7 @@ impl Watch {
             let named = [&table.cert, &table.key, &table.client_ca];
             files.extend(named.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from));
         }
+        files.extend(config.firewall.rules.iter().map(PathBuf::from));
         let mut is_changed = false;
         let mut now = BTreeMap::new();
         for file in files {

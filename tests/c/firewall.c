@@ -87,6 +87,53 @@ static void lists(nh_server *server)
     CHECK_STATUS(nh_firewall_forget(NULL, "10.0.0.0/8"), NH_ERR_INVALID_ARGUMENT);
 }
 
+/* What was set at run time is saved, and taken up by another server; counts are exported. */
+static void kept(nh_server *server)
+{
+    static const char WORD[] = "GET /?word=abracadabra HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    nh_server_options options;
+    nh_server *other = NULL;
+    char *text = NULL;
+
+    CHECK_OK(nh_firewall_add_csv(server, "abracadabra,10\n", NH_ZERO_TERMINATED));
+    expect_action(server, "192.0.2.7", WORD, "block");
+    CHECK_STATUS(nh_firewall_add_csv(server, "ab,3\nab;3", NH_ZERO_TERMINATED),
+                 NH_ERR_INVALID_ARGUMENT);
+    CHECK(strstr(nh_last_error_message(), "2:1:") != NULL);
+    CHECK_OK(nh_firewall_deny(server, "203.0.113.0/24", 0, "kept"));
+    CHECK_OK(nh_firewall_save(server, &text));
+    CHECK(strstr(text, "203.0.113.0/24") != NULL);
+
+    nh_server_options_init(&options, sizeof options);
+    options.listen = "127.0.0.1:0";
+    options.flags = NH_SERVER_NO_ENV;
+    CHECK_OK(nh_server_new(&options, &other));
+    expect_action(other, "203.0.113.9", QUIET, "allow");
+    expect_action(other, "192.0.2.7", WORD, "allow");
+    CHECK_OK(nh_firewall_load(other, text, NH_ZERO_TERMINATED));
+    expect_action(other, "203.0.113.9", QUIET, "block");
+    expect_action(other, "192.0.2.7", WORD, "block");
+    nh_free(text);
+    CHECK_STATUS(nh_firewall_load(other, "[[deny]]\nrange = \"x\"\n", NH_ZERO_TERMINATED),
+                 NH_ERR_INVALID_ARGUMENT);
+    CHECK(strstr(nh_last_error_message(), "1:1:") != NULL);
+    nh_server_free(other);
+
+    CHECK_OK(nh_firewall_stats(server, NH_FIREWALL_STATS_JSON, &text));
+    CHECK(text[0] == '{' && strstr(text, "\"attacks_blocked\":") != NULL);
+    nh_free(text);
+    CHECK_OK(nh_firewall_stats(server, NH_FIREWALL_STATS_CSV, &text));
+    CHECK(strncmp(text, "metric,value\r\n", 14) == 0);
+    nh_free(text);
+    CHECK_STATUS(nh_firewall_stats(server, 9, &text), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_firewall_stats(server, NH_FIREWALL_STATS_CSV, NULL), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_firewall_save(server, NULL), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_firewall_save(NULL, &text), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_firewall_load(NULL, "", NH_ZERO_TERMINATED), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_firewall_add_csv(NULL, "", NH_ZERO_TERMINATED), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_firewall_stats(NULL, NH_FIREWALL_STATS_CSV, &text), NH_ERR_INVALID_ARGUMENT);
+}
+
 int main(void)
 {
     nh_server_options options;
@@ -99,6 +146,7 @@ int main(void)
     verdicts(server);
     rules(server);
     lists(server);
+    kept(server);
     nh_server_free(server);
     return 0;
 }

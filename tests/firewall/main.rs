@@ -6,3 +6,4 @@ mod support;
 
 mod attacks;
 mod clients;
+mod rules;

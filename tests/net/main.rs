@@ -16,6 +16,7 @@ mod framing;
 mod keepalive;
 mod limits;
 mod listen;
+mod live;
 mod metrics;
 mod old_way;
 mod protocol;

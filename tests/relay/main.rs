@@ -18,6 +18,7 @@ mod keys;
 mod many;
 mod models;
 mod passing;
+mod reload;
 mod routing;
 mod upstream;
 mod ways;
