@@ -38,6 +38,7 @@ use crate::base::timer::Wheel;
 use crate::exchange::{Exchange, Owner, Params, Peer, Request, Ticket};
 use crate::http::date;
 use crate::kernel::prefetch;
+use crate::optimizer::load::TurnLimit;
 use crate::pipeline::{App, Call};
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::{clock, memory, random, socket};
@@ -135,6 +136,8 @@ pub(super) struct Worker {
     pub(super) hedges: Vec<Hedge>,
     /// Bounds the further tries of failed calls.
     pub(super) budget: Budget,
+    /// How late work may begin in a turn.
+    pub(super) turn_limit: TurnLimit,
     /// The last number drawn.
     pub(super) chance: u64,
 }
@@ -205,6 +208,7 @@ impl Worker {
             health_due: HashMap::new(),
             hedges: Vec::new(),
             budget: Budget::default(),
+            turn_limit: TurnLimit::default(),
             chance: random::number(),
         };
         worker.read_clock();
@@ -300,6 +304,7 @@ impl Worker {
         handled += self.go_on();
         handled += self.fire_timers();
         handled += self.start_calls();
+        self.end_turn();
         if self.check_state() { Some(handled) } else { None }
     }
 

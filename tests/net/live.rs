@@ -283,6 +283,13 @@ fn rows() -> Vec<(&'static str, Value, Option<Seen>)> {
             Some(|server| assert_eq!(ask(server, ATTACK, &[], "").status, 200)),
         ),
         (
+            "firewall.rules",
+            json!([own_rules()]),
+            Some(|server| {
+                assert_eq!(ask(server, "GET /?q=xyzzy7", &[], "").status, 403);
+            }),
+        ),
+        (
             "guard.enable",
             json!(true),
             Some(|server| {
@@ -332,6 +339,14 @@ fn rule(word: &str) -> String {
 }
 
 const ATTACK: &str = "GET /?q=1%27%20UNION%20SELECT%20password%20FROM%20users--";
+
+/// A file with one rule of our own.
+fn own_rules() -> String {
+    let file = scratch().join("own-rules.toml");
+    let rule = "[[rule]]\nid = \"own.word\"\nscore = 5\nliterals = [\"xyzzy\"]\n";
+    fs::write(&file, rule).unwrap();
+    file.display().to_string()
+}
 
 fn ask(server: &Server, first: &str, fields: &[&str], body: &str) -> Answer {
     let mut head = format!("{first} HTTP/1.1\r\nHost: localhost\r\n");
