@@ -330,6 +330,12 @@ section! {
     Optimizer {
         /// On or off.
         enable: bool = true, Any;
+        /// Limits how many requests wait for a blocking thread.
+        blocking: bool = true, Any;
+        /// Limits how many requests wait for an upstream's first byte.
+        upstreams: bool = true, Any;
+        /// Limits how late a handler begins in a turn of the loop.
+        turns: bool = true, Any;
     }
 
     /// `[plugins]`.

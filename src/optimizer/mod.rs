@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod history;
+pub mod load;
 mod policy;
 
 pub use policy::{Advice, Thresholds};

@@ -118,8 +118,21 @@ pub struct Settings {
     pub hedge: HedgePolicy,
     /// Of so many requests one gets a line in the log; 0: none.
     pub access_every: u64,
+    /// Which limits follow the load.
+    pub tuned: Tuned,
     /// Started the old way: our own pages and errors keep the old shapes.
     pub is_old: bool,
+}
+
+/// Which limits the optimizer moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tuned {
+    /// Requests that wait for a thread of the blocking pool.
+    pub blocking: bool,
+    /// Requests that wait for a provider's first byte.
+    pub upstreams: bool,
+    /// How late a host's handler may begin in a turn of the loop.
+    pub turns: bool,
 }
 
 /// Another configuration, as a snapshot takes it up.
@@ -213,6 +226,11 @@ impl Settings {
             access_every: match config.log.access {
                 true => u64::from(config.log.access_every),
                 false => 0,
+            },
+            tuned: Tuned {
+                blocking: config.optimizer.enable && config.optimizer.blocking,
+                upstreams: config.optimizer.enable && config.optimizer.upstreams,
+                turns: config.optimizer.enable && config.optimizer.turns,
             },
             is_old: config.legacy,
         }

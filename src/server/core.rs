@@ -15,6 +15,7 @@ use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::reload::Live;
 use super::stats::WorkerStats;
+use super::tuning::Tuning;
 use crate::base::error::Failure;
 use crate::config::Config;
 use crate::kernel;
@@ -63,6 +64,8 @@ pub(super) struct Core {
     /// Port of the first TCP listener.
     port: AtomicU16,
     pub(super) pool: Pool,
+    /// What the optimizer has decided.
+    pub(super) tuning: Arc<Tuning>,
     connections_max: AtomicU64,
     drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
@@ -98,6 +101,7 @@ impl Core {
     ) -> Core {
         let (threads, waiting) = pool_bounds(config);
         let count = workers.len();
+        let tuning = Arc::<Tuning>::default();
         Core {
             state: AtomicU8::new(NEW),
             version: AtomicU64::new(0),
@@ -105,7 +109,8 @@ impl Core {
             workers,
             listeners: Mutex::default(),
             port: AtomicU16::new(0),
-            pool: Pool::new(threads, waiting, dispatch),
+            pool: Pool::new(threads, waiting, dispatch, Arc::clone(&tuning)),
+            tuning,
             connections_max: AtomicU64::new(u64::from(config.server.max_connections)),
             drain_ms: AtomicU64::new(u64::from(config.timeouts.drain)),
             tls: Mutex::default(),
@@ -468,6 +473,7 @@ impl Core {
             "streams": sum(|s| s.streams.get()),
             "cancelled": sum(|s| s.cancelled.get()),
             "timeouts": sum(|s| s.timeouts.get()),
+            "optimizer": self.optimizer_json(),
             "calls": {
                 "started": sum(|s| s.calls.get()),
                 "failed": sum(|s| s.call_failures.get()),

@@ -36,6 +36,7 @@ mod stats;
 mod supervise;
 mod tls;
 mod transport;
+mod tuning;
 mod upstream;
 mod watch;
 mod worker;

@@ -8,11 +8,21 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::tuning::Tuning;
 use crate::base::limits::POOL_THREAD_IDLE_MS;
+use crate::optimizer::load::QueueLimit;
+use crate::sys::clock;
 use crate::sys::thread::{self, ThreadId};
 
 /// What the pool runs.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// A job that waits.
+struct Waiting {
+    job: Job,
+    /// When a request came to wait, monotonic microseconds; `None`: no request waits on it.
+    since_us: Option<u64>,
+}
 
 /// A bounded pool of threads with a bounded queue.
 pub(super) struct Pool {
@@ -27,11 +37,13 @@ struct Inner {
     queue_max: AtomicUsize,
     /// Called on each thread before its first job: log dispatch and the like.
     dispatch: tracing::Dispatch,
+    tuning: Arc<Tuning>,
 }
 
-#[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Waiting>,
+    /// How many requests may wait: follows the load.
+    limit: QueueLimit,
     idle: usize,
     threads: Vec<JoinHandle<()>>,
     ids: Vec<ThreadId>,
@@ -44,13 +56,28 @@ struct State {
 pub(super) struct Full;
 
 impl Pool {
-    pub(super) fn new(threads_max: usize, queue_max: usize, dispatch: tracing::Dispatch) -> Pool {
+    pub(super) fn new(
+        threads_max: usize,
+        queue_max: usize,
+        dispatch: tracing::Dispatch,
+        tuning: Arc<Tuning>,
+    ) -> Pool {
+        let state = State {
+            jobs: VecDeque::new(),
+            limit: QueueLimit::new(queue_max),
+            idle: 0,
+            threads: Vec::new(),
+            ids: Vec::new(),
+            alive: 0,
+            ended: false,
+        };
         let inner = Inner {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(state),
             changed: Condvar::new(),
             threads_max: AtomicUsize::new(threads_max.max(1)),
             queue_max: AtomicUsize::new(queue_max),
             dispatch,
+            tuning,
         };
         Pool { inner: Arc::new(inner) }
     }
@@ -63,6 +90,15 @@ impl Pool {
 
     /// Queues a job; a thread is started when none is idle and there may be more.
     pub(super) fn submit(&self, job: Job) -> Result<(), Full> {
+        self.queue(Waiting { job, since_us: None })
+    }
+
+    /// The same for a request, whose wait counts.
+    pub(super) fn submit_request(&self, job: Job) -> Result<(), Full> {
+        self.queue(Waiting { job, since_us: Some(clock::monotonic_us()) })
+    }
+
+    fn queue(&self, waiting: Waiting) -> Result<(), Full> {
         let mut state = self.inner.state.lock();
         if state.ended || state.jobs.len() >= self.inner.queue_max.load(Relaxed) + state.idle {
             return Err(Full);
@@ -80,7 +116,7 @@ impl Pool {
                 Err(_) => {}
             }
         }
-        state.jobs.push_back(job);
+        state.jobs.push_back(waiting);
         self.inner.changed.notify_one();
         Ok(())
     }
@@ -89,6 +125,19 @@ impl Pool {
     pub(super) fn has_room(&self) -> bool {
         let state = self.inner.state.lock();
         !state.ended && state.jobs.len() < self.inner.queue_max.load(Relaxed) + state.idle
+    }
+
+    /// Whether one more request may wait, as the load is now.
+    pub(super) fn admits_request(&self) -> bool {
+        let mut state = self.inner.state.lock();
+        let waiting = state.jobs.len().saturating_sub(state.idle);
+        // A thread that is not there yet would take it.
+        state.alive < self.inner.threads_max.load(Relaxed) || state.limit.admits(waiting)
+    }
+
+    /// How many requests may wait now.
+    pub(super) fn request_limit(&self) -> u64 {
+        self.inner.state.lock().limit.get()
     }
 
     /// Threads alive and jobs waiting.
@@ -127,17 +176,35 @@ impl Inner {
     fn work(&self) {
         self.state.lock().ids.push(thread::current());
         tracing::dispatcher::with_default(&self.dispatch, || {
-            while let Some(job) = self.next() {
+            let mut ran_us = None;
+            while let Some(Waiting { job, since_us }) = self.next(ran_us.take()) {
+                let began_us = since_us.map(|_| clock::monotonic_us());
+                if let (Some(since_us), Some(began_us)) = (since_us, began_us) {
+                    self.note_wait(began_us.saturating_sub(since_us), began_us / 1_000);
+                }
                 // The job answers for itself; this only keeps the thread alive.
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
                     tracing::error!("a job on the blocking pool panicked");
                 }
+                ran_us = began_us.map(|began_us| clock::monotonic_us().saturating_sub(began_us));
             }
         });
     }
 
-    fn next(&self) -> Option<Job> {
+    fn note_wait(&self, waited_us: u64, now_ms: u64) {
+        let (floor, ceiling) = (self.threads_max.load(Relaxed), self.queue_max.load(Relaxed));
+        let moved = self.state.lock().limit.waited(waited_us, now_ms, floor, ceiling);
+        if let Some(moved) = moved {
+            self.tuning.moved("waiting blocking requests", moved);
+        }
+    }
+
+    /// `ran_us` is how long the last request took.
+    fn next(&self, ran_us: Option<u64>) -> Option<Waiting> {
         let mut state = self.state.lock();
+        if let Some(ran_us) = ran_us {
+            state.limit.ran(ran_us);
+        }
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 return Some(job);
@@ -167,7 +234,7 @@ mod tests {
 
     #[test]
     fn jobs_run_and_the_queue_is_bounded() {
-        let pool = Pool::new(2, 3, tracing::Dispatch::none());
+        let pool = Pool::new(2, 3, tracing::Dispatch::none(), Arc::default());
         let (hold, held) = channel::<()>();
         let held = Arc::new(Mutex::new(held));
         let (done, results) = channel();
@@ -196,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_panicking_job_does_not_take_its_thread_along() {
-        let pool = Pool::new(1, 8, tracing::Dispatch::none());
+        let pool = Pool::new(1, 8, tracing::Dispatch::none(), Arc::default());
         let (done, results) = channel();
         pool.submit(Box::new(|| panic!("on purpose"))).unwrap();
         pool.submit(Box::new(move || done.send(1).unwrap())).unwrap();

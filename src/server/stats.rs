@@ -27,6 +27,10 @@ pub(super) struct WorkerStats {
     pub(super) call_hedges: Counter,
     /// Further attempts after failed ones.
     pub(super) call_retries: Counter,
+    /// Refused by a limit of the optimizer.
+    pub(super) shed_blocking: Counter,
+    pub(super) shed_upstreams: Counter,
+    pub(super) shed_turns: Counter,
     pub(super) prompt_tokens: Counter,
     pub(super) completion_tokens: Counter,
     /// From the end of a request's head to the end of its answer.

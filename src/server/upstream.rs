@@ -16,6 +16,7 @@ use super::mailbox::Message;
 use super::resolve::{self, Answer};
 use super::tls;
 use super::transport::Transport;
+use super::tuning::overloaded;
 use super::worker::{MARK_SHIFT, MARK_UP, Worker};
 use crate::ai::health;
 use crate::base::error::Failure;
@@ -26,6 +27,7 @@ use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, HeadLimits, Progress, ResponseHead, parse_response};
 use crate::http::method::Method;
 use crate::kernel::prefetch;
+use crate::optimizer::load::PeerLimit;
 use crate::pipeline::{Provider, cut_off};
 use crate::sys::{epoll, socket};
 
@@ -85,12 +87,14 @@ impl Up {
 
 /// A worker's connections to one provider.
 pub(super) struct Pool {
-    id: u64,
+    pub(super) id: u64,
     idle: Vec<Key>,
     open: usize,
     waiting: VecDeque<Key>,
     /// Its provider is no more: what is in use is not kept.
     is_gone: bool,
+    /// How many requests may wait for its first byte.
+    pub(super) limit: PeerLimit,
 }
 
 /// How a request's connection failed.
@@ -113,6 +117,11 @@ impl Worker {
     pub(super) fn acquire(&mut self, call: Key, provider: &Arc<Provider>, only_new: bool) {
         let share = self.share_of(provider);
         let index = self.pool_index(provider.id);
+        if !only_new && !self.enter_limit(call, index) {
+            let failure = overloaded("the model's provider is busy");
+            self.attempt_failed(call, failure, Fault::Answer);
+            return;
+        }
         while !only_new && let Some(up) = self.pools[index].idle.pop() {
             if self.ups.get(up).is_some() {
                 self.assign(up, call);
@@ -140,6 +149,7 @@ impl Worker {
             open: 0,
             waiting: VecDeque::new(),
             is_gone: false,
+            limit: PeerLimit::default(),
         };
         self.pools.push(pool);
         self.pools.len() - 1

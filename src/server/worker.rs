@@ -38,6 +38,7 @@ use crate::base::timer::Wheel;
 use crate::exchange::{Exchange, Owner, Params, Peer, Request, Ticket};
 use crate::http::date;
 use crate::kernel::prefetch;
+use crate::optimizer::load::TurnLimit;
 use crate::pipeline::{App, Call};
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::{clock, memory, random, socket};
@@ -90,6 +91,8 @@ pub(super) struct Worker {
     /// The snapshot requests are answered with.
     pub(super) app: OwnApp,
     version: u64,
+    /// The version whose listeners and providers it has taken up.
+    followed: u64,
     /// Connections that have more to do.
     ready: Vec<Key>,
     /// Accepting pauses: no descriptors, or too many connections.
@@ -133,6 +136,8 @@ pub(super) struct Worker {
     pub(super) hedges: Vec<Hedge>,
     /// Bounds the further tries of failed calls.
     pub(super) budget: Budget,
+    /// How late work may begin in a turn.
+    pub(super) turn_limit: TurnLimit,
     /// The last number drawn.
     pub(super) chance: u64,
 }
@@ -172,6 +177,7 @@ impl Worker {
             due: Vec::new(),
             app,
             version,
+            followed: version,
             ready: Vec::new(),
             is_accept_paused: false,
             conns_peak: 0,
@@ -202,6 +208,7 @@ impl Worker {
             health_due: HashMap::new(),
             hedges: Vec::new(),
             budget: Budget::default(),
+            turn_limit: TurnLimit::default(),
             chance: random::number(),
         };
         worker.read_clock();
@@ -297,6 +304,7 @@ impl Worker {
         handled += self.go_on();
         handled += self.fire_timers();
         handled += self.start_calls();
+        self.end_turn();
         if self.check_state() { Some(handled) } else { None }
     }
 
@@ -349,13 +357,22 @@ impl Worker {
     }
 
     fn take_up_snapshot(&mut self) {
+        self.refresh();
+        if self.version != self.followed {
+            self.followed = self.version;
+            self.follow_listeners();
+            self.prune_pools();
+        }
+    }
+
+    /// Whoever was told that a change is made finds it made by the request that comes next, also
+    /// when that is read in a turn that has begun before.
+    pub(super) fn refresh(&mut self) {
         // Acquire pairs with the release of whoever published the snapshot.
         let version = self.core.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
             self.app = Arc::new(self.core.app());
-            self.follow_listeners();
-            self.prune_pools();
         }
     }
 
@@ -575,6 +592,7 @@ impl Worker {
                         self.is_accept_paused = false;
                         tracing::warn!("accepting goes on");
                     }
+                    self.refresh();
                     let peer = address.map_or(Peer::Unix, Peer::Tcp);
                     if let Peer::Tcp(address) = peer
                         && !self.app.firewall.accepts(address, self.second)

@@ -12,6 +12,7 @@ mod later;
 mod life;
 mod misuse;
 mod models;
+mod overload;
 mod serve;
 mod streams;
 mod support;

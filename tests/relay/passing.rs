@@ -133,11 +133,14 @@ fn interim_answers_and_trailers_stay_on_their_hop() {
 
 #[test]
 fn an_answer_that_comes_before_the_request_is_out_passes() {
-    let upstream = Upstream::start(|peer| {
-        // The head is enough to say no. What follows is not read.
+    let (answered, has_answer) = std::sync::mpsc::channel();
+    let has_answer = std::sync::Mutex::new(has_answer);
+    let upstream = Upstream::start(move |peer| {
+        // The head is enough to say no. What follows is not read before the client has its answer.
         peer.head().expect("a request");
         peer.send("HTTP/1.1 413 X\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n");
         peer.send("{\"error\":\"large\"");
+        has_answer.lock().unwrap().recv().unwrap();
         peer.drain();
     });
     let gateway = Gateway::before(&upstream, "");
@@ -146,6 +149,7 @@ fn an_answer_that_comes_before_the_request_is_out_passes() {
     for count in 1..3 {
         let answer = client.post(CHAT, &large).answer();
         assert_eq!((answer.status, answer.text()), (413, "{\"error\":\"large\""));
+        answered.send(()).unwrap();
         assert_eq!(upstream.accepted(), count, "half a request is out on it: not used again");
     }
 }

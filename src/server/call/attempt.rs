@@ -79,6 +79,7 @@ impl Worker {
     /// Gives up the connection, or the search for one.
     pub(super) fn detach(&mut self, key: Key) {
         self.stop_waiting(key);
+        self.leave_limit(key, None);
         let Some(state) = self.calls.get_mut(key) else { return };
         state.making = None;
         let up = state.up.take();
@@ -93,6 +94,7 @@ impl Worker {
 
     /// An attempt has failed: the next target, the same one after a pause, or the truth.
     pub(in crate::server) fn attempt_failed(&mut self, key: Key, failure: Failure, fault: Fault) {
+        self.leave_limit(key, None);
         // A head that told of a failure says more than the end of its body.
         let inbound = self.calls.get_mut(key).and_then(|state| state.inbound.as_mut());
         let failure = inbound.and_then(|inbound| inbound.told_failure()).unwrap_or(failure);

@@ -62,8 +62,15 @@ impl Worker {
             && let Some(call) = &mut state.call
         {
             state.has_token = true;
-            call.measured(self.now_us.saturating_sub(state.attempt_us), self.now_ms);
+            let took_us = self.now_us.saturating_sub(state.attempt_us);
+            call.measured(took_us, self.now_ms);
             call.is_good();
+            let limited = state.limited.take();
+            if let Some(id) = limited {
+                self.left_limit(id, Some(took_us));
+            }
+            let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
+            let Some(call) = &state.call else { return Ok(()) };
             let (number, began_us) = (call.number(), state.began_us);
             self.learn_first_token(key);
             self.count_first_token(number, self.now_us.saturating_sub(began_us));

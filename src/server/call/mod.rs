@@ -111,6 +111,8 @@ pub(super) struct CallState {
     pub(super) is_paused: bool,
     /// It ends with an error: it is not to be kept.
     is_spoilt: bool,
+    /// The provider among whose waiting requests it counts.
+    pub(super) limited: Option<u64>,
     /// Memory of the last head that went out.
     head: Vec<u8>,
 }
@@ -144,6 +146,7 @@ impl Default for CallState {
             told: CallTold::default(),
             is_paused: false,
             is_spoilt: false,
+            limited: None,
             head: Vec::new(),
         }
     }
@@ -303,6 +306,9 @@ impl Worker {
     fn take_call(&mut self, key: Key) -> Option<Box<CallState>> {
         let mut state = self.calls.remove(key)?;
         state.deadline.cancel(&mut self.wheel);
+        if let Some(id) = state.limited.take() {
+            self.left_limit(id, None);
+        }
         if state.up.is_some() || !state.dials.is_empty() {
             let ups = state.up.take().into_iter().chain(std::mem::take(&mut state.dials));
             for up in ups.collect::<Vec<_>>() {

@@ -12,16 +12,24 @@ use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, HeadError};
 use crate::http::method::Method;
-use crate::pipeline::{self, Step};
+use crate::pipeline::{self, Matched, Step};
 use crate::server::access::Told;
 use crate::server::call::Sink;
 use crate::server::conn::{Active, Phase, Source};
 use crate::server::mailbox::Message;
+use crate::server::tuning::overloaded;
 use crate::server::worker::Worker;
 
 impl Worker {
     /// Takes a complete request through the pipeline.
     pub(super) fn answer_request(&mut self, key: Key, fd: RawFd, active: &mut Active) {
+        if self.app.settings.tuned.turns
+            && matches!(active.matched, Matched::Host(_))
+            && !self.may_begin()
+        {
+            self.refuse(key, fd, active, &overloaded("the server is busy"));
+            return;
+        }
         let Some(exchange) = &mut active.exchange else { return };
         let app = Arc::clone(&self.app);
         let matched = &active.matched;
@@ -59,11 +67,14 @@ impl Worker {
     pub(super) fn send_to_pool(&mut self, key: Key, fd: RawFd, active: &mut Active) {
         let Some(mut exchange) = active.exchange.take() else { return };
         let matched = std::mem::take(&mut active.matched);
-        if !self.core.pool.has_room() {
+        let is_shed = self.app.settings.tuned.blocking && !self.core.pool.admits_request();
+        if is_shed || !self.core.pool.has_room() {
+            if is_shed {
+                self.stats.shed_blocking.add(1);
+            }
             active.exchange = Some(exchange);
             active.matched = matched;
-            let failure = Failure::new(503, "the server is busy").code("overloaded");
-            self.refuse(key, fd, active, &failure.retry_after(1));
+            self.refuse(key, fd, active, &overloaded("the server is busy"));
             return;
         }
         let app = Arc::clone(&*self.app);
@@ -77,7 +88,7 @@ impl Worker {
             let step = step.unwrap_or_else(|_| panicked(&mut exchange));
             mailbox.post(Message::Returned(ticket, exchange, step));
         });
-        match self.core.pool.submit(job) {
+        match self.core.pool.submit_request(job) {
             Ok(()) => self.wait_for_answer(key, active),
             // Another worker took the last place: the exchange went with the job.
             Err(_) => {

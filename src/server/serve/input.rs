@@ -236,6 +236,9 @@ impl Worker {
         active: &mut Active,
         bytes: &[u8],
     ) -> (usize, Drive) {
+        if active.phase == Phase::Head {
+            self.refresh();
+        }
         let mut at = 0;
         let mut requests = 0;
         loop {
