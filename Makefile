@@ -238,12 +238,16 @@ kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="
 	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
 		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
 
-check: lint without-legacy test levels asan deb-check ## what a reviewer runs
+check: lint without-legacy test flood levels asan deb-check ## what a reviewer runs
+
+flood: ## 100,000 requests from 10,000 addresses beside a client that is let in
+	NH_FLOOD=full $(CARGO) test --test firewall flood -- --nocapture
 
 bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
 	python3 tests/bench/run.py $(PROGRAM) $(STAGE)/load $(ARGS)
 	$(CARGO) bench --bench routes
+	$(CARGO) bench --bench firewall
 
 # ---- installing ----
 
@@ -258,6 +262,10 @@ SAMPLES := neurohttp.toml aionic.conf
 MAN := $(DESTDIR)$(PREFIX)/share/man
 PAGES := $(notdir $(wildcard docs/man/*.[0-9]))
 DOCUMENTS := README.md CHANGELOG.md SECURITY.md LICENSE $(filter-out docs/README.md,$(wildcard docs/*.md))
+# Documents lie in one folder when they are installed: their links are led there.
+LINKS := s|](\.\./docs/|](|g; s|](docs/|](|g; s|](\.\./SECURITY|](SECURITY|g; \
+	s|](\.\./plugins/README|](shipped-plugins|g; s|](\.\./config/fronts/|](fronts/|g; \
+	s|](\.\./c_examples/|](examples/|g; s|\[src/README\.md\](\.\./src/README\.md)|`src/README.md` of the sources|g
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 CMAKE_FILES := neurohttpConfig.cmake neurohttpConfigVersion.cmake
 
@@ -306,11 +314,9 @@ install: build ## into PREFIX (/usr/local), libraries into LIBDIR, below DESTDIR
 	for plugin in $(notdir $(PLUGINS)); do
 		install -D -m 755 $(STAGE)/plugins/$$plugin $(PLUGIN_DIR)/plugins/$$plugin
 	done
-	install -D -m 644 plugins/README.md $(DOC)/shipped-plugins.md
 	for sample in $(SAMPLES); do
 		[ -e $(ETC)/$$sample ] || install -D -m 644 config/$$sample $(ETC)/$$sample
 	done
-	install -m 644 docs/README.md $(DOC)/index.md
 	for page in $(PAGES); do
 		install -D -m 644 docs/man/$$page $(MAN)/man$${page##*.}/$$page
 	done
@@ -318,9 +324,14 @@ install: build ## into PREFIX (/usr/local), libraries into LIBDIR, below DESTDIR
 	sed -e "s|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g" \
 		config/systemd/neurohttp.service.in >$(UNITS)/neurohttp.service
 	install -m 644 config/systemd/neurohttp.socket $(UNITS)/neurohttp.socket
+	install -d $(DOC)/fronts $(DOC)/examples
+	install -m 644 config/fronts/* $(DOC)/fronts
+	install -m 644 c_examples/* $(DOC)/examples
 	for document in $(DOCUMENTS); do
-		install -D -m 644 $$document $(DOC)/$$(basename $$document)
+		sed '$(LINKS)' $$document >$(DOC)/$$(basename $$document)
 	done
+	sed '$(LINKS)' docs/README.md >$(DOC)/index.md
+	sed '$(LINKS)' plugins/README.md >$(DOC)/shipped-plugins.md
 
 # ---- packages ----
 
@@ -346,6 +357,8 @@ uninstall: ## removes exactly what install put there
 		$(addprefix $(INCLUDE)/neurohttp/legacy/,$(OLD_HEADERS)) \
 		$(UNITS)/neurohttp.service $(UNITS)/neurohttp.socket \
 		$(addprefix $(DOC)/,$(notdir $(DOCUMENTS)) shipped-plugins.md index.md) \
+		$(addprefix $(DOC)/fronts/,$(notdir $(wildcard config/fronts/*))) \
+		$(addprefix $(DOC)/examples/,$(notdir $(wildcard c_examples/*))) \
 		$(foreach page,$(PAGES),$(MAN)/man$(patsubst .%,%,$(suffix $(page)))/$(page))
 	for sample in $(SAMPLES); do
 		! cmp -s config/$$sample $(ETC)/$$sample || rm $(ETC)/$$sample
@@ -353,7 +366,7 @@ uninstall: ## removes exactly what install put there
 	for folder in $(INCLUDE)/neurohttp/legacy/ai $(INCLUDE)/neurohttp/legacy $(INCLUDE)/neurohttp \
 			$(LIB)/pkgconfig $(LIB)/cmake/neurohttp $(LIB)/cmake $(PLUGIN_DIR)/plugins \
 			$(PLUGIN_DIR) $(UNITS) $(dir $(UNITS)) $(MAN)/man1 $(MAN)/man3 $(MAN)/man5 \
-			$(MAN) $(ETC) $(DOC); do
+			$(MAN) $(ETC) $(DOC)/fronts $(DOC)/examples $(DOC); do
 		[ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder
 	done
 

@@ -1269,7 +1269,8 @@ uint16_t nh_server_port(const nh_server *server);
  * Returns NH_OK, or NH_ERR_CONFIG (the message names file, line and column), NH_ERR_IO,
  * NH_ERR_ADDRESS_IN_USE, NH_ERR_PLUGIN, NH_ERR_NOT_FOUND for a plugin's file, NH_ERR_STATE once it was
  * stopped, NH_ERR_TIMEOUT when another change takes too long: then nothing has changed.
- * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+ * Blocks: NH_ERR_STATE inside a callback of a server, on its loop or on its pool. The thread that
+ * polls an attached server may call it between two polls.
  * [any-thread]   Since 1.0.
  */
 nh_status nh_server_reload(nh_server *server);
@@ -1280,7 +1281,8 @@ nh_status nh_server_reload(nh_server *server);
  * nh_server_reload. The whole configuration is read anew and checked with it, and taken up as
  * nh_server_reload does. Borrows both texts.
  * Returns what nh_server_reload returns; NH_ERR_CONFIG also for a key that is not known.
- * Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+ * Blocks: NH_ERR_STATE inside a callback of a server, on its loop or on its pool. The thread that
+ * polls an attached server may call it between two polls.
  * [any-thread]   Since 1.0.
  */
 nh_status nh_server_set(nh_server *server, const char *key, const char *value);

@@ -56,6 +56,19 @@ fn entries(folder: &Path) -> BTreeSet<String> {
     found
 }
 
+/// Documents that are read where they are installed must not send their reader to the sources.
+fn links_lead_somewhere(folder: &Path, installed: &BTreeSet<String>) {
+    for name in installed.iter().filter_map(|name| name.strip_prefix("share/doc/neurohttp/")) {
+        let Ok(text) = fs::read_to_string(folder.join(name)) else { continue };
+        let prose: String = text.split("```").step_by(2).collect();
+        for link in prose.split("](").skip(1).filter(|_| name.ends_with(".md")) {
+            let link = link.split([')', '#']).next().unwrap();
+            let is_there = folder.join(name).parent().unwrap().join(link).exists();
+            assert!(is_there || link.starts_with("http"), "{name}: {link}");
+        }
+    }
+}
+
 /// The flags that pkg-config gives for a package that is installed under `prefix`.
 fn pkg_config(prefix: &Path, package: &str, arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
@@ -119,11 +132,14 @@ fn installs_links_and_uninstalls() {
         "share/man/man3/libneurohttp.3",
         "share/doc/neurohttp/README.md",
         "share/doc/neurohttp/index.md",
+        "share/doc/neurohttp/fronts/nginx.conf",
+        "share/doc/neurohttp/examples/hello.c",
         "share/doc/neurohttp/migration.md",
         "share/doc/neurohttp/plugins.md",
     ] {
         assert!(installed.contains(wanted), "{wanted} is not among {installed:?}");
     }
+    links_lead_somewhere(&prefix.join("share/doc/neurohttp"), &installed);
     assert!(fs::symlink_metadata(prefix.join("lib/libneurohttp.so.1")).unwrap().is_symlink());
     let program = clean(prefix.join("bin/neurohttp")).arg("--version").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&program.stdout).trim(), format!("neurohttp {version}"));

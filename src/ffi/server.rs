@@ -232,14 +232,15 @@ pub unsafe extern "C" fn nh_server_port(server: *const nh_server) -> u16 {
 /// Returns NH_OK, or NH_ERR_CONFIG (the message names file, line and column), NH_ERR_IO,
 /// NH_ERR_ADDRESS_IN_USE, NH_ERR_PLUGIN, NH_ERR_NOT_FOUND for a plugin's file, NH_ERR_STATE once it was
 /// stopped, NH_ERR_TIMEOUT when another change takes too long: then nothing has changed.
-/// Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+/// Blocks: NH_ERR_STATE inside a callback of a server, on its loop or on its pool. The thread that
+/// polls an attached server may call it between two polls.
 /// [any-thread]   Since 1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nh_server_reload(server: *mut nh_server) -> nh_status {
     status(|| {
         // SAFETY: the caller's promise for the handle.
         let server = unsafe { handle::hold_to_change(server) }?;
-        may_block(&server)?;
+        may_change(&server)?;
         server.reload("the program").map(drop)
     })
 }
@@ -249,7 +250,8 @@ pub unsafe extern "C" fn nh_server_reload(server: *mut nh_server) -> nh_status {
 /// nh_server_reload. The whole configuration is read anew and checked with it, and taken up as
 /// nh_server_reload does. Borrows both texts.
 /// Returns what nh_server_reload returns; NH_ERR_CONFIG also for a key that is not known.
-/// Blocks: NH_ERR_STATE on a thread of any server's loop or of this server's pool.
+/// Blocks: NH_ERR_STATE inside a callback of a server, on its loop or on its pool. The thread that
+/// polls an attached server may call it between two polls.
 /// [any-thread]   Since 1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nh_server_set(
@@ -263,7 +265,7 @@ pub unsafe extern "C" fn nh_server_set(
         // SAFETY: the texts are NULL or NUL-terminated.
         let (key, value) =
             unsafe { (bytes::name_text(key, "key")?, bytes::name_text(value, "value")?) };
-        may_block(&server)?;
+        may_change(&server)?;
         server.set("the program", key, value).map(drop)
     })
 }
@@ -326,6 +328,16 @@ pub unsafe extern "C" fn nh_server_connections_json(
 pub(super) fn may_block(server: &Held<nh_server>) -> Result<(), Error> {
     if on_loop_thread() || server.is_own_thread() {
         let message = "a call that blocks is not possible inside a callback of a server";
+        return Err(Error::new(ErrorKind::State, message));
+    }
+    Ok(())
+}
+
+/// A change of the configuration waits for files and plugins, never for a loop: it is not for
+/// callbacks, but a thread that drives a loop may ask for it between two turns.
+fn may_change(server: &Held<nh_server>) -> Result<(), Error> {
+    if on_loop_thread() || server.is_inside() {
+        let message = "the configuration is not changed inside a callback of a server";
         return Err(Error::new(ErrorKind::State, message));
     }
     Ok(())

@@ -6,7 +6,7 @@
 //! Whatever goes wrong leaves the old one in force, and the reason is logged.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::certificates::Certificates;
 use super::core::{ClientTls, Core, DRAINING, NEW, STOPPED};
 use super::listener::{self, Listener};
+use super::watch::Signal;
 use super::{Server, log, tls};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
@@ -59,6 +60,8 @@ pub(super) struct Live {
     dispatch: tracing::Dispatch,
     door: OnceLock<PluginDoor>,
     plugins: Mutex<Vec<Configured>>,
+    /// Whoever watches the files.
+    watcher: Mutex<Weak<Signal>>,
 }
 
 /// Everything that could fail, done.
@@ -99,7 +102,13 @@ impl Live {
             dispatch,
             door: OnceLock::new(),
             plugins: Mutex::default(),
+            watcher: Mutex::default(),
         }
+    }
+
+    /// Has a watcher told when other files may count.
+    pub(super) fn set_watcher(&self, signal: &Arc<Signal>) {
+        *self.watcher.lock() = Arc::downgrade(signal);
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
@@ -202,6 +211,9 @@ impl Core {
         }
         *live.changes.lock() = changes;
         *live.config.lock() = Arc::new(fresh.config);
+        if let Some(watcher) = live.watcher.lock().upgrade() {
+            watcher.renewed();
+        }
         drop(turn);
         Ok(Reloaded { changed, needs_restart })
     }

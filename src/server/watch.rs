@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use super::core::{Core, DRAINING, STOPPED};
@@ -24,13 +25,27 @@ use crate::sys::wake::Wake;
 
 /// A thread that watches; it ends when this is dropped.
 pub struct Watcher {
-    wake: Arc<Wake>,
+    signal: Arc<Signal>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread that watches is told.
+pub(super) struct Signal {
+    wake: Wake,
+    is_over: AtomicBool,
+}
+
+impl Signal {
+    /// Another configuration is in force: it may name other files.
+    pub(super) fn renewed(&self) {
+        self.wake.wake();
+    }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.wake.wake();
+        self.signal.is_over.store(true, Ordering::Release);
+        self.signal.wake.wake();
         if let Some(thread) = self.thread.take() {
             // It catches nothing and holds nothing that a panic could leave behind.
             drop(thread.join());
@@ -40,35 +55,38 @@ impl Drop for Watcher {
 
 impl Server {
     /// Reloads by itself when the files that the configuration was read from change, or those that
-    /// it names for TLS, until the watcher is dropped.
+    /// it names for TLS and for rules of the firewall, until the watcher is dropped.
     ///
     /// # Errors
     /// `Io` when the system gives no descriptors.
     pub fn watch(&self) -> Result<Watcher, Error> {
-        let wake = Arc::new(Wake::new().map_err(io_error)?);
+        let wake = Wake::new().map_err(io_error)?;
+        let signal = Arc::new(Signal { wake, is_over: AtomicBool::new(false) });
         let inotify = Inotify::new().map_err(io_error)?;
         let epoll = Epoll::new().map_err(io_error)?;
         epoll.add(inotify.as_raw_fd(), epoll::IN, 0).map_err(io_error)?;
-        epoll.add(wake.as_raw_fd(), epoll::IN, STOP).map_err(io_error)?;
+        epoll.add(signal.wake.as_raw_fd(), epoll::IN, SIGNAL).map_err(io_error)?;
         let mut watch = Watch {
             core: Arc::clone(&self.core),
+            signal: Arc::clone(&signal),
             inotify,
             epoll,
             seen: BTreeMap::new(),
             writing: BTreeMap::new(),
             due: None,
         };
+        self.core.live.set_watcher(&signal);
         // Before this returns, so that nothing that happens after it is missed.
         watch.look();
         let dispatch = self.dispatch.clone();
         let body = move || tracing::dispatcher::with_default(&dispatch, || watch.run());
         let thread = Builder::new().name("neurohttp-watch".to_owned()).spawn(body);
-        Ok(Watcher { wake, thread: Some(thread.map_err(io_error)?) })
+        Ok(Watcher { signal, thread: Some(thread.map_err(io_error)?) })
     }
 }
 
-/// The epoll mark of the end.
-const STOP: u64 = 1;
+/// The epoll mark of the signal.
+const SIGNAL: u64 = 1;
 
 /// When to look, in milliseconds: after a quiet moment, at the latest after a while.
 #[derive(Clone, Copy)]
@@ -79,6 +97,7 @@ struct Due {
 
 struct Watch {
     core: Arc<Core>,
+    signal: Arc<Signal>,
     inotify: Inotify,
     epoll: Epoll,
     /// The files, and what they were when they were last looked at.
@@ -94,11 +113,18 @@ impl Watch {
         loop {
             let now_ms = clock::monotonic_ms();
             let wait = self.next_ms().map(|at_ms| at_ms.saturating_sub(now_ms));
-            let is_over = self.epoll.wait(&mut events, wait).iter().any(|it| it.u64 == STOP);
+            let told = self.epoll.wait(&mut events, wait).iter().any(|it| it.u64 == SIGNAL);
+            let is_over = self.signal.is_over.load(Ordering::Acquire);
             if is_over || matches!(self.core.state(), DRAINING | STOPPED) {
                 return;
             }
             let now_ms = clock::monotonic_ms();
+            if told {
+                self.signal.wake.clear();
+                if self.look_on() {
+                    self.wait_for_quiet(now_ms);
+                }
+            }
             match self.inotify.read() {
                 Ok(told) if told.is_empty() => {}
                 Ok(told) => {
@@ -170,6 +196,7 @@ impl Watch {
             let named = [&table.cert, &table.key, &table.client_ca];
             files.extend(named.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from));
         }
+        files.extend(config.firewall.rules.iter().map(PathBuf::from));
         files.extend(config.firewall.rules.iter().map(PathBuf::from));
         let mut is_changed = false;
         let mut now = BTreeMap::new();

@@ -91,6 +91,8 @@ pub(super) struct Worker {
     /// The snapshot requests are answered with.
     pub(super) app: OwnApp,
     version: u64,
+    /// The version whose listeners and providers it has taken up.
+    followed: u64,
     /// Connections that have more to do.
     ready: Vec<Key>,
     /// Accepting pauses: no descriptors, or too many connections.
@@ -175,6 +177,7 @@ impl Worker {
             due: Vec::new(),
             app,
             version,
+            followed: version,
             ready: Vec::new(),
             is_accept_paused: false,
             conns_peak: 0,
@@ -353,15 +356,23 @@ impl Worker {
         }
     }
 
-    /// Done again after bytes have come: what was changed before they were sent is in force.
-    pub(super) fn take_up_snapshot(&mut self) {
+    fn take_up_snapshot(&mut self) {
+        self.refresh();
+        if self.version != self.followed {
+            self.followed = self.version;
+            self.follow_listeners();
+            self.prune_pools();
+        }
+    }
+
+    /// Whoever was told that a change is made finds it made by the request that comes next, also
+    /// when that is read in a turn that has begun before.
+    pub(super) fn refresh(&mut self) {
         // Acquire pairs with the release of whoever published the snapshot.
         let version = self.core.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
             self.app = Arc::new(self.core.app());
-            self.follow_listeners();
-            self.prune_pools();
         }
     }
 
@@ -588,6 +599,7 @@ impl Worker {
                         self.is_accept_paused = false;
                         tracing::warn!("accepting goes on");
                     }
+                    self.refresh();
                     let peer = address.map_or(Peer::Unix, Peer::Tcp);
                     if let Peer::Tcp(address) = peer
                         && !self.app.firewall.accepts(address, self.second)
@@ -663,8 +675,6 @@ impl Worker {
             observer.connected(peer);
         }
         self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
-        // What was changed before it connected is in force.
-        self.take_up_snapshot();
         // Most clients have sent their request by now; one that wants no other is done with here.
         self.drive(key);
         if self.conns.get(key).is_some()

@@ -34,6 +34,26 @@ static int status_of_post(nh_server *server, size_t bytes)
     return status_of(ask(server, "POST", "/fine", body));
 }
 
+/* A program with one thread changes the configuration between two polls. */
+static void attached(void)
+{
+    nh_server *server = quiet_server();
+    const char *request = "GET /a-long-path-that-is-refused-now-because-it-is-longer HTTP/1.1\r\n"
+                          "Host: localhost\r\nConnection: close\r\n\r\n";
+    int fd, client, turn;
+
+    CHECK_OK(nh_server_attach(server, &fd));
+    CHECK_OK(nh_server_poll(server, 0, NULL));
+    CHECK_OK(nh_server_set(server, "limits.request_line", "64"));
+    client = dial(server);
+    say(client, request);
+    for (turn = 0; turn < 1000 && poll(&(struct pollfd){.fd = client, .events = POLLIN}, 1, 1) == 0;
+         turn++)
+        CHECK_OK(nh_server_poll(server, 10, NULL));
+    CHECK(status_of(hear(client)) == 414);
+    nh_server_free(server);
+}
+
 int main(void)
 {
     nh_server_options options;
@@ -90,5 +110,6 @@ int main(void)
     CHECK_STATUS(nh_server_reload(server), NH_ERR_STATE);
     nh_server_free(server);
     CHECK(unlink(file) == 0);
+    attached();
     return 0;
 }

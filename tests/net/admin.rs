@@ -123,17 +123,20 @@ fn what_is_shown_holds_no_secret() {
     server.stop();
 }
 
+/// The key of operators, where one is set.
+pub const KEY: &str = "x-api-key: sk-operator";
+
 /// A change, as `curl -X METHOD -H 'Content-Type: application/json' -d BODY` asks for it.
 pub fn change(server: &Server, method: &str, path: &str, body: &str) -> Answer {
     let length = body.len();
     let fields = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{body}");
-    server.connect().send(head).answer()
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}{KEY}");
+    server.connect().send(format!("{head}\r\n\r\n{body}")).answer()
 }
 
 /// What a route shows.
 pub fn shown(server: &Server, path: &str) -> serde_json::Value {
-    let answer = ask(server, &format!("GET {path}"), &["Host: localhost"]);
+    let answer = ask(server, &format!("GET {path}"), &["Host: localhost", KEY]);
     assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     answer.json()
 }
@@ -153,7 +156,8 @@ fn from_file(name: &str, text: &str) -> (Server, std::path::PathBuf) {
     let file = crate::support::stage::scratch().join(format!("admin-{name}.toml"));
     std::fs::write(&file, text).unwrap();
     let mut command = crate::support::process::program();
-    command.args(["serve", "--listen", "127.0.0.1:0", "-c"]).arg(&file);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--set", "admin.key=sk-operator", "-c"]);
+    command.arg(&file);
     (Server::start(&mut command), file)
 }
 
@@ -201,6 +205,28 @@ fn a_change_must_be_json_and_come_from_no_other_page() {
     assert_eq!(server.connect().send(huge).answer().status, 413);
     assert_eq!(ask(&server, "GET /admin/reload", &["Host: localhost"]).status, 405);
     server.stop();
+}
+
+/// What would break: every account on the machine is more than an operator.
+#[test]
+fn without_a_key_nobody_gets_at_credentials_files_or_code() {
+    let server = Server::gateway(&["provider.up.kind=openai", "provider.up.api_key=sk-up"]);
+    for (method, path, body, code_of) in [
+        ("PUT", "config/provider.up.base_url", r#"{"value": "http://x/"}"#, "admin_key_needed"),
+        ("PUT", "config/log.file", r#"{"value": "/tmp/x"}"#, "admin_key_needed"),
+        ("PUT", "config/admin.key", r#"{"value": "mine"}"#, "admin_key_needed"),
+        ("PUT", "config/server.listen", r#"{"value": "0.0.0.0:0"}"#, "admin_key_needed"),
+        ("PUT", "config/plugins.dir", r#"{"value": "/tmp"}"#, "file_only"),
+        ("PUT", "keys/mine", r#"{"key": "mine"}"#, "admin_key_needed"),
+        ("POST", "plugins", r#"{"name": "logstats", "config": ""}"#, "admin_key_needed"),
+    ] {
+        let answer = change(&server, method, &format!("/admin/{path}"), body);
+        assert_eq!((answer.status, code(&answer).as_str()), (403, code_of), "{path}");
+    }
+    let burst = change(&server, "PUT", "/admin/config/firewall.burst", r#"{"value": 5}"#);
+    assert_eq!(burst.status, 200);
+    let output = server.stop();
+    assert!(output.contains("set plugins.dir: refused: "), "{output}");
 }
 
 #[test]

@@ -110,7 +110,8 @@ impl Admin {
             Err(failure) => return answer(exchange, &failure),
         };
         let peer = request.peer();
-        match app.status.operate(&order, &format!("admin {peer}")) {
+        let may = order.check(app.guard.admin_key().is_some());
+        match may.and_then(|()| app.status.operate(&order, &format!("admin {peer}"))) {
             Ok(told) => {
                 tracing::info!(request_id = request.id_text(), "admin: {peer}: {order}");
                 send(exchange, &told);

@@ -74,6 +74,50 @@ pub enum Order {
     UnloadPlugin(String),
 }
 
+/// What only a file may say: it decides which code of which file runs in the server.
+const OF_FILES_ONLY: &[&str] = &["plugins."];
+/// What makes more of whoever may set it: code and files of the server's user, credentials of
+/// providers, who is let in. Without `admin.key` everybody with an account on the machine could.
+const OF_KEY_HOLDERS: &[&str] = &[
+    "admin.",
+    "auth.",
+    "firewall.rules",
+    "key.",
+    "log.file",
+    "plugin.",
+    "provider.",
+    "server.listen",
+];
+
+impl Order {
+    /// Checks that whoever is let in may ask for it. `shows_key`: it showed `admin.key`.
+    ///
+    /// # Errors
+    /// 403 for what is set in files only, or by those who show a key only.
+    pub(super) fn check(&self, shows_key: bool) -> Result<(), Failure> {
+        let begins =
+            |key: &str, list: &[&str]| list.iter().any(|beginning| key.starts_with(beginning));
+        let keys: Vec<&str> = match self {
+            Order::Set { sets, .. } => sets.iter().map(|(key, _)| key.as_str()).collect(),
+            Order::Unset(key) | Order::RemoveTable(key) => vec![key],
+            // What a plugin is told may name files.
+            Order::LoadPlugin { text: Some(_), .. } => vec!["plugin."],
+            _ => Vec::new(),
+        };
+        if let Some(key) = keys.iter().find(|key| begins(key, OF_FILES_ONLY)) {
+            let message = format!("{key} is set in the configuration's file only");
+            return Err(Failure::new(403, message).code("file_only"));
+        }
+        match keys.iter().find(|key| begins(key, OF_KEY_HOLDERS)) {
+            Some(key) if !shows_key => {
+                let message = format!("{key} is changed only where admin.key is set");
+                Err(Failure::new(403, message).code("admin_key_needed"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// As the audit line tells it; values may be secrets and are left out.
 impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -339,6 +383,33 @@ mod tests {
             assert!(format!("x = {toml}").parse::<toml::Table>().is_ok(), "{toml}");
         }
         assert!(plain(&json!([null])).is_err());
+    }
+
+    #[test]
+    fn who_has_no_key_gets_no_more_than_the_server_s_traffic() {
+        let set =
+            |key: &str| Order::Set { sets: vec![(key.to_owned(), String::new())], replaces: None };
+        for (key, without, with) in [
+            ("firewall.burst", true, true),
+            ("model.x.targets", true, true),
+            ("log.level", true, true),
+            ("log.file", false, true),
+            ("provider.openai.base_url", false, true),
+            ("key.a.key", false, true),
+            ("auth.open", false, true),
+            ("admin.key", false, true),
+            ("server.listen", false, true),
+            ("plugin.logstats.file", false, true),
+            ("plugins.dir", false, false),
+            ("plugins.load", false, false),
+        ] {
+            assert_eq!(set(key).check(false).is_ok(), without, "{key}");
+            assert_eq!(set(key).check(true).is_ok(), with, "{key}");
+            assert_eq!(Order::Unset(key.to_owned()).check(false).is_ok(), without, "{key}");
+        }
+        let load = |text| Order::LoadPlugin { name: "p".to_owned(), text };
+        assert!(load(None).check(false).is_ok());
+        assert!(load(Some(String::new())).check(false).is_err());
     }
 
     #[test]

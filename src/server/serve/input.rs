@@ -50,7 +50,6 @@ impl Worker {
             let got = socket::receive(fd, &mut scratch[..limits::FIRST_READ_BYTES]);
             let drive = match got {
                 Ok(count) if count > 0 => {
-                    self.take_up_snapshot();
                     let (used, drive) = self.consume(key, fd, active, &scratch[..count]);
                     active.input.extend_from_slice(&scratch[used..count]);
                     Some(drive)
@@ -240,6 +239,9 @@ impl Worker {
         active: &mut Active,
         bytes: &[u8],
     ) -> (usize, Drive) {
+        if active.phase == Phase::Head {
+            self.refresh();
+        }
         let mut at = 0;
         let mut requests = 0;
         loop {
