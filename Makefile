@@ -238,12 +238,16 @@ kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="
 	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
 		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
 
-check: lint without-legacy test levels asan deb-check ## what a reviewer runs
+check: lint without-legacy test flood levels asan deb-check ## what a reviewer runs
+
+flood: ## 100,000 requests from 10,000 addresses beside a client that is let in
+	NH_FLOOD=full $(CARGO) test --test firewall flood -- --nocapture
 
 bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
 	python3 tests/bench/run.py $(PROGRAM) $(STAGE)/load $(ARGS)
 	$(CARGO) bench --bench routes
+	$(CARGO) bench --bench firewall
 
 # ---- installing ----
 

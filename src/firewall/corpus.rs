@@ -140,6 +140,11 @@ fn attacks_are_found_and_prompts_pass() {
             include_str!("../../tests/data/firewall/attacks-checking.tsv"),
             include_str!("../../tests/data/firewall/benign-checking.txt"),
         ),
+        (
+            "held back",
+            include_str!("../../tests/data/firewall/attacks-held-back.tsv"),
+            include_str!("../../tests/data/firewall/benign-held-back.txt"),
+        ),
     ] {
         let detected = detection(&mut bench, attacks);
         let (chat, plain) = refused(&mut bench, benign);
@@ -149,9 +154,36 @@ fn attacks_are_found_and_prompts_pass() {
             chat * 100.0,
             plain * 100.0
         );
-        assert!(detected >= 0.9, "{name}: {detected}");
+        assert!(detected >= 0.92, "{name}: {detected}");
         assert!(chat == 0.0 && plain <= 0.15, "{name}: {chat} {plain}");
     }
+}
+
+/// Wrong: a browser, a shop or a webhook that is refused for what it sends every day.
+#[test]
+fn ordinary_traffic_passes() {
+    let mut bench = Bench::new();
+    let corpus = include_str!("../../tests/data/firewall/traffic.tsv");
+    let (mut all, mut refused) = (0, Vec::new());
+    for line in corpus.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (place, value) = line.split_once('\t').unwrap();
+        let form = "POST /x HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
+        let json = "POST /x HTTP/1.1\r\nContent-Type: application/json";
+        let request = match place {
+            "target" => request(&format!("GET {value} HTTP/1.1"), b""),
+            "header" => request(&format!("GET / HTTP/1.1\r\n{value}"), b""),
+            "form" => request(form, value.as_bytes()),
+            "json" => request(json, value.as_bytes()),
+            _ => panic!("{line}"),
+        };
+        all += 1;
+        let score = bench.score(&request, BodyProfile::Plain);
+        if score >= BLOCK - 1 {
+            refused.push(format!("{score} {:?}: {line}", bench.scan.findings()));
+        }
+    }
+    println!("ordinary traffic: refused {} of {all}\n{}", refused.len(), refused.join("\n"));
+    assert!(refused.is_empty());
 }
 
 /// What is structure in a request to a model is read strictly.

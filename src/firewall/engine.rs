@@ -407,6 +407,8 @@ pub struct Scan {
     touched: Vec<u16>,
     fired: Vec<u64>,
     score: u32,
+    /// The value at hand is somebody else's: it is told rather than refused.
+    is_soft: bool,
     /// The part of the score that prose has come to.
     prose_score: u32,
     findings: Vec<Finding>,
@@ -452,6 +454,12 @@ impl Scan {
     /// Whether looking further would change nothing.
     pub fn is_decided(&self) -> bool {
         self.score >= SCORE_ENOUGH
+    }
+
+    /// Whether the values that follow are told rather than refused, but for rules that count
+    /// everywhere.
+    pub fn soften(&mut self, is_soft: bool) {
+        self.is_soft = is_soft;
     }
 
     /// Reads one value.
@@ -651,7 +659,7 @@ impl Scan {
         let mut score = u32::from(rule.score);
         if rule.is_dry {
             score = 0;
-        } else if part.is_prose && !rule.is_hard && prose::is_prose(text) {
+        } else if !rule.is_hard && (self.is_soft || part.is_prose && prose::is_prose(text)) {
             score = score * 2 / 5;
             self.prose_score += score;
         } else {

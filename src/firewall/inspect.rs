@@ -40,7 +40,13 @@ pub fn head(engine: &Engine, scan: &mut Scan, request: &Request) {
                 scan.value(engine, value, part(place::HEADER | place::AGENT, name));
             }
             Known::Referer | Known::Origin => {
-                scan.value(engine, value, part(place::LINK, name));
+                let (page, query) = page_and_query(value);
+                scan.value(engine, page, part(place::LINK, name));
+                if !query.is_empty() {
+                    scan.soften(true);
+                    scan.value(engine, query, part(place::LINK, name));
+                    scan.soften(false);
+                }
             }
             Known::Authorization | Known::ProxyAuthorization | Known::XApiKey => {
                 let part = Part { is_secret: true, ..part(place::HEADER, name) };
@@ -56,6 +62,17 @@ pub fn head(engine: &Engine, scan: &mut Scan, request: &Request) {
         if scan.is_decided() {
             return;
         }
+    }
+}
+
+/// Parts a link from its query, when it is one as browsers write it: what somebody looked for on
+/// another page is that page's to judge.
+fn page_and_query(link: &[u8]) -> (&[u8], &[u8]) {
+    let is_odd = |byte: &u8| !byte.is_ascii_graphic() || b"\"'<>`{}|\\^;$".contains(byte);
+    let is_link = link.starts_with(b"http://") || link.starts_with(b"https://");
+    match memchr::memchr(b'?', link) {
+        Some(at) if is_link && !link.iter().any(is_odd) => link.split_at(at),
+        _ => (link, b""),
     }
 }
 

@@ -67,6 +67,8 @@ pub trait Status: Send + Sync {
     fn config(&self) -> serde_json::Value;
     /// The plugins, as an operator sees them.
     fn plugins(&self) -> Vec<serde_json::Value>;
+    /// Who is connected. It waits for the workers: not on a loop.
+    fn connections(&self) -> serde_json::Value;
     /// What the old `/stats` tells.
     fn counts(&self) -> StatusCounts;
 }

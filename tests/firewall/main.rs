@@ -6,4 +6,5 @@ mod support;
 
 mod attacks;
 mod clients;
+mod flood;
 mod rules;

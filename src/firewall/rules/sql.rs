@@ -40,7 +40,7 @@ pub(super) const RULES: &[Spec] = &[
         "sqli.number-or",
         5,
         &["@Dor", "@Dand", "@Dxor", "@D||", "@D&&"],
-        r#"(?:^|[^\w.])-?\d{1,9}['")]*\s+(?:or|and|xor|\|\||&&)[\s(!~+-]*(?:\d{1,9}\s*(?:--|#|/\*|$|=|<|>|like\b|in\b|is\b|between\b)|\w{1,40}\s*\(|\w{1,40}\s*(?:=|<|>|!=)\s*['"\w(]|'[^']{0,24}'\s*(?:=|like)|(?:true|false|null)\b)"#,
+        r#"(?:^|[^\w.\s<>]\s*)-?\d{1,9}['")]*\s+(?:or|and|xor|\|\||&&)[\s(!~+-]*(?:\d{1,9}\s*(?:--|#|/\*|$|=|<|>|like\b|in\b|is\b|between\b)|\w{1,40}\s*\(|\w{1,40}\s*(?:=|<|>|!=)\s*['"\w(]|'[^']{0,24}'\s*(?:=|like)|(?:true|false|null)\b)"#,
     ),
     rule(
         "sqli.quote-operator",
