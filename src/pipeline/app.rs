@@ -322,7 +322,7 @@ impl App {
         self.firewall = Arc::clone(&renewed.firewall);
         self.compressor.clone_from(&renewed.compressor);
         self.guard = Arc::clone(&renewed.guard);
-        self.text_guard = renewed.text_guard.clone();
+        self.text_guard = renewed.text_guard;
         self.router = Arc::clone(&renewed.router);
         self.providers = Arc::clone(&renewed.providers);
         self.cache = Arc::clone(&renewed.cache);
