@@ -1296,6 +1296,20 @@ nh_status nh_server_set(nh_server *server, const char *key, const char *value);
 nh_status nh_server_stats_json(const nh_server *server, char **out, size_t *len);
 
 /**
+ * Who is connected, as JSON: {"total", "is_complete", "connections": [{"id", "address", "worker", "since", "idle_ms",
+ * "received_bytes", "sent_bytes", "requests", "state", "tls"}]}. `since` is in Unix seconds; `state` is one of "new",
+ * "idle", "head", "body", "answering", "streaming", "draining", "closing". At most 10,000 are listed; `is_complete`
+ * is false when there are more, or when a worker did not answer within a second. Before the start and after the
+ * end nobody is connected. Gives `*out`, NUL-terminated; free it with nh_free. Its length goes to `*len` unless
+ * that is NULL.
+ * Returns NH_OK, NH_ERR_STATE inside a callback of a server, or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_server_connections_json(const nh_server *server,
+                                     char **out,
+                                     size_t *len);
+
+/**
  * Instead of nh_server_start: listens, but starts no worker threads; the host calls
  * nh_server_poll whenever `*fd` is readable, as it is while there is work or a timer is due.
  * Threads for blocking routes and upkeep start on need. Lends `*fd` until nh_server_free: watch

@@ -3,6 +3,9 @@
 /// Fields in one head; more are answered with 431.
 pub const HEADER_FIELDS_MAX: u16 = 128;
 
+/// Connections that a list of them shows at most.
+pub const CONNECTIONS_SHOWN_MAX: usize = 10_000;
+
 /// What one read takes from a socket at most, in bytes.
 pub const READ_BYTES: usize = 64 * 1024;
 

@@ -294,6 +294,36 @@ pub unsafe extern "C" fn nh_server_stats_json(
     })
 }
 
+/// Who is connected, as JSON: {"total", "is_complete", "connections": [{"id", "address", "worker", "since", "idle_ms",
+/// "received_bytes", "sent_bytes", "requests", "state", "tls"}]}. `since` is in Unix seconds; `state` is one of "new",
+/// "idle", "head", "body", "answering", "streaming", "draining", "closing". At most 10,000 are listed; `is_complete`
+/// is false when there are more, or when a worker did not answer within a second. Before the start and after the
+/// end nobody is connected. Gives `*out`, NUL-terminated; free it with nh_free. Its length goes to `*len` unless
+/// that is NULL.
+/// Returns NH_OK, NH_ERR_STATE inside a callback of a server, or NH_ERR_MEMORY.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_server_connections_json(
+    server: *const nh_server,
+    out: *mut *mut c_char,
+    len: *mut usize,
+) -> nh_status {
+    status(|| {
+        let out = handle::output(out, "place for the connections")?;
+        // SAFETY: the caller's promise for the handle.
+        let server = unsafe { handle::hold(server) }?;
+        may_block(&server)?;
+        let text = server.connections_json();
+        let copy = bytes::give(text.as_bytes())?;
+        // SAFETY: the caller's places for the results.
+        unsafe {
+            out.write(copy);
+            bytes::write_len(len, text.len());
+        }
+        Ok(())
+    })
+}
+
 /// A call that waits for a loop or for the pool must not come from there.
 pub(super) fn may_block(server: &Held<nh_server>) -> Result<(), Error> {
     if on_loop_thread() || server.is_own_thread() {

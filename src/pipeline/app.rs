@@ -67,6 +67,8 @@ pub trait Status: Send + Sync {
     fn config(&self) -> serde_json::Value;
     /// The plugins, as an operator sees them.
     fn plugins(&self) -> Vec<serde_json::Value>;
+    /// Who is connected. It waits for the workers: not on a loop.
+    fn connections(&self) -> serde_json::Value;
     /// What the old `/stats` tells.
     fn counts(&self) -> StatusCounts;
 }
@@ -312,6 +314,19 @@ impl App {
             *created = status.unix_seconds();
         }
         Ok(())
+    }
+
+    /// Takes what [`App::renew`] has made of a copy of this snapshot.
+    pub fn follow(&mut self, renewed: &App) {
+        self.settings = renewed.settings.clone();
+        self.firewall = Arc::clone(&renewed.firewall);
+        self.compressor.clone_from(&renewed.compressor);
+        self.guard = Arc::clone(&renewed.guard);
+        self.text_guard = renewed.text_guard;
+        self.router = Arc::clone(&renewed.router);
+        self.providers = Arc::clone(&renewed.providers);
+        self.cache = Arc::clone(&renewed.cache);
+        self.created = renewed.created;
     }
 
     /// The snapshot that a configuration asks for, without routes of a host.

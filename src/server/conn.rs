@@ -27,6 +27,12 @@ pub(super) struct Conn {
     pub(super) counted: Option<IpAddr>,
     pub(super) deadline: Deadline,
     pub(super) requests: u32,
+    /// When it was taken, and when bytes last moved, monotonic milliseconds.
+    pub(super) opened_ms: u64,
+    pub(super) moved_ms: u64,
+    pub(super) received_bytes: u64,
+    /// Without those that `active` still counts.
+    pub(super) sent_bytes: u64,
     /// The kernel may hold unread bytes: the edge has been seen and not been read dry.
     pub(super) is_readable: bool,
     /// The peer has ended its sending side.
@@ -47,6 +53,10 @@ impl Conn {
             tls,
             deadline: Deadline::default(),
             requests: 0,
+            opened_ms: 0,
+            moved_ms: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
             is_readable: false,
             peer_ended: false,
             is_listed: false,
@@ -103,6 +113,8 @@ pub(super) struct Active {
     /// Bytes to send; those before `sent` are out.
     pub(super) output: Vec<u8>,
     pub(super) sent: usize,
+    /// Bytes that the socket has taken since it was borrowed.
+    pub(super) sent_bytes: u64,
     pub(super) exchange: Option<Box<Exchange>>,
     pub(super) matched: Matched,
     pub(super) decoder: BodyDecoder,
@@ -152,6 +164,7 @@ impl Default for Active {
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
+            sent_bytes: 0,
             exchange: None,
             matched: Matched::Nothing,
             decoder: BodyDecoder::new(Body::None),
@@ -250,6 +263,7 @@ impl Active {
             buffer.clear();
         }
         self.sent = 0;
+        self.sent_bytes = 0;
         self.exchange = None;
         self.matched = Matched::Nothing;
         self.charged_bytes = 0;

@@ -412,6 +412,10 @@ impl Status for CoreStatus {
         self.0.upgrade().map_or_else(Vec::new, list)
     }
 
+    fn connections(&self) -> serde_json::Value {
+        self.0.upgrade().map_or(serde_json::Value::Null, |core| core.connections_json())
+    }
+
     fn stats_json(&self) -> String {
         self.0.upgrade().map_or_else(|| "{}".to_owned(), |core| core.stats_json())
     }

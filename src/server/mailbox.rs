@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::census::Counted;
 use super::host::HostSink;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Owner, Peer, StreamQueue, Ticket};
@@ -46,6 +47,10 @@ pub(super) enum Message {
     Made(Key),
     /// The body of an answer was worked out on the pool.
     Worked(Key, Vec<u8>),
+    /// Somebody wants to know who is connected.
+    Count(Sender<Counted>),
+    /// A connection is to be closed; whether it was there is told.
+    Close(Key, Sender<bool>),
     /// The loop panics.
     #[cfg(test)]
     Panic,

@@ -7,6 +7,7 @@ mod access;
 mod addresses;
 mod begun;
 mod call;
+mod census;
 mod certificates;
 pub mod client;
 mod coded;
@@ -444,6 +445,11 @@ impl Server {
     /// Port of the first TCP listener, 0 before the start or without one.
     pub fn port(&self) -> u16 {
         self.core.port()
+    }
+
+    /// Who is connected, JSON. Waits for the workers, a second at most.
+    pub fn connections_json(&self) -> String {
+        self.core.connections_json().to_string()
     }
 
     /// What `/stats` says.

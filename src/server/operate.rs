@@ -94,6 +94,12 @@ impl Core {
                 }
                 done()
             }
+            Order::CloseConnection(id) => {
+                if !self.close_connection(id) {
+                    return Err(missing(format!("there is no connection {id}")));
+                }
+                done()
+            }
             Order::UnloadPlugin(name) => match self.plugins.unload_and_tell(name) {
                 Some(has_ended) => json!({ "ended": has_ended }),
                 None => return Err(missing(format!("there is no plugin {name}"))),

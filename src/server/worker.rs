@@ -411,6 +411,13 @@ impl Worker {
                 }
                 #[cfg(test)]
                 Message::Panic => panic!("on purpose"),
+                Message::Count(sender) => self.count_connections(&sender),
+                Message::Close(key, sender) => {
+                    let is_there = self.conns.get(key).is_some();
+                    self.close(key);
+                    // Who has asked may have given up.
+                    let _ = sender.send(is_there);
+                }
                 Message::Made(key) => self.on_made(key),
                 Message::Worked(key, body) => self.worked(key, body),
             }
@@ -653,6 +660,7 @@ impl Worker {
         };
         let mut conn = Conn::new(fd, peer, tls);
         conn.is_readable = true;
+        (conn.opened_ms, conn.moved_ms) = (self.now_ms, self.now_ms);
         if let Peer::Tcp(address) = peer {
             conn.counted = is_counted.then(|| address.ip());
             conn.awaits_preface = self.app.firewall.reads_preface(Some(address.ip()), self.second);

@@ -54,6 +54,9 @@ static void order(void)
     CHECK_OK(nh_server_stats_json(server, &stats, &len));
     CHECK(strlen(stats) == len && stats[0] == '{');
     nh_free(stats);
+    CHECK_OK(nh_server_connections_json(server, &stats, NULL));
+    CHECK(strstr(stats, "\"is_complete\":true") != NULL);
+    nh_free(stats);
     nh_server_stop(server);
     nh_server_stop(server);
     CHECK_OK(nh_server_wait(server, -1));

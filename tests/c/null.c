@@ -50,6 +50,8 @@ static void servers(void)
     CHECK(nh_server_port(NULL) == 0);
     CHECK_STATUS(nh_server_stats_json(NULL, &text, &len), NH_ERR_INVALID_ARGUMENT);
     CHECK_STATUS(nh_server_stats_json(server, NULL, &len), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_server_connections_json(NULL, &text, &len), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_server_connections_json(server, NULL, &len), NH_ERR_INVALID_ARGUMENT);
     CHECK(text == (char *)&drops && len == 4711);
 
     CHECK_STATUS(nh_server_route(NULL, "GET", "/", 0, handler, &drops, count_up),

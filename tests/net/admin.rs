@@ -394,3 +394,53 @@ fn the_firewall_and_the_cache_are_changed() {
     server.line(|line| line.contains("block 127.0.0.9: "));
     server.stop();
 }
+
+/// The list, which the test's own request stands in too.
+fn connections(server: &Server) -> serde_json::Value {
+    let answer = ask(server, "GET /admin/connections", &["Host: localhost"]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+#[test]
+fn who_is_connected_is_shown_and_can_be_closed() {
+    let server = Server::gateway(&["server.workers=2"]);
+    let mut quiet = server.connect();
+    let answer = quiet.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).answer();
+    assert_eq!(answer.status, 200);
+    let mut half = server.connect();
+    half.send(
+        "POST /v1/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab".to_owned(),
+    );
+    // Its bytes may still be on their way.
+    let list = (0..200)
+        .map(|_| connections(&server))
+        .find(|list| {
+            list["connections"].as_array().unwrap().iter().any(|row| row["state"] == "body")
+        })
+        .expect("a connection in its body");
+    assert_eq!(list["is_complete"], json!(true));
+    let rows = list["connections"].as_array().unwrap();
+    assert_eq!(list["total"], json!(rows.len()));
+    let of = |state: &str| rows.iter().find(|row| row["state"] == state).unwrap();
+    let idle = of("idle");
+    assert_eq!(idle["requests"], json!(1));
+    assert_eq!(idle["received_bytes"], json!(41));
+    assert!(idle["sent_bytes"].as_u64().unwrap() > 100, "{idle}");
+    assert!(idle["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{idle}");
+    assert_eq!(idle["tls"], json!(false));
+    // The one that asks.
+    assert_eq!(of("answering")["requests"], json!(1));
+    let delete = |id: &str| {
+        let line = format!("DELETE /admin/connections/{id}");
+        ask(&server, &line, &["Host: localhost", "Content-Type: application/json"]).status
+    };
+    assert_eq!(delete(idle["id"].as_str().unwrap()), 200);
+    quiet.expect_close();
+    assert_eq!(delete(idle["id"].as_str().unwrap()), 404);
+    for id in ["7-1", "0-zz", "-", "0-", "99999999999999999999-1"] {
+        assert_eq!(delete(id), 404, "{id}");
+    }
+    drop(half);
+    server.stop();
+}

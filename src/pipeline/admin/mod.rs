@@ -52,6 +52,7 @@ routes! {
         Plugins "GET" "/admin/plugins",
         Keys "GET" "/admin/keys",
         Config "GET" "/admin/config",
+        Connections "GET" "/admin/connections",
     }
     changes {
         Reload "POST" "/admin/reload",
@@ -70,6 +71,7 @@ routes! {
         ClearCache "POST" "/admin/cache/clear",
         LoadPlugin "POST" "/admin/plugins",
         PatchPlugin "PATCH" "/admin/plugins/*name",
+        CloseConnection "DELETE" "/admin/connections/:name",
         UnloadPlugin "DELETE" "/admin/plugins/*name",
     }
 }
@@ -84,7 +86,12 @@ impl Admin {
             self.change(app, exchange);
             return Step::Respond;
         }
+        // Asking the workers takes a wait.
+        if self == Admin::Connections && !may_block {
+            return Step::Block;
+        }
         let shown = match self {
+            Admin::Connections => app.status.connections(),
             Admin::Models => shown::models(app),
             Admin::Firewall => shown::firewall(app),
             Admin::Cache => app.cache.stats(),

@@ -68,6 +68,8 @@ pub enum Order {
         /// On or off.
         is_enabled: bool,
     },
+    /// Close a connection by its id.
+    CloseConnection(String),
     /// Unload a plugin.
     UnloadPlugin(String),
 }
@@ -147,6 +149,7 @@ impl std::fmt::Display for Order {
             Order::EnablePlugin { name, is_enabled } => {
                 write!(f, "plugin {name} {}", on(is_enabled))
             }
+            Order::CloseConnection(id) => write!(f, "close connection {id:?}"),
             Order::UnloadPlugin(name) => write!(f, "unload plugin {name}"),
         }
     }
@@ -227,12 +230,14 @@ pub(super) fn read(route: Admin, request: &Request) -> Result<Order, Failure> {
             let is_enabled = is_enabled.ok_or_else(|| bad("enabled", "`enabled` is missing"))?;
             Order::EnablePlugin { name: name()?, is_enabled }
         }
+        Admin::CloseConnection => Order::CloseConnection(name()?),
         Admin::UnloadPlugin => Order::UnloadPlugin(name()?),
         Admin::Models
         | Admin::Firewall
         | Admin::Cache
         | Admin::Plugins
         | Admin::Keys
+        | Admin::Connections
         | Admin::Config => unreachable!("what is shown changes nothing"),
     };
     body.end()?;

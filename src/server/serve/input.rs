@@ -76,6 +76,7 @@ impl Worker {
                 if count < room && !conn.peer_ended {
                     conn.is_readable = false;
                 }
+                conn.received_bytes += count as u64;
                 self.stats.bytes_received.add(count as u64);
                 for observer in &self.app.observers {
                     observer.moved(count, 0);
@@ -118,6 +119,7 @@ impl Worker {
                 if count < room && !conn.peer_ended {
                     conn.is_readable = false;
                 }
+                conn.received_bytes += count as u64;
                 self.stats.bytes_received.add(count as u64);
                 for observer in &self.app.observers {
                     observer.moved(count, 0);
@@ -164,6 +166,7 @@ impl Worker {
                 if is_dry && !conn.peer_ended {
                     conn.is_readable = false;
                 }
+                conn.received_bytes += count as u64;
                 self.stats.bytes_received.add(count as u64);
                 for observer in &self.app.observers {
                     observer.moved(count, 0);

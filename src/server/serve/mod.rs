@@ -160,7 +160,9 @@ impl Worker {
             }
             return;
         }
+        conn.moved_ms = self.now_ms;
         if active.is_idle() {
+            conn.sent_bytes += active.sent_bytes;
             conn.tls = active.tls.take();
             self.give_back(active);
             if self.is_draining {

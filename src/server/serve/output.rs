@@ -129,6 +129,7 @@ impl Worker {
         };
         match taken {
             Ok(count) => {
+                active.sent_bytes += count as u64;
                 self.count_sent(count);
                 if count >= waiting_len {
                     active.output.clear();
@@ -383,6 +384,7 @@ impl Worker {
             };
             match taken {
                 Ok(count) => {
+                    active.sent_bytes += count as u64;
                     self.count_sent(count);
                     active.sent += count;
                 }

@@ -47,7 +47,9 @@ impl Worker {
         let fd = conn.fd.as_raw_fd();
         let Some(mut active) = conn.active.take() else { return };
         then(self, key, fd, &mut active);
+        let now_ms = self.now_ms;
         if let Some(conn) = self.conns.get_mut(key) {
+            conn.moved_ms = now_ms;
             conn.active = Some(active);
         }
     }
