@@ -11,6 +11,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::index::Index;
 use crate::config::Cidr;
 
 /// Ranges that one set holds.
@@ -63,6 +64,9 @@ impl Note {
     }
 }
 
+/// Ranges from which on a set is laid out flat.
+const INDEXED_MIN: usize = 1024;
+
 #[derive(Clone)]
 struct Node {
     /// The address bits of its range; those behind `length` are zero.
@@ -77,6 +81,10 @@ struct Node {
 pub struct AddressSet {
     root: Option<Arc<Node>>,
     count: usize,
+    /// The ranges as they were given at once, when they were many; the trie has them too.
+    index: Option<Arc<Index>>,
+    /// Those that were added since. None of the index was changed or removed.
+    since: Option<Arc<Node>>,
 }
 
 fn mask(length: u8) -> u128 {
@@ -100,6 +108,12 @@ impl AddressSet {
         for range in ranges {
             set.insert(range, Note::permanent());
         }
+        if set.count >= INDEXED_MIN {
+            let mut all = Vec::with_capacity(set.count);
+            set.each(|node, note| all.push((node.bits, node.length, Arc::clone(note))));
+            set.index = Index::of(all.into_iter()).map(Arc::new);
+            set.since = None;
+        }
         set
     }
 
@@ -122,6 +136,12 @@ impl AddressSet {
         }
         self.count += usize::from(is_new);
         let leaf = Node { bits, length, note: Some(Arc::new(note)), children: [None, None] };
+        if !is_new {
+            self.index = None;
+        }
+        if self.index.is_some() {
+            put(&mut self.since, leaf.clone());
+        }
         put(&mut self.root, leaf);
         true
     }
@@ -133,6 +153,7 @@ impl AddressSet {
             return false;
         }
         self.count -= 1;
+        (self.index, self.since) = (None, None);
         take(&mut self.root, bits, length);
         true
     }
@@ -184,23 +205,14 @@ impl AddressSet {
 
     /// The note of the narrowest range in force that holds the address.
     pub fn find(&self, address: u128, now: i64) -> Option<&Arc<Note>> {
-        let mut found = None;
-        let mut next = self.root.as_deref();
-        while let Some(node) = next {
-            if (address ^ node.bits) & mask(node.length) != 0 {
-                break;
-            }
-            if let Some(note) = &node.note
-                && note.counts(now)
-            {
-                found = Some(note);
-            }
-            if node.length == BITS {
-                break;
-            }
-            next = node.children[branch(address, node.length)].as_deref();
+        if let Some(index) = &self.index
+            && let Ok(first) = index.find(address)
+        {
+            let later = find_in(self.since.as_deref(), address, now);
+            let is_later = later.is_some_and(|(length, _)| first.is_none_or(|it| it.0 < length));
+            return if is_later { later } else { first }.map(|(_, note)| note);
         }
-        found
+        find_in(self.root.as_deref(), address, now).map(|(_, note)| note)
     }
 
     /// Whether a range in force holds the address.
@@ -210,15 +222,40 @@ impl AddressSet {
 
     /// Every range with its note, in order of addresses.
     pub fn for_each(&self, mut f: impl FnMut(Cidr, &Note)) {
+        self.each(|node, note| f(cidr_of(node.bits, node.length), note));
+    }
+
+    fn each(&self, mut f: impl FnMut(&Node, &Arc<Note>)) {
         // At most one node per bit waits on the way down.
         let mut waiting: Vec<&Node> = self.root.as_deref().into_iter().collect();
         while let Some(node) = waiting.pop() {
             if let Some(note) = &node.note {
-                f(cidr_of(node.bits, node.length), note);
+                f(node, note);
             }
             waiting.extend(node.children.iter().rev().filter_map(Option::as_deref));
         }
     }
+}
+
+/// The note of the narrowest range in force below a node that holds the address, with its length.
+fn find_in(root: Option<&Node>, address: u128, now: i64) -> Option<(u8, &Arc<Note>)> {
+    let mut found = None;
+    let mut next = root;
+    while let Some(node) = next {
+        if (address ^ node.bits) & mask(node.length) != 0 {
+            break;
+        }
+        if let Some(note) = &node.note
+            && note.counts(now)
+        {
+            found = Some((node.length, note));
+        }
+        if node.length == BITS {
+            break;
+        }
+        next = node.children[branch(address, node.length)].as_deref();
+    }
+    found
 }
 
 fn cidr_of(bits: u128, length: u8) -> Cidr {
@@ -286,6 +323,56 @@ fn take(slot: &mut Option<Arc<Node>>, bits: u128, length: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Wrong: a large set that says otherwise than the trie it was made of, before or after changes.
+    #[test]
+    fn a_large_set_says_what_its_trie_says() {
+        let mut random = 1_u64;
+        let mut next = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 32) as u32
+        };
+        let mut ranges: Vec<Cidr> = (0..3000)
+            .map(|_| {
+                let ip = std::net::Ipv4Addr::from(next() & 0x3fff_ffff);
+                cidr(&format!("{ip}/{}", 6 + next() % 27))
+            })
+            .collect();
+        ranges.push(cidr("255.255.255.255"));
+        ranges.push(cidr("255.255.0.0/16"));
+        let mut set = AddressSet::of(&ranges);
+        let mut check = |set: &AddressSet| {
+            let mut places: Vec<u32> = (0..20_000).map(|_| next() & 0x3fff_ffff).collect();
+            places.extend([
+                0,
+                1,
+                0xffff,
+                0x1_0000,
+                u32::MAX,
+                u32::MAX - 1,
+                0xffff_0000,
+                0xfffe_ffff,
+            ]);
+            for place in places {
+                let address = canonical(std::net::Ipv4Addr::from(place).into());
+                let wanted = find_in(set.root.as_deref(), address, 5).map(|(_, note)| note);
+                let found = set.find(address, 5);
+                assert_eq!(found.map(Arc::as_ptr), wanted.map(Arc::as_ptr), "{place:x}");
+            }
+        };
+        assert!(set.index.is_some());
+        check(&set);
+        for (range, until) in
+            [("10.0.0.0/9", None), ("10.1.0.0/30", Some(4)), ("10.2.3.4", Some(9))]
+        {
+            set.insert(&cidr(range), Note { until, reason: range.into() });
+        }
+        assert!(set.index.is_some() && set.find(bits("10.2.3.4"), 5).is_some());
+        check(&set);
+        assert_eq!(set.find(bits("2001:db8::1"), 0), None);
+        assert!(set.remove(&cidr("10.2.3.4")) && set.index.is_none());
+        check(&set);
+    }
 
     fn cidr(text: &str) -> Cidr {
         Cidr::parse(text).unwrap()

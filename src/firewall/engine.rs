@@ -19,6 +19,7 @@ use regex_automata::hybrid::dfa::{self, Cache, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::syntax;
 
+use super::gate::Gate;
 use super::normalize::{Normalizer, Seen};
 use super::{prose, rules, shell, ssrf};
 
@@ -178,72 +179,6 @@ pub struct Engine {
     dry: Arc<[String]>,
     /// Tells engines apart; 0 is none.
     number: usize,
-}
-
-/// How a literal can begin: one bit for each hash of three bytes, and one for each pair of bytes that
-/// is a literal by itself. Nearly every place of a text is passed over by a look at two bits, so the
-/// automaton stays small and is asked seldom.
-struct Gate {
-    triples: Box<[u64; 1024]>,
-    pairs: Box<[u64; 1024]>,
-}
-
-impl Gate {
-    fn of(literals: &[String]) -> Gate {
-        let mut gate = Gate { triples: Box::new([0; 1024]), pairs: Box::new([0; 1024]) };
-        for literal in literals {
-            let (bits, place) = match *literal.as_bytes() {
-                [a, b, c, ..] => (&mut gate.triples, Gate::triple(a, b, c)),
-                [a, b] => (&mut gate.pairs, Gate::pair(a, b)),
-                _ => continue,
-            };
-            if let Some(word) = bits.get_mut(place / 64) {
-                *word |= 1 << (place % 64);
-            }
-        }
-        gate
-    }
-
-    #[inline(always)]
-    fn triple(a: u8, b: u8, c: u8) -> usize {
-        Gate::hash(u32::from_le_bytes([a, b, c, 0]))
-    }
-
-    #[inline(always)]
-    fn hash(word: u32) -> usize {
-        (word.wrapping_mul(0x9e37_79b1) >> 16) as usize
-    }
-
-    #[inline]
-    fn pair(a: u8, b: u8) -> usize {
-        usize::from(u16::from_le_bytes([a, b]))
-    }
-
-    #[inline(always)]
-    fn is_set(bits: &[u64; 1024], place: usize) -> bool {
-        bits[place / 64 % 1024] >> (place % 64) & 1 == 1
-    }
-
-    /// The next place at or behind `from` where a literal may begin.
-    #[inline]
-    fn next(&self, text: &[u8], from: usize) -> Option<usize> {
-        let rest = text.get(from..)?;
-        let (&[a, b], behind) = rest.split_first_chunk::<2>()?;
-        let mut word = u32::from_le_bytes([0, a, b, 0]);
-        let found = behind.iter().position(|&byte| {
-            word = word >> 8 | u32::from(byte) << 16;
-            Gate::is_set(&self.triples, Gate::hash(word))
-                | Gate::is_set(&self.pairs, (word & 0xffff) as usize)
-        });
-        match found {
-            Some(at) => Some(from + at),
-            // The last two bytes may be a literal.
-            None => {
-                let last = from.max(text.len().saturating_sub(2));
-                (last + 2 == text.len()).then_some(last)
-            }
-        }
-    }
 }
 
 /// A part of a request in which something was found.

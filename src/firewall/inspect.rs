@@ -145,89 +145,93 @@ pub fn is_odd_name(name: &[u8]) -> bool {
         || memchr::memchr(b'.', name).is_some()
 }
 
-/// Names of fields that hold no writing.
-const STRUCTURE: &[&[u8]] = &[
-    b"id",
-    b"uid",
-    b"user",
-    b"username",
-    b"user_name",
-    b"login",
-    b"email",
-    b"mail",
-    b"password",
-    b"passwd",
-    b"pass",
-    b"pwd",
-    b"file",
-    b"filename",
-    b"path",
-    b"url",
-    b"uri",
-    b"link",
-    b"href",
-    b"src",
-    b"host",
-    b"hostname",
-    b"ip",
-    b"addr",
-    b"address",
-    b"domain",
-    b"port",
-    b"model",
-    b"key",
-    b"token",
-    b"sort",
-    b"order",
-    b"orderby",
-    b"order_by",
-    b"page",
-    b"limit",
-    b"offset",
-    b"redirect",
-    b"next",
-    b"return",
-    b"callback",
-    b"template",
-    b"cmd",
-    b"exec",
-    b"command",
-    b"lang",
-    b"locale",
-    b"dir",
-    b"folder",
-    b"include",
-    b"action",
-    b"type",
-    b"role",
-    b"status",
-    b"category",
-    b"cat",
-    b"product",
-    b"webhook",
-    b"endpoint",
-    b"image",
-    b"avatar",
-    b"date",
-    b"filter",
-    b"column",
-    b"field",
-    b"table",
-    b"ref",
-    b"session",
-    b"sid",
-    b"account",
-    b"code",
-    b"phone",
-    b"view",
-    b"theme",
-    b"format",
-];
+/// The longest name of a field that holds no writing, in bytes.
+const STRUCTURE_BYTES_MAX: usize = 9;
 
 /// Whether people write in a field of this name.
 pub fn is_written(name: &[u8]) -> bool {
-    let name = name.to_ascii_lowercase();
-    !STRUCTURE.contains(&name.as_slice())
+    let mut small = [0; STRUCTURE_BYTES_MAX];
+    let Some(small) = small.get_mut(..name.len()) else { return true };
+    small.copy_from_slice(name);
+    small.make_ascii_lowercase();
+    !matches!(
+        &*small,
+        b"id"
+            | b"uid"
+            | b"user"
+            | b"username"
+            | b"user_name"
+            | b"login"
+            | b"email"
+            | b"mail"
+            | b"password"
+            | b"passwd"
+            | b"pass"
+            | b"pwd"
+            | b"file"
+            | b"filename"
+            | b"path"
+            | b"url"
+            | b"uri"
+            | b"link"
+            | b"href"
+            | b"src"
+            | b"host"
+            | b"hostname"
+            | b"ip"
+            | b"addr"
+            | b"address"
+            | b"domain"
+            | b"port"
+            | b"model"
+            | b"key"
+            | b"token"
+            | b"sort"
+            | b"order"
+            | b"orderby"
+            | b"order_by"
+            | b"page"
+            | b"limit"
+            | b"offset"
+            | b"redirect"
+            | b"next"
+            | b"return"
+            | b"callback"
+            | b"template"
+            | b"cmd"
+            | b"exec"
+            | b"command"
+            | b"lang"
+            | b"locale"
+            | b"dir"
+            | b"folder"
+            | b"include"
+            | b"action"
+            | b"type"
+            | b"role"
+            | b"status"
+            | b"category"
+            | b"cat"
+            | b"product"
+            | b"webhook"
+            | b"endpoint"
+            | b"image"
+            | b"avatar"
+            | b"date"
+            | b"filter"
+            | b"column"
+            | b"field"
+            | b"table"
+            | b"ref"
+            | b"session"
+            | b"sid"
+            | b"account"
+            | b"code"
+            | b"phone"
+            | b"view"
+            | b"theme"
+            | b"format"
+    )
 }
 
 /// Reads a body.

@@ -1,9 +1,9 @@
 //! The firewall: who may come, how often, and with what.
 //!
-//! - `address`: ranges that are let in or kept out, in a prefix trie;
+//! - `address`, `index`: ranges that are let in or kept out, in a prefix trie, flat when they are many;
 //! - `client`: who the client is behind trusted proxies;
 //! - `rate`, `table`, `memory`: token buckets, offences and blocks of clients, in bounded tables;
-//! - `normalize`, `engine`, `rules`: one spelling for all values, one automaton over all literals, an
+//! - `normalize`, `gate`, `engine`, `rules`: one spelling for all values, one automaton over all literals, an
 //!   expression around each; `shell`, `ssrf`, `prose`: what expressions say badly;
 //! - `inspect`, `body`: which parts of a request are read, and which are language;
 //! - `judge`: from scores to what is done;
@@ -18,6 +18,8 @@ mod address;
 mod body;
 mod client;
 mod engine;
+mod gate;
+mod index;
 mod inspect;
 mod judge;
 mod memory;

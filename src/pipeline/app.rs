@@ -320,6 +320,19 @@ impl App {
         Ok(())
     }
 
+    /// Takes what [`App::renew`] has made of a copy of this snapshot.
+    pub fn follow(&mut self, renewed: &App) {
+        self.settings = renewed.settings.clone();
+        self.firewall = Arc::clone(&renewed.firewall);
+        self.compressor.clone_from(&renewed.compressor);
+        self.guard = Arc::clone(&renewed.guard);
+        self.text_guard = renewed.text_guard;
+        self.router = Arc::clone(&renewed.router);
+        self.providers = Arc::clone(&renewed.providers);
+        self.cache = Arc::clone(&renewed.cache);
+        self.created = renewed.created;
+    }
+
     /// The snapshot that a configuration asks for, without routes of a host.
     ///
     /// # Errors

@@ -74,6 +74,17 @@ struct Ready {
     models_changed: bool,
 }
 
+/// What becomes of plugins.
+#[derive(Default)]
+struct Plugins {
+    /// Loaded already.
+    loaded: Vec<String>,
+    /// To be unloaded.
+    leaving: Vec<String>,
+    /// Those of the configuration from now on; `None`: as before.
+    configured: Option<Vec<Configured>>,
+}
+
 /// One who changes the configuration.
 struct Turn<'l>(&'l Live, #[expect(dead_code, reason = "held")] MutexGuard<'l, ()>);
 
@@ -190,13 +201,30 @@ impl Core {
             providers: Arc::clone(&ready.providers),
             models_changed: ready.models_changed,
         };
-        // Tried on a copy first: plugins are loaded only for what will be.
-        App::clone(&self.app()).renew(&renewal).map_err(unfit)?;
-        let leaving = self.load_plugins(config, &changed)?;
-        self.change(|app| app.renew(&renewal)).map_err(unfit)?;
+        // Made of a copy: what takes its time holds nobody up, and plugins are loaded only for what
+        // will be.
+        let mut renewed = App::clone(&self.app());
+        let epoch = renewed.epoch;
+        renewed.renew(&renewal).map_err(unfit)?;
+        let plugins = self.load_plugins(config, &changed)?;
+        let taken = self.change(|app| {
+            // Somebody may have changed something meanwhile.
+            if app.epoch != epoch + 1 {
+                return app.renew(&renewal);
+            }
+            app.follow(&renewed);
+            Ok(())
+        });
+        // Here, where no lock is held: it may hold the last of something of the host.
+        drop(renewed);
+        if let Err(message) = taken {
+            self.unload_all(&plugins.loaded);
+            return Err(unfit(message));
+        }
         let has_given_sockets = self.commit(config, ready);
-        for name in leaving {
-            self.plugins.unload(&name);
+        self.unload_all(&plugins.leaving);
+        if let Some(configured) = plugins.configured {
+            *live.plugins.lock() = configured;
         }
         for note in config.notes.iter().filter(|note| !before.notes.contains(note)) {
             tracing::warn!("{note}");
@@ -241,6 +269,9 @@ impl Core {
         let is_new = |it: &&Arc<Provider>| !app.providers.iter().any(|old| old.id == it.id);
         let fresh = providers.iter().filter(is_new);
         let tls = client_tls(fresh)?;
+        if config.legacy {
+            log::make_folder(&config.log);
+        }
         let place = log::open_place(&before.log, &config.log)?;
         let listeners = match self.state() {
             NEW => None,
@@ -286,28 +317,28 @@ impl Core {
         }
     }
 
+    fn unload_all(&self, names: &[String]) {
+        for name in names {
+            self.plugins.unload(name);
+        }
+    }
+
     /// Loads the plugins that a configuration names and the one before did not, and anew those whose
-    /// text is another; returns those that are to be unloaded.
-    fn load_plugins(&self, config: &Config, changed: &[String]) -> Result<Vec<String>, Error> {
+    /// text is another.
+    fn load_plugins(&self, config: &Config, changed: &[String]) -> Result<Plugins, Error> {
         let is_touched = |key: &String| key.starts_with("plugins.") || key.starts_with("plugin.");
         let Some(door) = self.live.door.get().filter(|_| changed.iter().any(is_touched)) else {
-            return Ok(Vec::new());
+            return Ok(Plugins::default());
         };
         let known = self.live.plugins.lock().clone();
         let must_come = !config.plugins.load.is_empty();
         let mut now = Vec::new();
         let mut loaded = Vec::new();
         let refused = |loaded: &[String], error| {
-            for name in loaded {
-                self.plugins.unload(name);
-            }
+            self.unload_all(loaded);
             Err(error)
         };
-        let wanted = match plugin_paths(config) {
-            Ok(wanted) => wanted,
-            Err(error) => return refused(&loaded, error),
-        };
-        for path in wanted {
+        for path in plugin_paths(config)? {
             let text_of = |name: &str| config.plugin.get(name).cloned().unwrap_or_default();
             if let Some(old) = known.iter().find(|old| old.path == path) {
                 let text = text_of(&old.name);
@@ -335,8 +366,7 @@ impl Core {
         }
         let is_left = |old: &&Configured| !now.iter().any(|kept| kept.name == old.name);
         let leaving = known.iter().filter(is_left).map(|old| old.name.clone()).collect();
-        *self.live.plugins.lock() = now;
-        Ok(leaving)
+        Ok(Plugins { loaded, leaving, configured: Some(now) })
     }
 }
 

@@ -278,3 +278,17 @@ fn a_new_certificate_is_shown() {
     wait_until("the new certificate", || shown() == second);
     server.stop();
 }
+
+#[test]
+fn an_old_file_is_read_anew_too() {
+    let folder = folder("old");
+    let file = folder.join("aionic.conf");
+    fs::write(&file, "port = 0\ncache_ttl = 60\n").unwrap();
+    let mut command = program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "-c"]).arg(&file);
+    let mut server = Server::start(&mut command);
+    fs::write(&file, "port = 0\ncache_ttl = 30\n").unwrap();
+    taken(&mut server, "cache.ttl");
+    assert_eq!(server.connect().get("/health").answer().status, 200);
+    server.stop();
+}

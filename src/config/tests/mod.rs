@@ -1,6 +1,7 @@
 //! The configuration as a whole: errors with their places, the order of the layers, variables,
 //! providers found in the environment, and the printed form.
 
+mod anew;
 mod errors;
 mod from_env;
 mod layers;
