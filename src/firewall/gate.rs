@@ -52,29 +52,22 @@ impl Gate {
         let mut from = from;
         loop {
             let rest = text.get(from..)?;
-            let (&[a, b], behind) = rest.split_first_chunk::<2>()?;
-            let mut word = u32::from_le_bytes([0, a, b, 0]);
-            let found = behind.iter().position(|&byte| {
-                word = word >> 8 | u32::from(byte) << 16;
-                is_set(&self.triples, hash_word(word))
-            });
+            // Four bytes at each place, read anew: no place waits for the one before it.
+            let found = rest
+                .array_windows::<4>()
+                .position(|&[a, b, c, _]| is_set(&self.triples, hash([a, b, c, 0])));
             let Some(at) = found else {
-                // The last two bytes may be a literal.
-                let last = from.max(text.len().saturating_sub(2));
-                return (last + 2 == text.len()).then_some(last);
+                // The last three bytes are the automaton's to judge.
+                let last = from.max(text.len().saturating_sub(3));
+                return (last + 2 <= text.len()).then_some(last);
             };
             from += at;
-            match text.get(from..).and_then(|rest| rest.first_chunk::<4>()) {
-                Some(&quad) => {
-                    let [a, b, c, _] = quad;
-                    if is_set(&self.quads, second_hash(quad))
-                        || is_set(&self.pairs, pair(a, b))
-                        || is_set(&self.short, second_hash([a, b, c, 0]))
-                    {
-                        return Some(from);
-                    }
-                }
-                None => return Some(from),
+            if let Some(&[a, b, c, d]) = rest.get(at..).and_then(|rest| rest.first_chunk())
+                && (is_set(&self.quads, second_hash([a, b, c, d]))
+                    || is_set(&self.pairs, pair(a, b))
+                    || is_set(&self.short, second_hash([a, b, c, 0])))
+            {
+                return Some(from);
             }
             from += 1;
         }
