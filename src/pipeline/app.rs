@@ -11,7 +11,7 @@ use crate::ai::retry::Retry;
 use crate::ai::router::Router;
 use crate::base::error::Failure;
 use crate::config::{Config, DroppedMembers};
-use crate::exchange::{Handler, Middleware, Observer};
+use crate::exchange::{Handler, Middleware, Observer, StreamQueue};
 use crate::firewall::Firewall;
 use crate::guard::TextGuard;
 use crate::pipeline::answers::Cache;
@@ -67,6 +67,10 @@ pub trait Status: Send + Sync {
     fn config(&self) -> serde_json::Value;
     /// The plugins, as an operator sees them.
     fn plugins(&self) -> Vec<serde_json::Value>;
+    /// Whether one more page may watch.
+    fn has_room_to_watch(&self) -> bool;
+    /// Feeds a live page until it goes or the server ends.
+    fn watch(&self, queue: Arc<StreamQueue>);
     /// Who is connected. It waits for the workers: not on a loop.
     fn connections(&self) -> serde_json::Value;
     /// What the old `/stats` tells.

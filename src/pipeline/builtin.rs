@@ -1,7 +1,7 @@
 //! Our own routes: the server card, liveness, readiness, statistics, models, AI answers.
 
 use super::admin::{self, Admin};
-use super::{App, Step, answer, complete, old_pages};
+use super::{App, Step, answer, complete, dashboard, old_pages};
 use crate::ai::dialect::Dialect;
 use crate::base::error::Failure;
 use crate::exchange::Exchange;
@@ -24,6 +24,10 @@ pub enum Builtin {
     Models,
     /// `GET /v1/models/{id}`
     Model,
+    /// `GET /dashboard`
+    Dashboard,
+    /// `GET /dashboard/live`
+    DashboardLive,
     /// One of the operator's routes.
     Admin(Admin),
     /// A request to a model.
@@ -63,6 +67,8 @@ impl Builtin {
             }
             Builtin::Models => complete::models(app, exchange),
             Builtin::Model => complete::model(app, exchange),
+            Builtin::Dashboard => dashboard::page(exchange),
+            Builtin::DashboardLive => return dashboard::live(app, exchange),
             Builtin::Admin(admin) => return admin.answer(app, exchange, may_block),
             Builtin::Ai(dialect) => return complete::begin(app, exchange, dialect, may_block),
         }
@@ -75,7 +81,7 @@ fn card() -> &'static str {
     concat!(
         "{\"name\":\"neurohttp\",\"version\":\"",
         env!("CARGO_PKG_VERSION"),
-        "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/metrics\",\"/v1/chat\",\"/v1/chat/completions\",",
+        "\",\"endpoints\":[\"/health\",\"/ready\",\"/stats\",\"/metrics\",\"/dashboard\",\"/v1/chat\",\"/v1/chat/completions\",",
         "\"/v1/completions\",\"/v1/embeddings\",\"/v1/responses\",\"/v1/messages\",",
         "\"/v1/messages/count_tokens\",",
         "\"/v1/models\"]}"
@@ -91,6 +97,8 @@ pub(super) fn table() -> Table<Builtin> {
         ("GET", "/ready", Builtin::Ready),
         ("GET", "/stats", Builtin::Stats),
         ("GET", "/metrics", Builtin::Metrics),
+        ("GET", "/dashboard", Builtin::Dashboard),
+        ("GET", "/dashboard/live", Builtin::DashboardLive),
         ("GET", "/v1/models", Builtin::Models),
         ("GET", "/v1/models/*id", Builtin::Model),
         ("POST", "/v1/chat", Builtin::Ai(Dialect::NativeChat)),

@@ -17,6 +17,7 @@ mod builtin;
 mod call;
 mod complete;
 mod compression;
+mod dashboard;
 mod failure;
 mod fit;
 mod generation;
@@ -37,7 +38,7 @@ use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
 use crate::route::{Allowed, Found};
 
-pub use admin::Order;
+pub use admin::{Order, models_shown};
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };

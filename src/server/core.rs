@@ -11,6 +11,7 @@ use super::addresses::Addresses;
 use super::certificates::Certificates;
 use super::counts::Counts;
 use super::listener::Listener;
+use super::live_page::LivePage;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::reload::Live;
@@ -18,6 +19,7 @@ use super::stats::WorkerStats;
 use super::tuning::Tuning;
 use crate::base::error::Failure;
 use crate::config::Config;
+use crate::exchange::StreamQueue;
 use crate::kernel;
 use crate::pipeline::{App, Order, Provider, Status, StatusCounts};
 use crate::plugin::Registry;
@@ -66,6 +68,8 @@ pub(super) struct Core {
     pub(super) pool: Pool,
     /// What the optimizer has decided.
     pub(super) tuning: Arc<Tuning>,
+    /// Who watches.
+    pub(super) live_page: LivePage,
     connections_max: AtomicU64,
     drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
@@ -111,6 +115,7 @@ impl Core {
             port: AtomicU16::new(0),
             pool: Pool::new(threads, waiting, dispatch, Arc::clone(&tuning)),
             tuning,
+            live_page: LivePage::default(),
             connections_max: AtomicU64::new(u64::from(config.server.max_connections)),
             drain_ms: AtomicU64::new(u64::from(config.timeouts.drain)),
             tls: Mutex::default(),
@@ -410,6 +415,16 @@ impl Status for CoreStatus {
     fn plugins(&self) -> Vec<serde_json::Value> {
         let list = |core: Arc<Core>| core.plugins.list().iter().map(|it| it.stats()).collect();
         self.0.upgrade().map_or_else(Vec::new, list)
+    }
+
+    fn has_room_to_watch(&self) -> bool {
+        self.0.upgrade().is_some_and(|core| core.live_page.has_room())
+    }
+
+    fn watch(&self, queue: Arc<StreamQueue>) {
+        if let Some(core) = self.0.upgrade() {
+            core.live_page.add(&self.0, queue);
+        }
     }
 
     fn connections(&self) -> serde_json::Value {

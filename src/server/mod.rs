@@ -22,6 +22,7 @@ mod health;
 mod hedge;
 mod host;
 mod listener;
+mod live_page;
 mod log;
 mod mailbox;
 mod metrics;
@@ -436,6 +437,7 @@ impl Server {
             drop(thread.join());
         }
         self.core.close_listeners();
+        self.core.live_page.end();
         self.core.pool.end();
         self.with_log(|| self.core.plugins.clear());
         self.core.forget_host();

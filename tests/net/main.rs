@@ -10,6 +10,7 @@ mod admin;
 mod chat;
 mod command;
 mod compression;
+mod dashboard;
 mod drain;
 mod floods;
 mod framing;

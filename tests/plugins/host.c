@@ -154,6 +154,22 @@ static int keep_asking(void *data)
     return 0;
 }
 
+/* A server learns that a client has gone a moment after the client. */
+static void wait_until_alone(const nh_server *server)
+{
+    char *stats;
+    int turn, alone = 0;
+
+    for (turn = 0; turn < 20000 && !alone; turn++) {
+        CHECK_OK(nh_server_stats_json(server, &stats, NULL));
+        alone = strstr(stats, "\"active\":0") != NULL;
+        nh_free(stats);
+        if (!alone)
+            poll(NULL, 0, 1);
+    }
+    CHECK(alone);
+}
+
 int main(int argc, char **argv)
 {
     static char log[65536];
@@ -209,6 +225,7 @@ int main(int argc, char **argv)
     fd = dial(server);
     say(fd, "nonsense\r\n\r\n");
     CHECK(status_of(hear(fd)) == 400);
+    wait_until_alone(server);
     CHECK_TEXT(body_of(get(server, "/probe/counts")),
                "connects 9 disconnects 8 requests 8 responses 7 before 8 after 7 last 404\n");
     CHECK_OK(nh_server_stats_json(server, &stats, NULL));

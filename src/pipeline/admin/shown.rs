@@ -6,7 +6,7 @@ use super::super::App;
 use crate::firewall::{AddressSet, Moment, to_ip};
 
 /// Every model with its targets and how they are.
-pub(super) fn models(app: &App) -> Value {
+pub fn models(app: &App) -> Value {
     let now_ms = app.status.now_ms();
     let provider = |index: usize| app.providers.get(index).map_or("", |it| it.name.as_str());
     let models: Vec<Value> = app

@@ -1,0 +1,106 @@
+//! `/dashboard`: a page that shows the running server, and the stream of figures that feeds it.
+//!
+//! The page is one document without any outside resource. Its style and script stand in it, and its
+//! policy (CSP) names their digests: nothing else runs. It holds no figure itself; those come as
+//! server-sent events from `/dashboard/live`, which the guard of [`super::admin`] protects.
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use super::{App, Step, answer};
+use crate::base::error::Failure;
+use crate::exchange::Exchange;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const BODY: &str = include_str!("page.html");
+
+/// What the live stream's queue holds of a listener that does not read, in bytes.
+const QUEUE_BYTES: usize = 256 * 1024;
+
+struct Page {
+    html: String,
+    policy: String,
+    tag: String,
+}
+
+static PAGE: LazyLock<Page> = LazyLock::new(|| {
+    let html = BODY.replace("/*style*/", STYLE).replace("/*script*/", SCRIPT);
+    let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; \
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        digest(STYLE),
+        digest(SCRIPT),
+    );
+    let tag = format!("\"{}\"", &digest(&html)[..22]);
+    Page { html, policy, tag }
+});
+
+/// Answers with the page, or with 304 when the browser has it.
+pub(super) fn page(exchange: &mut Exchange) {
+    let page = &*PAGE;
+    let has_it = exchange.request.header_values(b"if-none-match").any(|value| {
+        value.split(|&byte| byte == b',').any(|tag| tag.trim_ascii() == page.tag.as_bytes())
+    });
+    let response = &mut exchange.response;
+    if has_it {
+        response.send(304, "text/html; charset=utf-8", b"");
+    } else {
+        response.send(200, "text/html; charset=utf-8", page.html.as_bytes());
+    }
+    for (name, value) in [
+        ("ETag", page.tag.as_str()),
+        ("Cache-Control", "no-cache"),
+        ("Content-Security-Policy", page.policy.as_str()),
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Frame-Options", "DENY"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+    ] {
+        response.headers.push(name.as_bytes(), value.as_bytes());
+    }
+}
+
+/// Begins a stream of figures.
+pub(super) fn live(app: &App, exchange: &mut Exchange) -> Step {
+    if !app.status.has_room_to_watch() {
+        let failure = Failure::new(503, "too many pages watch this server").code("overloaded");
+        answer(exchange, &failure.retry_after(5));
+        return Step::Respond;
+    }
+    let response = &mut exchange.response;
+    response.status = 200;
+    response.headers.push(b"Content-Type", b"text/event-stream");
+    response.headers.push(b"Cache-Control", b"no-store");
+    response.headers.push(b"X-Content-Type-Options", b"nosniff");
+    let Some(queue) = exchange.start_stream(QUEUE_BYTES) else { return Step::Respond };
+    app.status.watch(queue);
+    Step::Later
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_whole_and_loads_nothing() {
+        let page = &*PAGE;
+        assert!(page.html.starts_with("<!doctype html>"));
+        assert!(page.html.contains(STYLE) && page.html.contains(SCRIPT));
+        for outside in
+            ["http://", "https://", "//cdn", "src=", "@import", "url(", "eval(", "innerHTML"]
+        {
+            let is_there = page.html.replace("http://www.w3.org/2000/svg", "").contains(outside);
+            assert!(!is_there, "{outside}");
+        }
+        assert!(!BODY.contains("style=") && !BODY.contains("onclick"));
+        // What stands between the tags is what the policy names.
+        assert!(BODY.contains("<style>/*style*/</style>"));
+        assert!(BODY.contains("<script>/*script*/</script>"));
+        assert!(!STYLE.contains("</") && !SCRIPT.contains("</"));
+    }
+}
