@@ -53,9 +53,9 @@ impl Gate {
         loop {
             let rest = text.get(from..)?;
             // Four bytes at each place, read anew: no place waits for the one before it.
-            let found = rest
-                .array_windows::<4>()
-                .position(|&[a, b, c, _]| is_set(&self.triples, hash([a, b, c, 0])));
+            let found = rest.windows(4).position(
+                |four| matches!(*four, [a, b, c, _] if is_set(&self.triples, hash([a, b, c, 0]))),
+            );
             let Some(at) = found else {
                 // The last three bytes are the automaton's to judge.
                 let last = from.max(text.len().saturating_sub(3));
