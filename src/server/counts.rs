@@ -1,5 +1,6 @@
 //! What one worker counts of each model: written by it alone, summed when somebody reads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ use super::core::Core;
 
 use super::worker::Worker;
 use crate::ai::latency::{BUCKETS, bucket_end_us, bucket_of};
-use crate::base::metrics::Counter;
+use crate::base::metrics::{BOUNDS_US, Counter, Distribution};
 
 /// Times, in buckets.
 pub(super) struct Durations {
@@ -32,6 +33,23 @@ impl Durations {
             bucket.add(1);
         }
         self.sum_us.add(took_us);
+    }
+
+    /// Adds these times to a distribution over the bounds that all histograms of `/metrics` have. A
+    /// bucket counts where it ends, so that no time is told shorter than it was.
+    fn add_to(&self, sum: &mut Distribution) {
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            let (count, end_us) = (bucket.get(), bucket_end_us(index));
+            for (bound, total) in BOUNDS_US.iter().zip(&mut sum.cumulative) {
+                if end_us <= *bound {
+                    *total += count;
+                }
+            }
+            if let Some(all) = sum.cumulative.last_mut() {
+                *all += count;
+            }
+        }
+        sum.sum_us = sum.sum_us.wrapping_add(self.sum_us.get());
     }
 }
 
@@ -96,7 +114,39 @@ impl Worker {
     }
 }
 
+/// What all workers have counted of one model.
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) requests: u64,
+    pub(super) failures: u64,
+    pub(super) cancelled: u64,
+    pub(super) prompt_tokens: u64,
+    pub(super) completion_tokens: u64,
+    pub(super) latency: Distribution,
+    pub(super) first_token: Distribution,
+}
+
 impl Core {
+    /// Sums for every model, by name; a model that stands there twice counts once.
+    pub(super) fn model_totals(&self) -> BTreeMap<String, Totals> {
+        let all: Vec<_> = self.workers.iter().map(|worker| worker.counts.lock().clone()).collect();
+        let app = self.app();
+        let mut models: BTreeMap<String, Totals> = BTreeMap::new();
+        for route in app.router.routes() {
+            let totals = models.entry(route.name.clone()).or_default();
+            for counts in all.iter().filter_map(|it| it.get(route.number)) {
+                totals.requests += counts.requests.get();
+                totals.failures += counts.failures.get();
+                totals.cancelled += counts.cancelled.get();
+                totals.prompt_tokens += counts.prompt_tokens.get();
+                totals.completion_tokens += counts.completion_tokens.get();
+                counts.latency.add_to(&mut totals.latency);
+                counts.first_token.add_to(&mut totals.first_token);
+            }
+        }
+        models
+    }
+
     /// What `/stats` says of each model that was asked.
     pub(super) fn model_stats(&self) -> Value {
         let all: Vec<_> = self.workers.iter().map(|worker| worker.counts.lock().clone()).collect();

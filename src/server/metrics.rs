@@ -15,7 +15,7 @@ use crate::base::metrics::{BOUNDS_US, Distribution};
 use crate::sys::{clock, proc};
 
 /// Labels and value of one sample.
-type Sample<'a> = (&'a [(&'static str, &'a str)], f64);
+pub(super) type Sample<'a> = (&'a [(&'static str, &'a str)], f64);
 
 impl Core {
     /// The body of `/metrics`.
@@ -23,12 +23,17 @@ impl Core {
         let mut page = Page::default();
         self.add_traffic(&mut page);
         self.add_calls(&mut page);
+        self.add_models(&mut page);
+        self.add_targets(&mut page);
+        self.add_cache(&mut page);
+        self.add_firewall(&mut page);
+        self.add_optimizer(&mut page);
         self.add_workers(&mut page);
         add_process(&mut page);
         page.text()
     }
 
-    fn sum(&self, get: fn(&WorkerStats) -> u64) -> f64 {
+    pub(super) fn sum(&self, get: fn(&WorkerStats) -> u64) -> f64 {
         // A double holds counts up to 2^53 exactly; Prometheus keeps doubles anyway.
         self.workers.iter().map(|worker| get(&worker.stats)).sum::<u64>() as f64
     }
@@ -82,6 +87,11 @@ impl Core {
             }),
             ("neurohttp_sent_bytes_total", "Bytes written to clients.", |s| s.bytes_sent.get()),
             ("neurohttp_connections_accepted_total", "Connections taken.", |s| s.accepted.get()),
+            (
+                "neurohttp_connections_refused_total",
+                "Connections closed at once: their address had all it may have.",
+                |s| s.refused.get(),
+            ),
         ] {
             page.counter(name, help, &[(&[], self.sum(get))]);
         }
@@ -107,6 +117,16 @@ impl Core {
             "neurohttp_ai_calls_cancelled_total",
             "Requests to models that whoever asked has given up.",
             &[(&[], self.sum(|s| s.calls_cancelled.get()))],
+        );
+        page.counter(
+            "neurohttp_ai_retries_total",
+            "Further attempts after failed ones.",
+            &[(&[], self.sum(|s| s.call_retries.get()))],
+        );
+        page.counter(
+            "neurohttp_ai_hedges_total",
+            "Second attempts beside late ones.",
+            &[(&[], self.sum(|s| s.call_hedges.get()))],
         );
         page.counter(
             "neurohttp_ai_tokens_total",
@@ -195,14 +215,17 @@ fn add_process(page: &mut Page) {
     );
 }
 
+/// Labels and times of one histogram.
+pub(super) type Times<'a> = (&'a [(&'static str, &'a str)], &'a Distribution);
+
 /// A page in the making.
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     families: Vec<MetricFamily>,
 }
 
 impl Page {
-    fn counter(&mut self, name: &str, help: &str, samples: &[Sample<'_>]) {
+    pub(super) fn counter(&mut self, name: &str, help: &str, samples: &[Sample<'_>]) {
         let metrics = samples.iter().map(|&(labels, value)| {
             let mut counter = Counter::default();
             counter.set_value(value);
@@ -213,7 +236,7 @@ impl Page {
         self.add(name, help, MetricType::COUNTER, metrics.collect());
     }
 
-    fn gauge(&mut self, name: &str, help: &str, samples: &[Sample<'_>]) {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, samples: &[Sample<'_>]) {
         let metrics = samples.iter().map(|&(labels, value)| {
             let mut gauge = Gauge::default();
             gauge.set_value(value);
@@ -225,19 +248,12 @@ impl Page {
     }
 
     fn histogram(&mut self, name: &str, help: &str, times: &Distribution) {
-        let mut histogram = Histogram::default();
-        let buckets = BOUNDS_US.iter().zip(&times.cumulative).map(|(bound, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(*bound as f64 / 1e6);
-            bucket.set_cumulative_count(*count);
-            bucket
-        });
-        histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(times.count());
-        histogram.set_sample_sum(times.sum_us as f64 / 1e6);
-        let mut metric = Metric::default();
-        metric.set_histogram(histogram);
-        self.add(name, help, MetricType::HISTOGRAM, vec![metric]);
+        self.histograms(name, help, &[(&[], times)]);
+    }
+
+    pub(super) fn histograms(&mut self, name: &str, help: &str, all: &[Times<'_>]) {
+        let metrics = all.iter().map(|(labels, times)| histogram_of(labels, times));
+        self.add(name, help, MetricType::HISTOGRAM, metrics.collect());
     }
 
     fn add(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
@@ -260,6 +276,22 @@ impl Page {
         }
         String::from_utf8(text).unwrap_or_default()
     }
+}
+
+fn histogram_of(labels: &[(&'static str, &str)], times: &Distribution) -> Metric {
+    let mut histogram = Histogram::default();
+    let buckets = BOUNDS_US.iter().zip(&times.cumulative).map(|(bound, count)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound as f64 / 1e6);
+        bucket.set_cumulative_count(*count);
+        bucket
+    });
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(times.count());
+    histogram.set_sample_sum(times.sum_us as f64 / 1e6);
+    let mut metric = Metric::from_label(pairs(labels));
+    metric.set_histogram(histogram);
+    metric
 }
 
 fn pairs(labels: &[(&'static str, &str)]) -> Vec<LabelPair> {

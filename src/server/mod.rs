@@ -26,6 +26,7 @@ mod live_page;
 mod log;
 mod mailbox;
 mod metrics;
+mod metrics_gateway;
 mod operate;
 mod plugins;
 mod pool;

@@ -76,6 +76,42 @@ fn the_page_counts_what_has_happened() {
     server.stop();
 }
 
+/// docs/metrics.md has every family that is served, and no other.
+#[test]
+fn every_figure_is_documented_and_of_a_model_that_is_configured() {
+    let server = Server::gateway(&["cache.when=always"]);
+    let request = json!({"prompt": "one two three"}).to_string();
+    for _ in 0..2 {
+        server.connect().post("/v1/chat", &request).answer();
+    }
+    let unknown = json!({"model": "no-such-\"model", "messages": []}).to_string();
+    server.connect().post("/v1/chat/completions", &unknown).answer();
+    let page = metrics(&server);
+    assert_eq!(page["neurohttp_ai_model_requests_total{model=\"echo\"}"], 1.0);
+    assert_eq!(page["neurohttp_ai_model_duration_seconds_count{model=\"echo\"}"], 1.0);
+    let all = "neurohttp_ai_model_duration_seconds_bucket{model=\"echo\",le=\"+Inf\"}";
+    assert_eq!(page[all], 1.0);
+    let target = "neurohttp_ai_target_available{model=\"echo\",provider=\"echo\",target=\"0\"}";
+    assert_eq!(page[target], 1.0);
+    assert_eq!(page["neurohttp_cache_hits_total"], 1.0);
+    assert_eq!(page["neurohttp_cache_entries"], 1.0);
+    assert_eq!(page["neurohttp_firewall_events_total{event=\"denied\"}"], 0.0);
+    assert_eq!(page["neurohttp_optimizer_refused_total{limit=\"blocking\"}"], 0.0);
+    assert!(!page.keys().any(|series| series.contains("no-such")));
+    let text = server.connect().get("/metrics").answer().text().to_owned();
+    let mut served: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    served.sort_unstable();
+    let document = include_str!("../../docs/metrics.md");
+    let mut told: Vec<_> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next())
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, served);
+    server.stop();
+}
+
 /// The access lines of a JSON log.
 fn access_lines(path: &std::path::Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();

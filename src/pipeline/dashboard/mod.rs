@@ -44,7 +44,9 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
 pub(super) fn page(exchange: &mut Exchange) {
     let page = &*PAGE;
     let has_it = exchange.request.header_values(b"if-none-match").any(|value| {
-        value.split(|&byte| byte == b',').any(|tag| tag.trim_ascii() == page.tag.as_bytes())
+        // Compressed, it has gone out as a weak one.
+        let is_it = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag) == page.tag.as_bytes();
+        value.split(|&byte| byte == b',').any(|tag| is_it(tag.trim_ascii()))
     });
     let response = &mut exchange.response;
     if has_it {

@@ -201,7 +201,7 @@ function models(now) {
     }
     const name = node("span", model.name);
     if (model.available === false) name.append(" ", node("span", "switched off", "off"));
-    const ms = (value) => [value === undefined || value === null ? "–" : micros(value * 1000)];
+    const ms = (value) => [value ? micros(value * 1000) : "–"];
     return row([name, targets, figures.requests || 0, figures.failures || 0, figures.prompt_tokens || 0,
       figures.completion_tokens || 0, ms(get(figures, "first_token_ms", "p50")), ms(get(figures, "latency_ms", "p99"))]);
   });

@@ -57,6 +57,12 @@ impl Shared {
 /// # Errors
 /// The address cannot be resolved, a file cannot be read, or not one answer came.
 pub(crate) fn run(options: &Options) -> Result<(), Trouble> {
+    // Each connection is a descriptor; so are a few others.
+    let files = neurohttp::sys::proc::open_files_max(true);
+    if options.connections as u64 + 64 > files {
+        let message = format!("-c {}: at most {files} files may be open here", options.connections);
+        return Err(Trouble::Usage(message));
+    }
     let url = &options.url;
     let addresses: Vec<_> = (url.host.as_str(), url.port)
         .to_socket_addrs()

@@ -41,10 +41,14 @@ impl Worker {
             }
             Ok(Attempt::LocalWhole) => {
                 if self.is_first(key) {
+                    self.count_local(key);
                     self.deliver(key);
                 }
             }
-            Ok(Attempt::LocalStream(pull)) => self.deliver_local(key, pull),
+            Ok(Attempt::LocalStream(pull)) => {
+                self.count_local(key);
+                self.deliver_local(key, pull);
+            }
             Ok(Attempt::Make(making)) => {
                 let Some(provider) = app.providers.get(making.provider) else { return };
                 self.make(key, *making, provider);
@@ -52,6 +56,14 @@ impl Worker {
             Ok(Attempt::Work { work, is_quick: true }) => self.worked(key, work()),
             Ok(Attempt::Work { work, .. }) => self.work(key, work),
             Err(failure) => self.attempt_failed(key, failure, Fault::Ours),
+        }
+    }
+
+    /// Echo answers at once.
+    fn count_local(&mut self, key: Key) {
+        let began_us = self.calls.get(key).map(|state| state.began_us);
+        if let (Some(number), Some(began_us)) = (self.number_of(key), began_us) {
+            self.count_good(number, self.now_us.saturating_sub(began_us));
         }
     }
 
