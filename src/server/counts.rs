@@ -1,5 +1,6 @@
 //! What one worker counts of each model: written by it alone, summed when somebody reads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -46,6 +47,16 @@ pub(super) struct ModelCounts {
     completion_tokens: Counter,
     latency: Durations,
     first_token: Durations,
+}
+
+/// What all workers have counted of one model.
+#[derive(Default)]
+pub(super) struct ModelFigures {
+    pub(super) requests: u64,
+    pub(super) failures: u64,
+    pub(super) cancelled: u64,
+    pub(super) prompt_tokens: u64,
+    pub(super) completion_tokens: u64,
 }
 
 /// Of one worker, by the numbers of routes.
@@ -97,6 +108,25 @@ impl Worker {
 }
 
 impl Core {
+    /// The figures of every model of the configuration, by its name there.
+    pub(super) fn model_figures(&self) -> Vec<(String, ModelFigures)> {
+        let all: Vec<_> = self.workers.iter().map(|worker| worker.counts.lock().clone()).collect();
+        let app = self.app();
+        let mut models = BTreeMap::<&str, ModelFigures>::new();
+        for route in app.router.routes() {
+            // One series a name: a model and a provider may share theirs.
+            let figures = models.entry(&route.name).or_default();
+            for counts in all.iter().filter_map(|it| it.get(route.number)) {
+                figures.requests += counts.requests.get();
+                figures.failures += counts.failures.get();
+                figures.cancelled += counts.cancelled.get();
+                figures.prompt_tokens += counts.prompt_tokens.get();
+                figures.completion_tokens += counts.completion_tokens.get();
+            }
+        }
+        models.into_iter().map(|(name, it)| (name.to_owned(), it)).collect()
+    }
+
     /// What `/stats` says of each model that was asked.
     pub(super) fn model_stats(&self) -> Value {
         let all: Vec<_> = self.workers.iter().map(|worker| worker.counts.lock().clone()).collect();

@@ -1,6 +1,6 @@
 //! What an operator sees: `/metrics` as Prometheus reads it, and a log line for each request.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 
 use serde_json::{Value, json};
@@ -73,6 +73,33 @@ fn the_page_counts_what_has_happened() {
     assert!(after["process_resident_memory_bytes"] > 1e6);
     assert!(after["process_open_fds"] >= 5.0);
     assert!(after["process_start_time_seconds"] > 1.7e9);
+    server.stop();
+}
+
+#[test]
+fn the_document_lists_every_name() {
+    let server = Server::gateway(&[]);
+    let request = json!({"model": "echo", "messages": [{"role": "user", "content": "x"}]});
+    server.connect().post("/v1/chat/completions", &request.to_string()).answer();
+    let answer = server.connect().get("/metrics").answer();
+    let page = answer.text();
+    assert_eq!(samples(page)["neurohttp_ai_model_requests_total{model=\"echo\"}"], 1.0);
+    let served: BTreeSet<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|line| {
+            let (name, kind) = line.split_once(' ').unwrap();
+            format!("| `{name}` | {kind} |")
+        })
+        .collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let manual = fs::read_to_string(path).unwrap();
+    let listed: BTreeSet<_> = manual
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split_inclusive('|').take(3).collect::<String>())
+        .collect();
+    assert_eq!(served, listed);
     server.stop();
 }
 
