@@ -66,6 +66,16 @@ pub(super) struct ModelCounts {
     first_token: Durations,
 }
 
+/// What all workers have counted of one model.
+#[derive(Default)]
+pub(super) struct ModelFigures {
+    pub(super) requests: u64,
+    pub(super) failures: u64,
+    pub(super) cancelled: u64,
+    pub(super) prompt_tokens: u64,
+    pub(super) completion_tokens: u64,
+}
+
 /// Of one worker, by the numbers of routes.
 pub(super) type Counts = Mutex<Vec<Arc<ModelCounts>>>;
 
@@ -114,37 +124,46 @@ impl Worker {
     }
 }
 
-/// What all workers have counted of one model.
+/// How long one model has taken, over all workers.
 #[derive(Default)]
-pub(super) struct Totals {
-    pub(super) requests: u64,
-    pub(super) failures: u64,
-    pub(super) cancelled: u64,
-    pub(super) prompt_tokens: u64,
-    pub(super) completion_tokens: u64,
+pub(super) struct ModelTimes {
     pub(super) latency: Distribution,
     pub(super) first_token: Distribution,
 }
 
 impl Core {
-    /// Sums for every model, by name; a model that stands there twice counts once.
-    pub(super) fn model_totals(&self) -> BTreeMap<String, Totals> {
+    /// Times of every model, by name.
+    pub(super) fn model_times(&self) -> BTreeMap<String, ModelTimes> {
         let all: Vec<_> = self.workers.iter().map(|worker| worker.counts.lock().clone()).collect();
         let app = self.app();
-        let mut models: BTreeMap<String, Totals> = BTreeMap::new();
+        let mut models: BTreeMap<String, ModelTimes> = BTreeMap::new();
         for route in app.router.routes() {
-            let totals = models.entry(route.name.clone()).or_default();
+            let times = models.entry(route.name.clone()).or_default();
             for counts in all.iter().filter_map(|it| it.get(route.number)) {
-                totals.requests += counts.requests.get();
-                totals.failures += counts.failures.get();
-                totals.cancelled += counts.cancelled.get();
-                totals.prompt_tokens += counts.prompt_tokens.get();
-                totals.completion_tokens += counts.completion_tokens.get();
-                counts.latency.add_to(&mut totals.latency);
-                counts.first_token.add_to(&mut totals.first_token);
+                counts.latency.add_to(&mut times.latency);
+                counts.first_token.add_to(&mut times.first_token);
             }
         }
         models
+    }
+
+    /// The figures of every model of the configuration, by its name there.
+    pub(super) fn model_figures(&self) -> Vec<(String, ModelFigures)> {
+        let all: Vec<_> = self.workers.iter().map(|worker| worker.counts.lock().clone()).collect();
+        let app = self.app();
+        let mut models = BTreeMap::<&str, ModelFigures>::new();
+        for route in app.router.routes() {
+            // One series a name: a model and a provider may share theirs.
+            let figures = models.entry(&route.name).or_default();
+            for counts in all.iter().filter_map(|it| it.get(route.number)) {
+                figures.requests += counts.requests.get();
+                figures.failures += counts.failures.get();
+                figures.cancelled += counts.cancelled.get();
+                figures.prompt_tokens += counts.prompt_tokens.get();
+                figures.completion_tokens += counts.completion_tokens.get();
+            }
+        }
+        models.into_iter().map(|(name, it)| (name.to_owned(), it)).collect()
     }
 
     /// What `/stats` says of each model that was asked.

@@ -8,10 +8,13 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 use prometheus::{Encoder as _, TextEncoder};
+use serde_json::Value;
 
 use super::core::Core;
+use super::counts::ModelFigures;
 use super::stats::WorkerStats;
 use crate::base::metrics::{BOUNDS_US, Distribution};
+use crate::firewall::Counter as FirewallCounter;
 use crate::sys::{clock, proc};
 
 /// Labels and value of one sample.
@@ -24,9 +27,10 @@ impl Core {
         self.add_traffic(&mut page);
         self.add_calls(&mut page);
         self.add_models(&mut page);
-        self.add_targets(&mut page);
         self.add_cache(&mut page);
         self.add_firewall(&mut page);
+        self.add_model_times(&mut page);
+        self.add_targets(&mut page);
         self.add_optimizer(&mut page);
         self.add_workers(&mut page);
         add_process(&mut page);
@@ -119,12 +123,12 @@ impl Core {
             &[(&[], self.sum(|s| s.calls_cancelled.get()))],
         );
         page.counter(
-            "neurohttp_ai_retries_total",
+            "neurohttp_ai_call_retries_total",
             "Further attempts after failed ones.",
             &[(&[], self.sum(|s| s.call_retries.get()))],
         );
         page.counter(
-            "neurohttp_ai_hedges_total",
+            "neurohttp_ai_call_hedges_total",
             "Second attempts beside late ones.",
             &[(&[], self.sum(|s| s.call_hedges.get()))],
         );
@@ -150,6 +154,79 @@ impl Core {
             "neurohttp_ai_body_bytes",
             "Request bodies for models held in memory.",
             &[(&[], self.ai_bytes() as f64)],
+        );
+    }
+
+    /// A series for each model of the configuration, asked or not.
+    fn add_models(&self, page: &mut Page) {
+        let models = self.model_figures();
+        let labels: Vec<_> = models.iter().map(|(name, _)| [("model", name.as_str())]).collect();
+        let of_each = |get: fn(&ModelFigures) -> u64| -> Vec<Sample<'_>> {
+            let figures = models.iter().map(|(_, it)| get(it) as f64);
+            labels.iter().map(|label| label.as_slice()).zip(figures).collect()
+        };
+        page.counter(
+            "neurohttp_ai_model_requests_total",
+            "Requests to a model that were begun.",
+            &of_each(|it| it.requests),
+        );
+        page.counter(
+            "neurohttp_ai_model_failures_total",
+            "Requests to a model that no target has answered.",
+            &of_each(|it| it.failures),
+        );
+        page.counter(
+            "neurohttp_ai_model_cancelled_total",
+            "Requests to a model that whoever asked has given up.",
+            &of_each(|it| it.cancelled),
+        );
+        page.counter(
+            "neurohttp_ai_model_prompt_tokens_total",
+            "Tokens of prompts to a model, as its providers have counted them.",
+            &of_each(|it| it.prompt_tokens),
+        );
+        page.counter(
+            "neurohttp_ai_model_completion_tokens_total",
+            "Tokens of a model's answers, as its providers have counted them.",
+            &of_each(|it| it.completion_tokens),
+        );
+    }
+
+    fn add_cache(&self, page: &mut Page) {
+        let figures = self.app().cache.stats();
+        let of = |name: &str| figures.get(name).and_then(Value::as_f64).unwrap_or_default();
+        for (name, help, value) in [
+            ("neurohttp_cache_hits_total", "Requests answered from the cache.", of("hits")),
+            ("neurohttp_cache_misses_total", "Requests the cache had no answer to.", of("misses")),
+            (
+                "neurohttp_cache_coalesced_total",
+                "Requests that shared an answer under way.",
+                of("coalesced"),
+            ),
+            (
+                "neurohttp_cache_evictions_total",
+                "Answers that went to make room for others.",
+                of("evicted"),
+            ),
+        ] {
+            page.counter(name, help, &[(&[], value)]);
+        }
+        page.gauge("neurohttp_cache_entries", "Answers kept.", &[(&[], of("entries"))]);
+        page.gauge("neurohttp_cache_bytes", "Memory of the answers kept.", &[(&[], of("bytes"))]);
+    }
+
+    fn add_firewall(&self, page: &mut Page) {
+        let app = self.app();
+        let stats = app.firewall.stats();
+        let all = FirewallCounter::ALL;
+        let labels: Vec<_> = all.iter().map(|it| [("event", it.name())]).collect();
+        let figures = all.iter().map(|&it| stats.get(it) as f64);
+        let samples: Vec<Sample<'_>> =
+            labels.iter().map(|label| label.as_slice()).zip(figures).collect();
+        page.counter(
+            "neurohttp_firewall_events_total",
+            "What the firewall has refused, blocked or noted.",
+            &samples,
         );
     }
 
