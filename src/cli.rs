@@ -16,6 +16,13 @@ Usage:
                           what the firewall would do with a raw HTTP request, and why
   neurohttp chat [-c FILE] [-m MODEL] PROMPT...
                           one prompt, streamed to the terminal
+  neurohttp bench URL [-c CONNECTIONS] [-d DURATION] [-n REQUESTS] [-X METHOD] [-H HEADER]...
+            [-b BODY | -b @FILE] [--stream] [--timeout DURATION] [-t THREADS] [--json] [-q]
+            [-k | --cacert FILE]
+                          load on a server: rates and percentiles; the AI routes have a body of
+                          their own, --stream counts events, their first and their gaps
+  neurohttp top [URL] [--once]
+                          the figures of a running server, every second
   neurohttp kernels       CPU features, chosen kernels, self-test
   neurohttp --version | --help
 

@@ -3,6 +3,7 @@
 //! Exit status: 0 fine, 1 failed while running, 2 usage or configuration error.
 
 mod cli;
+mod program;
 mod service;
 
 use std::os::fd::OwnedFd;
@@ -34,11 +35,29 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     let is_aionic = std::path::Path::new(&name).file_stem().is_some_and(|stem| stem == "aionic");
-    let words: Vec<_> = words.collect();
+    let mut words: Vec<_> = words.collect();
+    if words.first().is_some_and(|word| word == "top") {
+        words.remove(0);
+        return exit(match program::top::parse(words.into_iter()) {
+            Ok(options) => program::top::run(&options),
+            Err(message) => Err(Trouble::Usage(message)),
+        });
+    }
+    if words.first().is_some_and(|word| word == "bench") {
+        words.remove(0);
+        return exit(match program::bench::parse(words.into_iter()) {
+            Ok(options) => program::bench::run(&options),
+            Err(message) => Err(Trouble::Usage(message)),
+        });
+    }
     let done = match cli::parse(words) {
         Ok(options) => run(&options, is_aionic),
         Err(message) => Err(Trouble::Usage(message)),
     };
+    exit(done)
+}
+
+fn exit(done: Result<(), Trouble>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Trouble::Usage(message)) => {
@@ -101,7 +120,7 @@ fn check_request(
 }
 
 /// Writes to standard output. A reader that has gone is no failure of ours.
-fn say(text: &str) -> Result<(), Trouble> {
+pub(crate) fn say(text: &str) -> Result<(), Trouble> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

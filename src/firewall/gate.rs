@@ -11,9 +11,11 @@ type Bits = Box<[u64; WORDS]>;
 pub struct Gate {
     /// By three bytes; a literal of two stands under all third ones.
     triples: Bits,
-    /// By three bytes, of literals that are no longer: the automaton is asked at once.
+    /// Literals of two bytes, one bit for each pair.
+    pairs: Bits,
+    /// Literals of three, by another hash, so that what deceives the first deceives not this one.
     short: Bits,
-    /// By four bytes, of longer literals.
+    /// Longer ones by four bytes, by that hash.
     quads: Bits,
 }
 
@@ -21,21 +23,21 @@ impl Gate {
     /// The gate of these literals, each of two bytes or more.
     pub fn of(literals: &[String]) -> Gate {
         let empty = || Box::new([0; WORDS]);
-        let mut gate = Gate { triples: empty(), short: empty(), quads: empty() };
+        let mut gate = Gate { triples: empty(), pairs: empty(), short: empty(), quads: empty() };
         for literal in literals {
             match *literal.as_bytes() {
                 [a, b, c, d, ..] => {
                     set(&mut gate.triples, hash([a, b, c, 0]));
-                    set(&mut gate.quads, hash([a, b, c, d]));
+                    set(&mut gate.quads, second_hash([a, b, c, d]));
                 }
                 [a, b, c] => {
                     set(&mut gate.triples, hash([a, b, c, 0]));
-                    set(&mut gate.short, hash([a, b, c, 0]));
+                    set(&mut gate.short, second_hash([a, b, c, 0]));
                 }
                 [a, b] => {
+                    set(&mut gate.pairs, pair(a, b));
                     for c in 0..=255 {
                         set(&mut gate.triples, hash([a, b, c, 0]));
-                        set(&mut gate.short, hash([a, b, c, 0]));
                     }
                 }
                 _ => {}
@@ -50,26 +52,22 @@ impl Gate {
         let mut from = from;
         loop {
             let rest = text.get(from..)?;
-            let (&[a, b], behind) = rest.split_first_chunk::<2>()?;
-            let mut word = u32::from_le_bytes([0, a, b, 0]);
-            let found = behind.iter().position(|&byte| {
-                word = word >> 8 | u32::from(byte) << 16;
-                is_set(&self.triples, hash_word(word))
-            });
+            // Four bytes at each place, read anew: no place waits for the one before it.
+            let found = rest.windows(4).position(
+                |four| matches!(*four, [a, b, c, _] if is_set(&self.triples, hash([a, b, c, 0]))),
+            );
             let Some(at) = found else {
-                // The last two bytes may be a literal.
-                let last = from.max(text.len().saturating_sub(2));
-                return (last + 2 == text.len()).then_some(last);
+                // The last three bytes are the automaton's to judge.
+                let last = from.max(text.len().saturating_sub(3));
+                return (last + 2 <= text.len()).then_some(last);
             };
             from += at;
-            match text.get(from..).and_then(|rest| rest.first_chunk::<4>()) {
-                Some(&quad) => {
-                    let triple = hash([quad[0], quad[1], quad[2], 0]);
-                    if is_set(&self.quads, hash(quad)) || is_set(&self.short, triple) {
-                        return Some(from);
-                    }
-                }
-                None => return Some(from),
+            if let Some(&[a, b, c, d]) = rest.get(at..).and_then(|rest| rest.first_chunk())
+                && (is_set(&self.quads, second_hash([a, b, c, d]))
+                    || is_set(&self.pairs, pair(a, b))
+                    || is_set(&self.short, second_hash([a, b, c, 0])))
+            {
+                return Some(from);
             }
             from += 1;
         }
@@ -84,6 +82,16 @@ fn hash(bytes: [u8; 4]) -> usize {
 #[inline(always)]
 fn hash_word(word: u32) -> usize {
     (word.wrapping_mul(0x9e37_79b1) >> 16) as usize
+}
+
+#[inline(always)]
+fn second_hash(bytes: [u8; 4]) -> usize {
+    (u32::from_le_bytes(bytes).wrapping_mul(0x85eb_ca6b) >> 16) as usize
+}
+
+#[inline(always)]
+fn pair(a: u8, b: u8) -> usize {
+    usize::from(u16::from_le_bytes([a, b]))
 }
 
 #[inline(always)]

@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod admin;
+mod bench_command;
 mod chat;
 mod command;
 mod compression;
