@@ -33,7 +33,7 @@ PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
 .PHONY: help run test build rebuild debug plugins tests header docs check lint deb deb-check setup-deb without-legacy levels avx512 \
-	kernel-bench bench valgrind asan fuzz install uninstall clean setup setup-tests
+	kernel-bench bench bench-overload valgrind asan fuzz install uninstall clean setup setup-tests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -248,6 +248,11 @@ bench: build ## a short benchmark beside nginx, where that is installed; ratios 
 	python3 tests/bench/run.py $(PROGRAM) $(STAGE)/load $(ARGS)
 	$(CARGO) bench --bench routes
 	$(CARGO) bench --bench firewall
+
+bench-overload: build ## what overload does with and without the optimizer, four minutes (ARGS=SECONDS a row)
+	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -Iinclude -o $(STAGE)/overload tests/bench/overload.c \
+		-L$(STAGE)/lib -lneurohttp -lpthread -lm -Wl,-rpath,$(abspath $(STAGE)/lib)
+	$(STAGE)/overload $(ARGS)
 
 # ---- installing ----
 
