@@ -253,6 +253,8 @@ impl PeerLimit {
 pub const TURN_REQUESTS_MIN: u32 = 4;
 /// So long must every turn be late before anybody is refused.
 const TURN_STANDING_MS: u64 = 100;
+/// So long must every turn be in time before nobody is refused any more, however late.
+const TURN_QUIET_MS: u64 = 2_000;
 /// Requests of a turn that are cheap may wait this long; of dear ones, twice what one costs.
 const CHEAP_US: u64 = 1_000;
 const CHEAP_WAIT_US: u64 = 50_000;
@@ -269,6 +271,7 @@ pub struct TurnLimit {
     done: u32,
     is_late: bool,
     late_since_ms: Option<u64>,
+    last_late_ms: u64,
     is_shedding: bool,
 }
 
@@ -318,13 +321,22 @@ impl TurnLimit {
         let was_late = std::mem::take(&mut self.is_late);
         (self.requests, self.done) = (0, 0);
         if !was_late {
-            self.late_since_ms = None;
-            return std::mem::take(&mut self.is_shedding).then(|| Moved {
-                from: Some(self.target_us()),
-                to: None,
-                reason: "a turn was in time again",
-            });
+            let quiet_ms = now_ms.saturating_sub(self.last_late_ms);
+            if quiet_ms >= TURN_STANDING_MS {
+                self.late_since_ms = None;
+            }
+            // Refusing makes turns short: one that is in time does not mean that the crowd has gone.
+            if self.is_shedding && quiet_ms >= TURN_QUIET_MS {
+                self.is_shedding = false;
+                return Some(Moved {
+                    from: Some(self.target_us()),
+                    to: None,
+                    reason: "every turn was in time for a while",
+                });
+            }
+            return None;
         }
+        self.last_late_ms = now_ms;
         let since_ms = *self.late_since_ms.get_or_insert(now_ms);
         if !self.is_shedding && now_ms.saturating_sub(since_ms) >= TURN_STANDING_MS {
             self.is_shedding = true;
@@ -505,6 +517,12 @@ mod tests {
         let (done, worst) = turn(&mut limit, 64, 5_000, &mut now_ms);
         assert!((2..=4).contains(&done), "{done}");
         assert!(worst <= 20_000, "{worst}");
+        // Short turns in between do not let a backlog in again.
+        turn(&mut limit, 2, 5_000, &mut now_ms);
+        assert!(turn(&mut limit, 64, 5_000, &mut now_ms).0 <= 4);
+        now_ms += TURN_QUIET_MS;
+        turn(&mut limit, 2, 5_000, &mut now_ms);
+        assert_eq!(turn(&mut limit, 64, 5_000, &mut now_ms).0, 64);
         let mut cheap = TurnLimit::default();
         for _ in 0..1_000 {
             assert_eq!(turn(&mut cheap, 256, 40, &mut now_ms).0, 256);
