@@ -33,7 +33,7 @@ PLUGINS := $(patsubst plugins/%.c,$(STAGE)/plugins/%.so,$(wildcard plugins/*.c))
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src asm -type f 2>/dev/null)
 
 .PHONY: help run test build rebuild debug plugins tests header docs check lint deb deb-check setup-deb without-legacy levels avx512 \
-	kernel-bench bench bench-overload valgrind asan fuzz install uninstall clean setup setup-tests
+	kernel-bench bench bench-overload browser valgrind asan fuzz install uninstall clean setup setup-tests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -238,10 +238,15 @@ kernel-bench: setup ## every kernel beside the best libraries, as ratios (ARGS="
 	@$(CARGO) run -q --release --manifest-path tests/bench/kernels/Cargo.toml \
 		--target-dir $(TARGET)/kernel-bench -- $(ARGS)
 
-check: lint without-legacy test flood levels asan deb-check ## what a reviewer runs
+check: lint without-legacy test flood levels asan browser deb-check ## what a reviewer runs
 
 flood: ## 100,000 requests from 10,000 addresses beside a client that is let in
 	NH_FLOOD=full $(CARGO) test --test firewall flood -- --nocapture
+
+# Where no browser can be had it says so and passes.
+browser: build ## the live page in headless Chromium, pictures in build/browser
+	@$(call need,chromium:chromium)
+	python3 tests/browser/dashboard.py $(PROGRAM) $(STAGE)/browser
 
 bench: build ## a short benchmark beside nginx, where that is installed; ratios count, not figures
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $(STAGE)/load tests/bench/load.c
