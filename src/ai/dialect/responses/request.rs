@@ -42,6 +42,10 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
                 let (choice, only) = tool_choice(node)?;
                 request.tool_choice = Some(choice);
                 allowed = only;
+                let kind = node.text_of("type").unwrap_or("function");
+                if !["function", "allowed_tools"].contains(&kind) {
+                    request.lost.push(format!("tool_choice.{kind}"));
+                }
             }
             "parallel_tool_calls" => {
                 let param = format_args!("parallel_tool_calls");
@@ -356,6 +360,19 @@ fn reasoning(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A choice of a tool that no other provider has is named, not quietly made `auto`.
+    #[test]
+    fn a_choice_that_cannot_cross_is_told() {
+        let decode = |choice: &str| {
+            let body = format!(r#"{{"model":"m","input":"x","tool_choice":{choice}}}"#);
+            super::decode(body.as_bytes()).unwrap()
+        };
+        assert_eq!(decode(r#"{"type":"custom","name":"patch"}"#).lost, ["tool_choice.custom"]);
+        assert_eq!(decode(r#"{"type":"file_search"}"#).lost, ["tool_choice.file_search"]);
+        assert!(decode(r#"{"type":"function","name":"f"}"#).lost.is_empty());
+        assert!(decode("\"required\"").lost.is_empty());
+    }
 
     #[test]
     fn items_become_messages() {
