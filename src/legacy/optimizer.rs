@@ -386,6 +386,8 @@ pub unsafe extern "C" fn optimizer_cleanup() {
         *INSTANCE.optimizer.lock() = None;
         INSTANCE.optimizer_display.live.store(0, Relaxed);
         INSTANCE.optimizer_display.trend_every.store(0, Relaxed);
+        INSTANCE.optimizer_display.trend_least.store(0.0_f64.to_bits(), Relaxed);
+        INSTANCE.optimizer_display.samples.store(0, Relaxed);
     });
 }
 

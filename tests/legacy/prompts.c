@@ -40,6 +40,8 @@ int main(void) {
     CHECK(prompt_router_set_model_availability("mine", 0) == 0);
     CHECK(prompt_router_route("p", "mine", response, sizeof response) == -1);
     CHECK(prompt_router_set_model_availability("mine", 1) == 0);
+    CHECK(prompt_router_add_model("other", "ftp://127.0.0.1/", 1, 0) == -1);
+    CHECK(prompt_router_add_model("other", "127.0.0.1:1", 1, 0) == -1);
     CHECK(prompt_router_add_model("dead", "http://127.0.0.1:1/", 1, 0) == 0);
     CHECK(prompt_router_route("p", "dead", response, sizeof response) == -1 && response[0] != '\0');
     most_inside = 0;

@@ -44,6 +44,9 @@ static void cache(void) {
     CHECK(cache_delete("a") == 0 && cache_delete("a") == -1);
     CHECK(cache_set("short", "x", 1, 1) == 0 && cache_get("short", value, 1) == 0);
     CHECK(cache_increase_size(100) == 0 && cache_reduce_size(50) == 0 && cache_reduce_size(101) == -1);
+    // Nothing is less than one entry.
+    CHECK(cache_reduce_size(100) == 0 && cache_set("d", "4", 1, 0) == 0 && cache_set("e", "5", 1, 0) == 0);
+    CHECK(cache_get_stats(&entries, &hits, &misses) == 0 && entries == 1);
     CHECK(cache_clear() == 0 && cache_get_stats(&entries, &hits, &misses) == 0 && entries == 0 && hits == 5);
     cache_cleanup();
     cache_cleanup();

@@ -406,12 +406,10 @@ fn connections(server: &Server) -> serde_json::Value {
 fn who_is_connected_is_shown_and_can_be_closed() {
     let server = Server::gateway(&["server.workers=2"]);
     let mut quiet = server.connect();
-    let answer = quiet.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).answer();
+    let answer = quiet.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").answer();
     assert_eq!(answer.status, 200);
     let mut half = server.connect();
-    half.send(
-        "POST /v1/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab".to_owned(),
-    );
+    half.send("POST /v1/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab");
     // Its bytes may still be on their way.
     let list = (0..200)
         .map(|_| connections(&server))

@@ -375,7 +375,11 @@ fn cached(server: &Server, temperature: Option<f64>) -> String {
 fn others(default: &str, expected: &str) -> Vec<Value> {
     if let Some((_, words)) = expected.split_once("one of ") {
         let words = words.split(", ").map(|word| json!(word));
-        let others = words.filter(|word| word.to_string() != default);
+        // As JSON text: the word itself is never equal to a default with its quotes.
+        let others = words.filter(|word| {
+            let text = word.to_string();
+            text != default
+        });
         return match default.starts_with('[') {
             true => others.map(|word| json!([word])).collect(),
             false => others.collect(),

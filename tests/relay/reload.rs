@@ -167,7 +167,7 @@ fn a_thousand_reloads_under_load_lose_and_leak_nothing() {
             1 => ", \"127.0.0.1:0\"".to_owned(),
             _ => String::new(),
         };
-        let models = if turn % 3 == 0 { "x" } else { "y" };
+        let models = if turn.is_multiple_of(3) { "x" } else { "y" };
         format!(
             "{}[[model]]\nname = \"{models}\"\ntargets = [{{ provider = \"up\", model = \"m\" }}]\n\
              [[key]]\nname = \"k\"\nkey = \"sk-{}\"\nrequests_per_minute = {}\n[auth]\nopen = true\n\
@@ -177,12 +177,12 @@ fn a_thousand_reloads_under_load_lose_and_leak_nothing() {
             provider("up", port, ""),
             turn % 5,
             100 + turn % 7,
-            if turn % 2 == 0 { 1000 } else { 100 },
-            if turn % 2 == 0 { 64 << 20 } else { 1 << 20 },
+            if turn.is_multiple_of(2) { 1000 } else { 100 },
+            if turn.is_multiple_of(2) { 64 << 20 } else { 1 << 20 },
             100 + turn % 9,
             turn % 250,
-            if turn % 50 == 0 { "\"xss\"" } else { "" },
-            turn % 2 == 0,
+            if turn.is_multiple_of(50) { "\"xss\"" } else { "" },
+            turn.is_multiple_of(2),
             9_000 + turn % 10,
         )
     };

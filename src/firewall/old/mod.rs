@@ -246,13 +246,13 @@ impl Firewall {
         let cause = if limits.brute_force_threshold > 0
             && i64::from(failures) >= i64::from(limits.brute_force_threshold)
         {
+            self.counts.brute_force += 1;
             Cause::BruteForce
         } else if address.score >= limits.suspicious_threshold {
             Cause::Suspicious
         } else {
             return Verdict::KeyRefused;
         };
-        self.counts.brute_force += 1;
         self.refuse(request.address, cause, now)
     }
 
@@ -505,7 +505,7 @@ mod tests {
             assert_eq!(with_key(&mut firewall, Some(b"secreT")), Verdict::KeyRefused);
         }
         assert_eq!(with_key(&mut firewall, Some(b"secre")), Verdict::Blocked(Cause::Suspicious));
-        assert_eq!(firewall.counts().invalid_keys, 6);
+        assert_eq!((firewall.counts().invalid_keys, firewall.counts().brute_force), (6, 0));
     }
 
     #[test]

@@ -222,8 +222,19 @@ pub unsafe extern "C" fn prompt_router_add_model(
         let (Some(name), Some(endpoint)) = (unsafe { (utf8(name), utf8(api_endpoint)) }) else {
             return -1;
         };
+        if !is_web_url(endpoint) {
+            return -1;
+        }
         let added = INSTANCE.models.lock().add(name, endpoint, max_tokens, temperature);
         if added { 0 } else { -1 }
+    })
+}
+
+/// Whether an endpoint is an http or https URL with a host.
+fn is_web_url(endpoint: &str) -> bool {
+    endpoint.parse::<ureq::http::Uri>().is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
     })
 }
 
@@ -359,6 +370,17 @@ mod tests {
             assert!(models.remove(name));
         }
         assert_eq!(models.default, None);
+    }
+
+    #[test]
+    fn endpoints_are_http_or_https_urls() {
+        for url in ["http://a", "https://a.example:8/v1?x=y", "HTTPS://a/", "http://[::1]:80/"] {
+            assert!(is_web_url(url), "{url}");
+        }
+        for url in ["", "a.example", "/v1", "ftp://a/", "file:///etc/passwd", "http://", "https:a"]
+        {
+            assert!(!is_web_url(url), "{url}");
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct StatsFile {
     interval_ns: u64,
     saved_ns: u64,
     models: Vec<Model>,
+    /// The file was there and could not be read: it is not ours to replace.
+    unread: bool,
 }
 
 impl StatsFile {
@@ -62,8 +64,20 @@ impl StatsFile {
         true
     }
 
+    /// Writes the file. One that could not be read stays as it is for as long as it is there: the
+    /// counters go beside it, under `.new`, and the save counts as failed.
     fn save(&mut self) -> bool {
-        let saved = replace_file(&self.file, self.to_json().as_bytes());
+        let json = self.to_json();
+        let saved = if self.unread && self.file.symlink_metadata().is_ok() {
+            let beside = beside(&self.file);
+            std::fs::write(&beside, json.as_bytes()).and_then(|()| {
+                let kept = beside.display();
+                Err(std::io::Error::other(format!("it was not readable; see {kept}")))
+            })
+        } else {
+            replace_file(&self.file, json.as_bytes())
+        };
+        self.unread &= saved.is_err();
         if let Err(error) = &saved {
             write(
                 Level::Error,
@@ -141,10 +155,15 @@ impl Model {
 
 /// Writes beside the file and renames, so that a crash leaves the old one or the new one.
 fn replace_file(file: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
+    let beside = beside(file);
     std::fs::write(&beside, content)?;
     std::fs::rename(&beside, file)
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    PathBuf::from(beside)
 }
 
 /// What a file holds: nothing when it is not there, an error when it cannot be read.
@@ -156,7 +175,13 @@ fn load(file: &Path) -> Result<Vec<Model>, String> {
         Err(error) => return Err(error.to_string()),
     };
     let mut content = Vec::new();
-    opened.take(FILE_BYTES_MAX).read_to_end(&mut content).map_err(|error| error.to_string())?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
+    if content.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("larger than {} MiB", FILE_BYTES_MAX >> 20));
+    }
+    if content.trim_ascii().is_empty() {
+        return Ok(Vec::new());
+    }
     let document: Document = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
     let mut models = document.models;
     models.truncate(MODELS_MAX);
@@ -183,14 +208,16 @@ pub unsafe extern "C" fn stats_init(stats_file: *const c_char, auto_save_interva
     guard(-1, || {
         // SAFETY: as promised by the caller.
         let file = unsafe { path(stats_file) }.unwrap_or(Path::new(FILE)).to_owned();
-        let models = load(&file).unwrap_or_else(|error| {
+        let loaded = load(&file);
+        let unread = loaded.is_err();
+        let models = loaded.unwrap_or_else(|error| {
             let line = format!("statistics in {} are not readable: {error}", file.display());
             write(Level::Warning, line.as_bytes());
             Vec::new()
         });
         let interval_ns =
             u64::try_from(auto_save_interval).unwrap_or(0).saturating_mul(1_000_000_000);
-        let stats = StatsFile { file, interval_ns, saved_ns: monotonic_ns(), models };
+        let stats = StatsFile { file, interval_ns, saved_ns: monotonic_ns(), models, unread };
         *INSTANCE.stats.lock() = Some(stats);
         0
     })
@@ -364,8 +391,13 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("nh-stats-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("stats.json");
-        let mut stats =
-            StatsFile { file: file.clone(), interval_ns: 0, saved_ns: 0, models: Vec::new() };
+        let mut stats = StatsFile {
+            file: file.clone(),
+            interval_ns: 0,
+            saved_ns: 0,
+            models: Vec::new(),
+            unread: false,
+        };
         assert!(stats.add("a \"quoted\" name"));
         assert!(stats.add("b"));
         assert!(stats.add("b"));
@@ -385,5 +417,36 @@ mod tests {
         assert!(load(&file).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(load(&file), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_kept() {
+        let folder = std::env::temp_dir().join(format!("nh-stats-kept-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("stats.json");
+        let large = vec![b' '; FILE_BYTES_MAX as usize + 1];
+        for content in [&b"{\"models\": [{\"total_requests\": 7"[..], &large] {
+            std::fs::write(&file, content).unwrap();
+            let unread = load(&file).is_err();
+            assert!(unread);
+            let mut stats = StatsFile {
+                file: file.clone(),
+                interval_ns: 0,
+                saved_ns: 0,
+                models: Vec::new(),
+                unread,
+            };
+            assert!(stats.add("a"));
+            assert!(!stats.save() && !stats.save());
+            assert!(std::fs::read(&file).unwrap() == content, "the file was replaced");
+            assert_eq!(load(&beside(&file)).unwrap(), stats.models);
+            // Moved away by its owner, it is in nobody's way.
+            std::fs::remove_file(&file).unwrap();
+            assert!(stats.save() && stats.save());
+            assert_eq!(load(&file).unwrap(), stats.models);
+        }
+        std::fs::write(&file, "\n").unwrap();
+        assert_eq!(load(&file), Ok(Vec::new()));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
