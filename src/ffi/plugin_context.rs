@@ -5,8 +5,9 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_void};
 use std::ptr::null;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::hooks::{nh_text_edit, nh_text_hook};
 use super::memory::nh_drop;
@@ -17,6 +18,7 @@ use super::route::{NH_ROUTE_BLOCKING, NH_ROUTE_CACHE, call_handler, nh_handler, 
 use super::status::{NH_OK, nh_status};
 use super::stream::{nh_ready_fn, nh_stream, nh_stream_on_ready};
 use crate::base::error::{Error, ErrorKind, Failure};
+use crate::base::limits;
 use crate::boundary::callback::{Callback, UserData};
 use crate::boundary::guard::{guard, status, value};
 use crate::boundary::handle::{self, Opaque};
@@ -50,7 +52,7 @@ pub struct Context {
     ready: OnceLock<Ready>,
     routes: Mutex<Vec<Route>>,
     hooks: Mutex<Vec<Arc<dyn TextHook>>>,
-    registered: Mutex<Vec<Weak<dyn Release>>>,
+    registered: Mutex<Vec<Arc<dyn Release>>>,
 }
 
 struct Ready {
@@ -115,13 +117,13 @@ impl Context {
     /// Frees every `user_data`. Nobody is inside the plugin any more.
     pub(super) fn release_all(&self) {
         let registered = std::mem::take(&mut *self.registered.lock());
-        registered.iter().filter_map(Weak::upgrade).for_each(|entry| entry.release());
+        registered.iter().for_each(|entry| entry.release());
     }
 
-    fn remember(&self, entry: Weak<dyn Release>) -> Result<(), Error> {
+    fn remember(&self, entry: Arc<dyn Release>) -> Result<(), Error> {
         let mut registered = self.registered.lock();
         if registered.len() >= REGISTRATIONS_MAX {
-            registered.retain(|entry| entry.strong_count() > 0);
+            registered.retain(|entry| !entry.is_released());
         }
         if registered.len() >= REGISTRATIONS_MAX {
             return Err(Error::new(
@@ -136,26 +138,77 @@ impl Context {
 
 /// A registration whose `user_data` can be freed while old snapshots still hold its shell.
 trait Release: Send + Sync {
-    /// Frees the `user_data`. Only when nobody is inside the plugin and nobody will be.
+    /// Frees the `user_data`, once; whoever comes second waits until that is done. Only when nobody is
+    /// inside the callback and nobody will be.
     fn release(&self);
+
+    /// Whether it has been freed.
+    fn is_released(&self) -> bool;
 }
 
-/// A callback of a plugin. It is read inside calls of the plugin only, and taken out only when
-/// there are none any more.
-struct Registered<F> {
+/// Whether a callback's data is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Live,
+    /// Somebody is freeing it now: the plugin's code runs.
+    Freeing,
+    Free,
+}
+
+/// A callback of a plugin and its data. It is read inside calls of the plugin only, and taken out
+/// only when there are none any more: at the unload, or earlier with the last holder of its shell,
+/// which may be a worker that lets an old snapshot go while the plugin is being unloaded.
+struct Slot<F> {
     callback: UnsafeCell<Option<Callback<F>>>,
+    stage: Mutex<Stage>,
+    freed: Condvar,
+}
+
+// SAFETY: the cell is read by calls that the plugin's gate lets in, and written once, by whoever
+// has taken the stage from Live to Freeing, after the last of them has left; function pointers and
+// data are fit for any thread.
+unsafe impl<F> Send for Slot<F> {}
+// SAFETY: as above.
+unsafe impl<F> Sync for Slot<F> {}
+
+impl<F> Release for Slot<F> {
+    fn release(&self) {
+        let mut stage = self.stage.lock();
+        match *stage {
+            Stage::Live => *stage = Stage::Freeing,
+            Stage::Free => return,
+            Stage::Freeing => {
+                let limit = Duration::from_millis(limits::PLUGIN_LEAVE_MS);
+                self.freed.wait_while_for(&mut stage, |stage| *stage == Stage::Freeing, limit);
+                return;
+            }
+        }
+        drop(stage);
+        // SAFETY: nobody is inside the callback, and this thread alone frees it.
+        drop(unsafe { (*self.callback.get()).take() });
+        *self.stage.lock() = Stage::Free;
+        self.freed.notify_all();
+    }
+
+    fn is_released(&self) -> bool {
+        *self.stage.lock() == Stage::Free
+    }
+}
+
+/// What the server holds of a plugin's callback.
+struct Registered<F> {
+    slot: Arc<Slot<F>>,
     plugin: Arc<Plugin>,
 }
 
-// SAFETY: the cell is read by calls that the plugin's gate lets in, and written once, after the gate
-// has closed and the last of them has left; function pointers and data are fit for any thread.
-unsafe impl<F> Send for Registered<F> {}
-// SAFETY: as above.
-unsafe impl<F> Sync for Registered<F> {}
-
 impl<F> Registered<F> {
     fn new(callback: Callback<F>, plugin: Arc<Plugin>) -> Registered<F> {
-        Registered { callback: UnsafeCell::new(Some(callback)), plugin }
+        let slot = Slot {
+            callback: UnsafeCell::new(Some(callback)),
+            stage: Mutex::new(Stage::Live),
+            freed: Condvar::new(),
+        };
+        Registered { slot: Arc::new(slot), plugin }
     }
 
     /// Runs `body` with the callback, as a call of the plugin. `None` when it is switched off or
@@ -163,15 +216,15 @@ impl<F> Registered<F> {
     fn call<R>(&self, body: impl FnOnce(&Callback<F>) -> R) -> Option<R> {
         self.plugin.call(|| {
             // SAFETY: the gate has let this call in, so the callback is not taken out meanwhile.
-            unsafe { &*self.callback.get() }.as_ref().map(body)
+            unsafe { &*self.slot.callback.get() }.as_ref().map(body)
         })?
     }
 }
 
-impl<F> Release for Registered<F> {
-    fn release(&self) {
-        // SAFETY: the gate is closed and nobody is inside: nobody reads the cell now or later.
-        drop(unsafe { (*self.callback.get()).take() });
+impl<F> Drop for Registered<F> {
+    fn drop(&mut self) {
+        // Its calls borrow it: none is under way.
+        self.slot.release();
     }
 }
 
@@ -322,8 +375,7 @@ pub(super) unsafe extern "C" fn plugin_route(
         };
         let (server, plugin, _) = context.parts()?;
         let handler = Arc::new(Registered::<HandlerFn>::new(callback, plugin));
-        let weak: Weak<Registered<HandlerFn>> = Arc::downgrade(&handler);
-        context.remember(weak)?;
+        context.remember(Arc::<Slot<HandlerFn>>::clone(&handler.slot))?;
         let handler: Arc<dyn Handler> = handler;
         let blocking = flags & NH_ROUTE_BLOCKING != 0;
         let is_cached = flags & NH_ROUTE_CACHE != 0;
@@ -440,8 +492,7 @@ unsafe fn add_hook(
         let context = unsafe { handle::hold(plugin) }?;
         let (server, plugin, _) = context.parts()?;
         let hook = Arc::new(Registered::<HookFn>::new(callback, plugin));
-        let weak: Weak<Registered<HookFn>> = Arc::downgrade(&hook);
-        context.remember(weak)?;
+        context.remember(Arc::<Slot<HookFn>>::clone(&hook.slot))?;
         let hook: Arc<dyn TextHook> = hook;
         server.add_hook(place, Arc::clone(&hook))?;
         context.hooks.lock().push(hook);
@@ -463,8 +514,7 @@ unsafe fn add_middleware(
         let context = unsafe { handle::hold(plugin) }?;
         let (server, plugin, _) = context.parts()?;
         let stage = Arc::new(Registered::<MiddlewareFn>::new(callback, Arc::clone(&plugin)));
-        let weak: Weak<Registered<MiddlewareFn>> = Arc::downgrade(&stage);
-        context.remember(weak)?;
+        context.remember(Arc::<Slot<MiddlewareFn>>::clone(&stage.slot))?;
         add(&server, &plugin, stage)
     })
 }
