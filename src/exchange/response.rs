@@ -96,6 +96,8 @@ pub struct Response {
     pub close: bool,
     /// The failure that it tells, when it is one of ours.
     pub failure: Option<Box<Failure>>,
+    /// A reason phrase in place of the usual one; it holds nothing that ends a line.
+    pub reason: Option<Box<[u8]>>,
     /// Goes out as a status line, its length and `Connection: close`, and no more.
     pub is_bare: bool,
 }
@@ -171,6 +173,7 @@ impl Response {
         self.body.clear();
         self.close = false;
         self.failure = None;
+        self.reason = None;
         self.is_bare = false;
     }
 

@@ -21,6 +21,15 @@ pub fn status_line(out: &mut Vec<u8>, status: u16) {
     }
 }
 
+/// A status line with a reason phrase of one's own, which must have passed [`valid_value`].
+pub fn status_line_with(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends `name: value\r\n`. What did not come out of a parsed head must have passed
 /// [`valid_name`] and [`valid_value`].
 #[inline]

@@ -225,7 +225,10 @@ pub fn to_message(answer: &Answer, connection: &str, with_body: bool) -> Vec<u8>
         code => code,
     };
     let mut out = Vec::with_capacity(answer.body.len() + 256);
-    encode::status_line(&mut out, code);
+    match answer.reason.as_slice() {
+        b"" => encode::status_line(&mut out, code),
+        reason => encode::status_line_with(&mut out, code, reason),
+    }
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(&crate::http::date::imf_fixdate(unix_seconds()));
     out.extend_from_slice(b"\r\n");

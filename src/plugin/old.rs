@@ -241,13 +241,34 @@ pub struct Answer {
     pub is_streaming: bool,
     /// The message asked to close the connection.
     pub close: bool,
+    /// The reason phrase, where the host has one of its own; empty: the usual one.
+    pub reason: Vec<u8>,
+}
+
+/// Longer reason phrases are cut.
+const REASON_BYTES_MAX: usize = 128;
+
+/// A host's `status_message` as a reason phrase (RFC 9112 section 4): what could end the line is
+/// no phrase.
+///
+/// # Safety
+/// `text` is NULL or NUL-terminated.
+unsafe fn reason_of(text: *const std::ffi::c_char) -> Vec<u8> {
+    if text.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the caller's promise.
+    let text = unsafe { std::ffi::CStr::from_ptr(text) }.to_bytes();
+    let text = text.get(..REASON_BYTES_MAX).unwrap_or(text).trim_ascii();
+    if crate::http::encode::valid_value(text) { text.to_vec() } else { Vec::new() }
 }
 
 impl Answer {
     /// Reads a response.
     ///
     /// # Safety
-    /// `data` is NULL or readable for `length` bytes; the counted headers are NULL or NUL-terminated.
+    /// `data` is NULL or readable for `length` bytes; the counted headers and `status_message` are NULL
+    /// or NUL-terminated.
     pub unsafe fn of(response: &RouteResponse) -> Answer {
         // SAFETY: the caller's promise.
         let (data, lines) = unsafe {
@@ -259,6 +280,8 @@ impl Answer {
         };
         if answer.status == 0 {
             answer.status = status_of(response.status_code);
+            // SAFETY: the caller's promise.
+            answer.reason = unsafe { reason_of(response.status_message) };
             if answer.status == 0 && !response.data.is_null() {
                 answer.status = 200;
             }
@@ -287,6 +310,7 @@ impl Answer {
         let stay = self.status == 200 && exchange.request.asks_to_stay();
         let response = &mut exchange.response;
         response.status = self.status;
+        response.reason = (!self.reason.is_empty()).then(|| self.reason.into_boxed_slice());
         for (name, value) in &self.headers {
             if name.eq_ignore_ascii_case(b"connection") {
                 continue;
@@ -431,6 +455,23 @@ mod tests {
         let body = String::from_utf8_lossy(&answer.body);
         let close = if answer.close { " close" } else { "" };
         format!("{} [{}] {body}{close}", answer.status, headers.join(","))
+    }
+
+    /// `status_message` (LEGACY: results on the wire) reaches the status line, and nothing else does.
+    #[test]
+    fn a_filled_status_message_is_the_reason_phrase() {
+        for (text, expected) in [
+            (c"I am a teapot", &b"I am a teapot"[..]),
+            (c" OK ", b"OK"),
+            (c"", b""),
+            (c"OK\r\nSet-Cookie: evil", b""),
+        ] {
+            let mut response = OldResponse::new();
+            response.0.status_code = 418;
+            response.0.status_message = text.as_ptr().cast_mut();
+            assert_eq!(response.answer().reason, expected, "{text:?}");
+        }
+        assert!(answer(200, Some("x"), &[]).reason.is_empty());
     }
 
     #[test]

@@ -152,7 +152,10 @@ impl Worker {
     /// Status line and header lines, up to framing.
     pub(super) fn write_head(&mut self, active: &mut Active, exchange: &Exchange, code: u16) {
         let out = &mut active.output;
-        if code == 200 {
+        if let Some(reason) = &exchange.response.reason {
+            encode::status_line_with(out, code, reason);
+            encode::field(out, b"Date", &self.date);
+        } else if code == 200 {
             out.extend_from_slice(&self.prefix);
         } else {
             encode::status_line(out, code);
