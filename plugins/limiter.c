@@ -105,8 +105,8 @@ static uint64_t take(struct limiter *limiter, const char *name, size_t len)
     mine->at_ms = now;
     if (mine->tokens >= 1)
         mine->tokens -= 1;
-    else
-        wait = (uint64_t)((1 - mine->tokens) / limiter->per_ms) + 1;
+    else /* A microsecond less, so that what the division makes of a whole number rounds up to it. */
+        wait = (uint64_t)((1 - mine->tokens) / limiter->per_ms - 1e-3) + 1;
     pthread_mutex_unlock(lock);
     return wait;
 }
