@@ -241,7 +241,7 @@ fn host_want(app: &App, body: &[u8], scan: &Scan, plan: &Plan) -> Option<Want> {
 pub fn hit(app: &App, call: &mut Call) -> Option<Arc<Answer>> {
     let want = call.want.clone()?;
     call.date(app.status.unix_seconds());
-    app.cache.find(&want, || call.meta(), seconds(app))
+    app.cache.find(&want, || call.meta_for_kept(), seconds(app))
 }
 
 /// A call of the host program: an OpenAI chat request. `stream` counts, whatever the JSON says.
