@@ -14,15 +14,16 @@ use super::provider::Provider;
 use super::text_guard::Guarded;
 use super::{App, Pull};
 use crate::ai::balance;
-use crate::ai::chat;
+use crate::ai::chat::{self, Usage};
 use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::health::Trouble;
+use crate::ai::price::Prices;
 use crate::ai::provider::{Codec, EncodedRequest, codec};
 use crate::ai::retry::{self, Budget, Where};
 use crate::ai::router::{HashOn, Picked, Plan, RouteTarget};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
-use crate::exchange::{Request, Response};
+use crate::exchange::{Request, Response, Ticket};
 use crate::http::encode;
 use crate::http::head::Known;
 
@@ -92,6 +93,9 @@ pub struct Call {
     pub want: Option<Want>,
     /// The tokens it has taken of its key's limit.
     pub charge: Option<Charge>,
+    /// The client whose request it is, when others may share the answer: what it came to is told
+    /// of that request.
+    pub asker: Option<Ticket>,
     /// Targets that cannot serve it, a bit for each.
     unfit: u64,
     /// What the strategy goes by, when it goes by the request.
@@ -155,8 +159,8 @@ pub enum Attempt {
     Remote(Outgoing, Inbound),
     /// Echo answers, as a stream.
     LocalStream(Box<dyn Pull>),
-    /// Echo has answered: the response is complete.
-    LocalWhole,
+    /// Echo has answered: the response is complete, and took these tokens.
+    LocalWhole(Usage),
     /// A model of the host program answers.
     Make(Box<Making>),
     /// The answer's body has to be worked out; where it takes long, on the blocking pool.
@@ -225,6 +229,7 @@ impl Call {
             head: Vec::new(),
             want: None,
             charge: None,
+            asker: None,
             unfit: 0,
             hashed,
             current: None,
@@ -289,11 +294,15 @@ impl Call {
     }
 
     /// What the answer took, as far as the provider told: counted once.
-    pub fn settle(&mut self, usage: Option<(u64, u64)>, now_us: u64) {
+    pub fn settle(&mut self, usage: Option<Usage>, now_us: u64) {
         if let Some(charge) = &mut self.charge {
-            let tokens = usage.map(|(prompt, completion)| prompt.saturating_add(completion));
-            charge.settle(tokens, now_us);
+            charge.settle(usage.map(|usage| usage.total_tokens()), now_us);
         }
+    }
+
+    /// What the tokens of the target that is asked now cost.
+    pub fn prices(&self) -> Prices {
+        self.target().map(|target| target.prices).unwrap_or_default()
     }
 
     /// The same request as a second attempt beside the current one: on another target if one may be
@@ -317,6 +326,7 @@ impl Call {
             head: Vec::new(),
             want: self.want.clone(),
             charge: None,
+            asker: self.asker,
             unfit: self.unfit,
             hashed: self.hashed,
             current: None,

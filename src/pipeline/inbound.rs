@@ -536,10 +536,9 @@ impl Inbound {
         self.refusal.as_deref()
     }
 
-    /// Tokens the provider told of, prompt and completion.
-    pub fn usage(&self) -> Option<(u64, u64)> {
-        let usage = self.told.or_else(|| self.watch.usage());
-        usage.map(|usage| (usage.prompt_tokens, usage.completion_tokens))
+    /// Tokens the provider told of.
+    pub fn usage(&self) -> Option<chat::Usage> {
+        self.told.or_else(|| self.watch.usage())
     }
 
     /// Whether the client asked for a stream: then the first token has a deadline of its own.

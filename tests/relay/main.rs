@@ -10,6 +10,7 @@ mod balance;
 mod cache;
 mod client;
 mod coded;
+mod cost;
 mod crossing;
 mod failures;
 mod fronts;
