@@ -21,5 +21,6 @@ mod models;
 mod passing;
 mod reload;
 mod routing;
+mod telemetry;
 mod upstream;
 mod ways;
