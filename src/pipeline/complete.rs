@@ -132,7 +132,8 @@ fn try_begin(
     if let Some(limits) = app.guard.limits(&exchange.request)
         && limits.counts_tokens()
     {
-        match charge(app, limits, dialect, call.body(), may_block)? {
+        let charged = charge(app, limits, dialect, call.body(), may_block);
+        match charged.inspect_err(|_| found.tell())? {
             Some(charge) => call.charge = Some(charge),
             None => return Ok(Step::Block),
         }
