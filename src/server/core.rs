@@ -63,6 +63,8 @@ pub(super) struct Core {
     /// Open while the server takes connections. The workers have it too: the sockets are closed
     /// when the last of them has let go.
     listeners: Mutex<Arc<[Arc<Listener>]>>,
+    /// Those of configurations before, until every worker has let go.
+    leaving: Mutex<Vec<Weak<Listener>>>,
     /// Port of the first TCP listener.
     port: AtomicU16,
     pub(super) pool: Pool,
@@ -112,6 +114,7 @@ impl Core {
             app: Mutex::new(None),
             workers,
             listeners: Mutex::default(),
+            leaving: Mutex::default(),
             port: AtomicU16::new(0),
             pool: Pool::new(threads, waiting, dispatch, Arc::clone(&tuning)),
             tuning,
@@ -290,11 +293,21 @@ impl Core {
         Arc::clone(&self.listeners.lock())
     }
 
+    /// Listeners that are the configuration's no more, and that a worker may still hold.
+    pub(super) fn leaving_listeners(&self) -> Vec<Weak<Listener>> {
+        self.leaving.lock().clone()
+    }
+
     pub(super) fn set_listeners(&self, listeners: Vec<Arc<Listener>>) {
         let address = listeners.iter().find_map(|listener| listener.address);
         // Relaxed: whoever learns that the server runs learns it through a lock.
         self.port.store(address.map_or(0, |address| address.port()), Ordering::Relaxed);
-        *self.listeners.lock() = listeners.into();
+        let now: Arc<[Arc<Listener>]> = listeners.into();
+        let before = std::mem::replace(&mut *self.listeners.lock(), Arc::clone(&now));
+        let mut leaving = self.leaving.lock();
+        let held: Vec<_> = leaving.iter().filter_map(Weak::upgrade).collect();
+        let has_left = |it: &&Arc<Listener>| !now.iter().any(|new| new.id == it.id);
+        *leaving = held.iter().chain(&*before).filter(has_left).map(Arc::downgrade).collect();
     }
 
     /// No connection is taken any more.

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use crate::base::error::{Error, ErrorKind};
 use crate::config::{Config, Listen};
@@ -61,19 +62,26 @@ pub(super) fn open(config: &Config) -> Result<Vec<Arc<Listener>>, Error> {
     config.server.listen.iter().map(|listen| open_one(config, listen).map(Arc::new)).collect()
 }
 
+/// How long an address is waited for that a worker is just letting go.
+const LET_GO: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// The listeners of another configuration: those that it has too stay, others are opened. `None`
-/// when the sockets were given, so that they are not the configuration's to change.
+/// when the sockets were given, so that they are not the configuration's to change. `leaving` are
+/// those of configurations before that some worker may still hold: their addresses are ours.
 ///
 /// # Errors
 /// As [`open`]; nothing has changed then.
 pub(super) fn renewed(
     config: &Config,
     before: &[Arc<Listener>],
+    leaving: &[Weak<Listener>],
 ) -> Result<Option<Vec<Arc<Listener>>>, Error> {
     if before.iter().any(|listener| listener.listen.is_none()) {
         return Ok(None);
     }
-    let mut left: Vec<&Arc<Listener>> = before.iter().collect();
+    let held: Vec<Arc<Listener>> = leaving.iter().filter_map(Weak::upgrade).collect();
+    let mut left: Vec<&Arc<Listener>> = before.iter().chain(&held).collect();
     let mut kept = Vec::new();
     for listen in &config.server.listen {
         let place = left.iter().position(|old| old.listen.as_ref() == Some(listen));
@@ -86,7 +94,7 @@ pub(super) fn renewed(
             // The address stays and speaks TLS from now on, or no more: it is in use already.
             None => match left.iter().find(|old| old.is_at(listen)) {
                 Some(old) => Arc::new(old.changed_to(listen)?),
-                None => Arc::new(open_one(config, listen)?),
+                None => Arc::new(open_again(config, listen, !leaving.is_empty())?),
             },
         });
     }
@@ -96,6 +104,23 @@ pub(super) fn renewed(
             .map_err(|error| refused(listener, &error))?;
     }
     Ok(Some(listeners))
+}
+
+/// Opens a listener whose address we may be about to let go.
+fn open_again(config: &Config, listen: &Listen, are_leaving: bool) -> Result<Listener, Error> {
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match open_one(config, listen) {
+            Err(error)
+                if error.kind == ErrorKind::AddressInUse
+                    && are_leaving
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            done => return done,
+        }
+    }
 }
 
 impl Listener {
@@ -182,4 +207,39 @@ fn refused(what: &dyn std::fmt::Display, error: &std::io::Error) -> Error {
         _ => ErrorKind::Io,
     };
     Error::new(kind, format!("cannot listen on {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wrong: an address is refused that a worker holds, or is letting go, since a configuration
+    /// before; or what somebody else holds is taken, or waited for without an end.
+    #[test]
+    fn an_address_that_is_being_left_is_taken_again() {
+        let path = std::env::temp_dir().join(format!("nh-listener-{}.sock", std::process::id()));
+        let mut config = Config::default();
+        config.server.listen = vec![Listen::Unix(path.clone())];
+        let held = open(&config).unwrap().remove(0);
+        let id = held.id;
+        let leaving = [Arc::downgrade(&held)];
+        assert_eq!(renewed(&config, &[], &leaving).unwrap().unwrap()[0].id, id);
+        let refused = |leaving: &[Weak<Listener>]| {
+            renewed(&config, &[], leaving)
+                .err()
+                .is_some_and(|it| it.kind == ErrorKind::AddressInUse)
+        };
+        assert!(refused(&[]));
+        drop(held);
+        // The last one lets go while the address is asked for.
+        let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(refused(&leaving));
+        let letting_go = std::thread::spawn(move || drop(other));
+        let again = renewed(&config, &[], &leaving).unwrap().unwrap().remove(0);
+        assert_ne!(again.id, id);
+        letting_go.join().unwrap();
+        assert!(path.exists());
+        drop(again);
+        assert!(!path.exists());
+    }
 }

@@ -275,7 +275,7 @@ impl Core {
         let place = log::open_place(&before.log, &config.log)?;
         let listeners = match self.state() {
             NEW => None,
-            _ => listener::renewed(config, &self.listeners())?,
+            _ => listener::renewed(config, &self.listeners(), &self.leaving_listeners())?,
         };
         let models_changed =
             changed.iter().any(|key| key.starts_with("model.") || key.starts_with("provider."));
