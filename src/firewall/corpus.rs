@@ -3,8 +3,9 @@
 
 use std::net::SocketAddr;
 
-use super::engine::{CustomRule, Engine, Scan};
+use super::engine::{CustomRule, Engine};
 use super::inspect::{self, BodyProfile};
+use super::scan::Scan;
 use crate::exchange::{Peer, Request};
 use crate::http::head::{self, HeadLimits, RequestHead};
 use crate::http::target::{self, Target};

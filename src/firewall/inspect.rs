@@ -1,7 +1,8 @@
 //! Which parts of a request are read, and as what.
 
-use super::body;
-use super::engine::{Engine, Part, Scan, place};
+use super::engine::Engine;
+use super::scan::{Part, Scan};
+use super::{json, multipart, place};
 use crate::exchange::Request;
 use crate::http::head::Known;
 
@@ -246,9 +247,9 @@ pub fn body(engine: &Engine, scan: &mut Scan, request: &Request, profile: BodyPr
     let first = text.trim_ascii_start().first();
     let part = Part { place: place::TEXT, name: b"", is_prose: true, is_secret: false };
     if profile == BodyProfile::Model || has(b"json") || matches!(first, Some(b'{' | b'[')) {
-        body::json(engine, scan, text, profile);
+        json::read(engine, scan, text, profile);
     } else if has(b"multipart/") {
-        body::multipart(engine, scan, text, &kind, request.known(Known::ContentType));
+        multipart::read(engine, scan, text, &kind, request.known(Known::ContentType));
     } else if has(b"x-www-form-urlencoded") {
         fields(engine, scan, text, place::FORM);
     } else if kind.is_empty() || has(b"text/") || has(b"xml") || has(b"javascript") {

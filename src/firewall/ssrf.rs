@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-use super::engine::place;
+use super::place;
 
 /// Where URLs are looked at. Paths hold none.
 pub const PLACES: u16 = place::QUERY

@@ -1,7 +1,8 @@
 //! Paths out of their folder, files that nobody asks for in good faith, wrappers and remote files;
 //! scanners by their names.
 
-use super::super::engine::{Spec, place};
+use super::super::engine::Spec;
+use super::super::place;
 use super::{hard, rule, within};
 
 /// Where a single step upwards is out of place.

@@ -1,6 +1,7 @@
 //! SQL injection, in the dialects of MySQL, PostgreSQL, SQL Server, Oracle and SQLite.
 
-use super::super::engine::{Spec, place};
+use super::super::engine::Spec;
+use super::super::place;
 use super::{rule, within};
 
 pub(super) const RULES: &[Spec] = &[
