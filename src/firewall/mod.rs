@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod base64;
 mod client;
 mod engine;
 mod gate;

@@ -24,3 +24,5 @@ pub const TEXT: u16 = 512;
 pub const LINK: u16 = 1024;
 /// All of them.
 pub const ALL: u16 = 2047;
+/// Not a place: the value has a line break that was written in some code.
+pub const BROKEN: u16 = 2048;

@@ -14,7 +14,7 @@ use regex_automata::hybrid::dfa::Cache;
 
 use super::engine::{Engine, Rule};
 use super::normalize::{Normalizer, Seen};
-use super::{place, prose, shell, ssrf};
+use super::{base64, place, prose, shell, ssrf};
 
 /// Bytes before a literal that its rule may look at.
 const WINDOW_BEFORE: usize = 64;
@@ -24,6 +24,8 @@ const WINDOW_AFTER: usize = 256;
 const WINDOW_STEP: usize = 1024;
 /// Values longer than this are not read a second way (as a shell would, as Base64).
 const SECOND_LOOK_BYTES_MAX: usize = 4096;
+/// Encodings within each other that are read.
+const ENCODINGS_MAX: usize = 2;
 /// What a finding shows of the bytes that were found.
 const SHOWN_BYTES_MAX: usize = 48;
 /// Findings kept of one request.
@@ -81,9 +83,12 @@ pub struct Finding {
 pub struct Scan {
     normalizer: Normalizer,
     decoded: Normalizer,
+    /// What a value in Base64 holds.
+    inner: Vec<u8>,
     squeezed: Vec<u8>,
     /// The states of each rule's automaton that were needed so far.
     caches: Vec<Option<Box<Cache>>>,
+    caches_made: usize,
     /// Which engine they belong to.
     engine: usize,
     /// Up to where each rule has searched the value at hand; only rules in `touched` are not 0.
@@ -104,6 +109,7 @@ impl Scan {
         if self.engine != engine.number {
             self.engine = engine.number;
             self.caches.clear();
+            self.caches_made = 0;
             self.caches.resize_with(engine.rules.len(), || None);
         }
         self.fired.clear();
@@ -120,8 +126,12 @@ impl Scan {
     pub fn shrink(&mut self, bytes_max: usize) {
         self.normalizer.shrink(bytes_max);
         self.decoded.shrink(bytes_max);
-        if self.caches.iter().flatten().count() > CACHES_MAX {
+        if self.inner.capacity() > bytes_max {
+            self.inner = Vec::new();
+        }
+        if self.caches_made > CACHES_MAX {
             self.caches.iter_mut().for_each(|cache| *cache = None);
+            self.caches_made = 0;
         }
     }
 
@@ -159,36 +169,49 @@ impl Scan {
         let is_read = !seen.plain || part.place & WORDS != 0 || !engine.custom.is_empty();
         if is_read || memchr::memchr(b'.', text).is_some() {
             self.text(engine, text, &seen, part);
-            if raw.len() <= SECOND_LOOK_BYTES_MAX {
-                self.second_look(engine, raw, text, &seen, part);
+        }
+        if raw.len() <= SECOND_LOOK_BYTES_MAX {
+            self.second_look(engine, text, &seen, part);
+            if seen.split {
+                let joined = normalizer.joined(raw);
+                self.literals(engine, joined, part, None);
             }
+            self.encoded(engine, raw, part);
         }
         self.normalizer = normalizer;
     }
 
-    fn second_look(
-        &mut self,
-        engine: &Engine,
-        raw: &[u8],
-        text: &[u8],
-        seen: &Seen,
-        part: Part<'_>,
-    ) {
+    /// What a shell makes of it.
+    fn second_look(&mut self, engine: &Engine, text: &[u8], seen: &Seen, part: Part<'_>) {
         if seen.quoted && shell::squeeze(text, &mut self.squeezed) {
             let squeezed = std::mem::take(&mut self.squeezed);
             self.shell(engine, &squeezed, part);
             self.literals(engine, &squeezed, part, Some("cmd."));
             self.squeezed = squeezed;
         }
-        if let Some(inner) = base64_text(raw) {
+    }
+
+    /// What a value in Base64 holds, and what that holds.
+    fn encoded(&mut self, engine: &Engine, raw: &[u8], part: Part<'_>) {
+        let mut inner = std::mem::take(&mut self.inner);
+        let mut is_text = base64::text(raw, &mut inner);
+        for _ in 0..ENCODINGS_MAX {
+            if !is_text {
+                break;
+            }
             let mut decoded = std::mem::take(&mut self.decoded);
             let (text, seen) = decoded.run(&inner);
             self.text(engine, text, &seen, part);
             self.decoded = decoded;
+            let within = std::mem::take(&mut inner);
+            is_text = base64::text(&within, &mut inner);
         }
+        self.inner = inner;
     }
 
     fn text(&mut self, engine: &Engine, text: &[u8], seen: &Seen, part: Part<'_>) {
+        let broken = if seen.broken { place::BROKEN } else { 0 };
+        let part = Part { place: part.place | broken, ..part };
         self.literals(engine, text, part, None);
         if seen.separator {
             self.shell(engine, text, part);
@@ -302,6 +325,7 @@ impl Scan {
         *searched = u32::try_from(end).unwrap_or(u32::MAX);
         let automaton = rule.automaton()?;
         let place = self.caches.get_mut(number)?;
+        self.caches_made += usize::from(place.is_none());
         let cache = place.get_or_insert_with(|| Box::new(automaton.create_cache()));
         let input = regex_automata::Input::new(text).span(start..end).earliest(true);
         let found = automaton.try_search_fwd(cache, &input).ok().flatten()?;
@@ -366,7 +390,7 @@ impl Scan {
 
 impl std::fmt::Display for Part<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place = match self.place & !(place::AGENT | place::NAME) {
+        let place = match self.place & !(place::AGENT | place::NAME | place::BROKEN) {
             place::PATH => "path",
             place::QUERY => "query",
             place::FORM => "form",
@@ -380,23 +404,4 @@ impl std::fmt::Display for Part<'_> {
         let name = self.name.get(..SHOWN_BYTES_MAX).unwrap_or(self.name);
         if name.is_empty() { Ok(()) } else { write!(f, ".{}", name.escape_ascii()) }
     }
-}
-
-/// The text within a value that is Base64 as a whole, if it is text.
-fn base64_text(raw: &[u8]) -> Option<Vec<u8>> {
-    use base64::Engine as _;
-    use base64::alphabet::{STANDARD, URL_SAFE};
-    use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-    let raw = raw.trim_ascii();
-    if raw.len() < 12 || !raw.iter().all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(b)) {
-        return None;
-    }
-    let config = GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true);
-    let is_url = raw.iter().any(|byte| matches!(byte, b'-' | b'_'));
-    let alphabet = if is_url { &URL_SAFE } else { &STANDARD };
-    let inner = GeneralPurpose::new(alphabet, config).decode(raw).ok()?;
-    let printable = inner.iter().filter(|b| (0x20..0x7f).contains(*b) || b.is_ascii_whitespace());
-    (printable.count() * 10 >= inner.len() * 9).then_some(inner)
 }

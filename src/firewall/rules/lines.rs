@@ -11,7 +11,8 @@ const LINES: u16 = place::PATH
     | place::COOKIE
     | place::HEADER
     | place::NAME
-    | place::FILE;
+    | place::FILE
+    | place::BROKEN;
 
 pub(super) const RULES: &[Spec] = &[
     within(
@@ -60,8 +61,12 @@ pub(super) const RULES: &[Spec] = &[
                 "@Ncache-control",
                 "@Nevil",
                 "@Ntest",
+                "\\nset-cookie",
+                "\\nlocation",
+                "\\nhttp/",
+                "\\ncontent-",
             ],
-            r"\n\s?(?:set-cookie2?|location|content-[a-z-]+|host|transfer-encoding|x-[a-z-]{2,40}|refresh|link|access-control-[a-z-]+|status|cookie|referer|user-agent|authorization|connection|bcc|cc|to|from|subject|mime-version|reply-to|injected[\w-]*|header[\w-]*|crlf[\w-]*|evil[\w-]*|test[\w-]*|any[\w-]*|clear-site-data|strict-transport-security|www-authenticate|warning|cache-control)\s?:|\n\s?http/[12]|\n\s?(?:get|post|head|put|delete|options)\s+/\S*\s+http/|\n\s?<(?:script|html|svg|img)",
+            r"\n\s?(?:set-cookie2?|location|content-[a-z-]+|host|transfer-encoding|x-[a-z-]{2,40}|refresh|link|access-control-[a-z-]+|status|cookie|referer|user-agent|authorization|connection|bcc|cc|to|from|subject|mime-version|reply-to|injected[\w-]*|header[\w-]*|crlf[\w-]*|evil[\w-]*|test[\w-]*|any[\w-]*|clear-site-data|strict-transport-security|www-authenticate|warning|cache-control)\s?:|\n\s?http/[12]|\n\s?(?:get|post|head|put|delete|options)\s+/\S*\s+http/|\n\s?<(?:script|html|svg|img)|\\r\\n(?:set-cookie|location|content-[a-z-]+)\s?:|\\r\\nhttp/[12]",
         ),
     ),
     within(
