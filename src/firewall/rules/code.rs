@@ -174,6 +174,12 @@ pub(super) const RULES: &[Spec] = &[
             |commons\.collections|jdbcrowsetimpl|templatesimpl|commons\.beanutils|scriptenginemanager|nashorn|getclass\s*\(\s*\)|\bforname\s*\(\s*['\x22(\w]|com\.sun\.(?:rowset|org|jndi|syndication)|org\.apache\.(?:commons|xalan|tomcat|struts|catalina|logging|naming|shiro|ibatis|wicket|bcel)|allowstaticmethodaccess|javassist|groovy\.(?:lang|util)|groovyshell|%\{\s*[(\#'\x22@\d]|\#context\b|\#(?:request|session|application|parameters)\s*[\[.]|sun\.misc\.|freemarker\.template|(?:redirect|action|redirectaction):\s*[$%]\{)",
     ),
     hard(
+        "ruby.serialized",
+        5,
+        &["bahv", "bahb", "bahu", "bahs", "bahi", "bah7", "baho"],
+        r"^bah[bvusi7o][a-z0-9+/]{24,}={0,2}$",
+    ),
+    hard(
         "java.serialized",
         5,
         &["ro0ab", "aced0005", "h4siaaaa", "aaeaaad", "%ac%ed", "\\xac\\xed", "yv66vg"],
@@ -266,6 +272,8 @@ pub(super) const RULES: &[Spec] = &[
             "subprocess.",
             "!!python",
             "cos\nsystem",
+            "cos\\nsystem",
+            "cposix\\nsystem",
             "cposix",
             "c__builtin__",
             "pty.spawn",
@@ -295,7 +303,7 @@ pub(super) const RULES: &[Spec] = &[
             "reduce(",
             "execfile(",
         ],
-        r#"(?:__import__\s*\(|\bos\s*\.\s*(?:system|popen|environ|exec\w*|listdir|remove|fork|spawn\w*)\b|subprocess\s*\.\s*(?:call|run|popen|check_\w+|getoutput|getstatusoutput)|!!python/|\bc(?:os|posix|nt|__builtin__|builtins|subprocess)\n\w+|pty\.spawn|importlib\.import|\bopen\s*\(\s*['"]/|__reduce(?:_ex)?__|pickle\.loads|gasv[a-z0-9+/=]{8,}|(?:^|;|\n|'|")\s*(?:import\s+(?:os|sys|subprocess|socket|pty)\b|from\s+os\s+import)|__builtins__|builtins\.(?:exec|eval|open|__import__)|getattr\s*\(\s*__|commands\.getoutput|marshal\.loads|breakpoint\s*\(|execfile\s*\()"#,
+        r#"(?:__import__\s*\(|\bos\s*\.\s*(?:system|popen|environ|exec\w*|listdir|remove|fork|spawn\w*)\b|subprocess\s*\.\s*(?:call|run|popen|check_\w+|getoutput|getstatusoutput)|!!python/|\bc(?:os|posix|nt|__builtin__|builtins|subprocess)(?:\n|\\n)\w+|pty\.spawn|importlib\.import|\bopen\s*\(\s*['"]/|__reduce(?:_ex)?__|pickle\.loads|gasv[a-z0-9+/=]{8,}|(?:^|;|\n|'|")\s*(?:import\s+(?:os|sys|subprocess|socket|pty)\b|from\s+os\s+import)|__builtins__|builtins\.(?:exec|eval|open|__import__)|getattr\s*\(\s*__|commands\.getoutput|marshal\.loads|breakpoint\s*\(|execfile\s*\()"#,
     ),
     rule(
         "ruby.call",

@@ -97,12 +97,14 @@ pub(super) const RULES: &[Spec] = &[
             "busybox ",
             "ping$",
             "curl$",
+            "<<<",
+            "proxycommand",
         ],
         r#"(?x)(?:^|[^\w])(?:
             /(?:usr/)?(?:local/)?s?bin/(?:[a-z]{0,3}sh|cat|ls|nc|id|ping|wget|curl|python\d?|perl|uname|env|rm|echo|chmod|mail|sleep|ps|kill|cp|mv|grep|more|tail|head|whoami|netstat|printf|touch|\?+|[a-z?*]{1,8})\b
             |cmd(?:\.exe)?\s*/[ckr]\b|cmd\.exe|/dev/(?:tcp|udp)/|powershell(?:\.exe)?\s+[-'\x22(&i]|%comspec%|\$\{?ifs\b|(?:ba|z|k|da)?sh\s+-(?:c|i|x)\b|ncat?\s+-[a-z]*[elvpnz]|base64\s+(?:-d|--decode)|\|\s?(?:ba|z)?sh\b
             |(?:python\d?(?:\.\d)?|perl|ruby|php|node)\s+-(?:c|e|r|m)\b|chmod\s+(?:[+ugoa]|[0-7]{3})|rm\s+-[rf]{1,2}|mkfifo\s+/|(?:wget|curl)\s+(?:-{1,2}\S+\s+)*(?:https?:|ftp:|\d{1,3}\.|\x22|'|[\w.-]+\.\w{2,})|net\s+(?:user|localgroup)\b|reg\s+(?:add|query)\s+hk|certutil\s+-|bitsadmin\s+/
-            |/c\s+(?:calc|dir|ping|whoami|net|type|echo)|iex\s*\(|downloadstring|-enc(?:odedcommand)?\s+[a-z0-9+/=]{8,}|invoke-(?:expression|webrequest)|new-object\s+(?:system\.)?net\.|sh\s?>&|0<&\d|exec\s+\d<>|>\s?/tmp/\w|ping\s+-[cntw]\s*\d|nslookup\s+[\w.$`(-]+\.|cat\s?(?:\s/|\$|<|\{)|\{(?:cat|ls|id|curl|wget|ping|nc|echo),|ls\s+(?:-la|-al|-l|/)|uname\s+-a|tftp\s+-|telnet\s+[\d.]+\s+\d|xterm\s+-display|kill\s+-9|echo\s+\$\(?|busybox\s+\w+|(?:cat|ls|id|ping|curl|sleep)\$(?:ifs|\{|@|\*)
+            |/c\s+(?:calc|dir|ping|whoami|net|type|echo)|iex\s*\(|downloadstring|-enc(?:odedcommand)?\s+[a-z0-9+/=]{8,}|invoke-(?:expression|webrequest)|new-object\s+(?:system\.)?net\.|sh\s?>&|0<&\d|exec\s+\d<>|>\s?/tmp/\w|ping\s+-[cntw]\s*\d|nslookup\s+[\w.$`(-]+\.|cat\s?(?:\s/|\$|<|\{)|\{(?:cat|ls|id|curl|wget|ping|nc|echo),|ls\s+(?:-la|-al|-l|/)|uname\s+-a|tftp\s+-|telnet\s+[\d.]+\s+\d|xterm\s+-display|kill\s+-9|echo\s+\$\(?|busybox\s+\w+|(?:cat|ls|id|ping|curl|sleep)\$(?:ifs|\{|@|\*)|<<<\s?[$'\x22`]|-o\s?proxycommand\s?=
         )"#,
     ),
     within(

@@ -1,10 +1,17 @@
-//! Query languages of document stores.
+//! Query languages of document stores, GraphQL.
 
 use super::super::engine::Spec;
 use super::super::place;
 use super::{rule, within};
 
 pub(super) const RULES: &[Spec] = &[
+    // Who asks for the whole schema looks for a way in; tools of developers do so too.
+    rule(
+        "graphql.introspection",
+        5,
+        &["__schema", "__type", "introspectionquery"],
+        r"[{,]\s?__(?:schema|type)\s?[{(]|\bquery\s+introspectionquery\b|\bon\s+__type\b",
+    ),
     within(
         place::NAME,
         rule(
