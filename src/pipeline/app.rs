@@ -332,7 +332,7 @@ impl App {
         *settings = Settings::new(config);
         *compressor = Compressor::new(&config.compression).map(Arc::new);
         *guard = Arc::new(guard.renewed(config));
-        *text_guard = TextGuard::new(&config.guard);
+        *text_guard = text_guard.renewed(&config.guard);
         if next.models_changed {
             *created = status.unix_seconds();
         }
@@ -345,7 +345,7 @@ impl App {
         self.firewall = Arc::clone(&renewed.firewall);
         self.compressor.clone_from(&renewed.compressor);
         self.guard = Arc::clone(&renewed.guard);
-        self.text_guard = renewed.text_guard;
+        self.text_guard = renewed.text_guard.clone();
         self.router = Arc::clone(&renewed.router);
         self.providers = Arc::clone(&renewed.providers);
         self.cache = Arc::clone(&renewed.cache);

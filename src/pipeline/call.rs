@@ -14,7 +14,7 @@ use super::provider::Provider;
 use super::text_guard::Guarded;
 use super::{App, Pull};
 use crate::ai::balance;
-use crate::ai::chat::Usage;
+use crate::ai::chat::{self, Usage};
 use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::health::Trouble;
 use crate::ai::price::Prices;
@@ -284,7 +284,21 @@ impl Call {
         let mut text = String::with_capacity(prefix.len() + id.len());
         text.push_str(prefix);
         text.extend(id.chars().filter(char::is_ascii_alphanumeric));
-        Meta { id: text, model: self.plan.model.clone(), created: self.created }
+        let model = self.plan.model.clone();
+        Meta { id: text, model, created: self.created, custom_tools: Vec::new() }
+    }
+
+    /// The same of an answer that is encoded for the client, which asked `request`.
+    pub(super) fn meta_for(&self, request: chat::Request) -> Meta {
+        Meta { custom_tools: request.custom_tools, ..self.meta() }
+    }
+
+    /// The same of a kept answer in another form.
+    pub(super) fn meta_for_kept(&self) -> Meta {
+        match self.dialect.decode_request(self.body()) {
+            Ok(request) => self.meta_for(request),
+            Err(_) => self.meta(),
+        }
     }
 
     /// Has the prompt hooks see the request. Once, on the loop, before the first attempt and before
@@ -675,13 +689,15 @@ impl Call {
         }
         end_head(&mut head, encoded.body.len());
         tell_dropped(app, &encoded, response)?;
+        let include_usage = request.include_usage;
+        let meta = self.meta_for(request);
         let kind = if self.scan.stream {
             Kind::TranslateStream {
                 decoder: codec.stream_decoder(),
-                encoder: self.dialect.stream_encoder(self.meta(), request.include_usage),
+                encoder: self.dialect.stream_encoder(meta, include_usage),
             }
         } else {
-            Kind::TranslateWhole { codec, meta: Box::new(self.meta()), body: Vec::new() }
+            Kind::TranslateWhole { codec, meta: Box::new(meta), body: Vec::new() }
         };
         let patched = Some(encoded.body);
         let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };

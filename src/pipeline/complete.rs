@@ -159,7 +159,8 @@ fn try_begin(
     if let Some(limits) = app.guard.limits(&exchange.request)
         && limits.counts_tokens()
     {
-        match charge(app, limits, dialect, call.body(), may_block)? {
+        let charged = charge(app, limits, dialect, call.body(), may_block);
+        match charged.inspect_err(|_| found.tell())? {
             Some(charge) => call.charge = Some(charge),
             None => return Ok(Step::Block),
         }
@@ -268,7 +269,7 @@ fn host_want(app: &App, body: &[u8], scan: &Scan, plan: &Plan) -> Option<Want> {
 pub fn hit(app: &App, call: &mut Call) -> Option<Arc<Answer>> {
     let want = call.want.clone()?;
     call.date(app.status.unix_seconds());
-    app.cache.find(&want, || call.meta(), seconds(app))
+    app.cache.find(&want, || call.meta_for_kept(), seconds(app))
 }
 
 /// A call of the host program: an OpenAI chat request. `stream` counts, whatever the JSON says.

@@ -205,8 +205,10 @@ impl Inbound {
                     Body::Chunked | Body::UntilClose => None,
                 }))
             }
-            Kind::TranslateStream { .. }
-                if is_events || !self.is_json(value(Known::ContentType)) =>
+            Kind::TranslateStream { decoder, .. }
+                if is_events
+                    || decoder.reads_json()
+                    || !self.is_json(value(Known::ContentType)) =>
             {
                 stream_head(response);
                 Ok(AfterHead::Forward(None))

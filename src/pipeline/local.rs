@@ -89,17 +89,18 @@ impl Call {
                 encoded.body
             }
         };
+        let question = Arc::new(Question::new(&request, json));
+        let include_usage = request.include_usage;
+        let meta = self.meta_for(request);
         let kind = if self.is_stream() {
-            let encoder = self.dialect().stream_encoder(self.meta(), request.include_usage);
-            Kind::MakeStream { encoder }
+            Kind::MakeStream { encoder: self.dialect().stream_encoder(meta, include_usage) }
         } else {
-            let (meta, collector) = (Box::new(self.meta()), Box::default());
-            Kind::MakeWhole { collector, meta, bytes: 0 }
+            Kind::MakeWhole { collector: Box::default(), meta: Box::new(meta), bytes: 0 }
         };
         let watched = self.watched(app);
         Ok(Attempt::Make(Box::new(Making {
             generator: Arc::clone(generator),
-            question: Arc::new(Question::new(&request, json)),
+            question,
             provider: index,
             inbound: self.inbound(kind, watched),
         })))

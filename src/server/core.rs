@@ -544,6 +544,7 @@ impl Core {
             },
             "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
             "firewall": self.app().firewall.stats().to_json(),
+            "guard": self.app().text_guard.stats().to_json(),
             "ai_bodies_bytes": self.ai_bytes(),
             "telemetry": self.telemetry_json(),
             "memory_resident_bytes": proc::resident_bytes(),

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod azure;
 mod balance;
 mod cache;
 mod client;
