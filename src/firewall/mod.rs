@@ -3,9 +3,10 @@
 //! - `address`, `index`: ranges that are let in or kept out, in a prefix trie, flat when they are many;
 //! - `client`: who the client is behind trusted proxies;
 //! - `rate`, `table`, `memory`: token buckets, offences and blocks of clients, in bounded tables;
-//! - `normalize`, `gate`, `engine`, `rules`: one spelling for all values, one automaton over all literals, an
-//!   expression around each; `shell`, `ssrf`, `prose`: what expressions say badly;
-//! - `inspect`, `body`: which parts of a request are read, and which are language;
+//! - `normalize`, `gate`, `engine`, `rules`, `scan`: one spelling for all values, one automaton over all
+//!   literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `prose`,
+//!   `base64`: what expressions say badly;
+//! - `inspect`, `json`, `multipart`: which parts of a request are read, and which are language;
 //! - `judge`: from scores to what is done;
 //! - `rule_file`, `saved`: rules of an operator, and what was set at run time, as text.
 //!
@@ -14,20 +15,24 @@
 #![forbid(unsafe_code)]
 
 mod address;
-mod body;
+mod base64;
 mod client;
 mod engine;
 mod gate;
 mod index;
 mod inspect;
+mod json;
 mod judge;
 mod memory;
+mod multipart;
 mod normalize;
+pub mod place;
 mod prose;
 mod rate;
 mod rule_file;
 mod rules;
 mod saved;
+mod scan;
 mod shell;
 mod ssrf;
 mod stats;
@@ -40,13 +45,14 @@ use crate::config::{self, Cidr, Config};
 
 pub use address::{AddressSet, Note, canonical, client_key, to_ip};
 pub use client::resolve as resolve_client;
-pub use engine::{CustomRule, Engine, Finding, place};
+pub use engine::{CustomRule, Engine};
 pub use inspect::BodyProfile;
 pub use judge::{Action, Judgement, Thresholds};
 pub use memory::{Blocked, Cause, Memory, Moment, Strictness};
 pub use rate::{Exhausted, Rate};
 pub use rule_file::{parse_csv, parse_toml};
 pub use saved::Saved;
+pub use scan::Finding;
 pub use stats::{Counter, Stats};
 pub use table::{Entry, Table};
 
