@@ -16,6 +16,7 @@ mod assignment;
 mod check;
 mod choice;
 mod cidr;
+mod decimal;
 mod draft;
 mod files;
 pub mod kinds;
@@ -42,6 +43,7 @@ pub use choice::{
     CacheWhen, Capability, DroppedMembers, GuardAction, HashOn, LogFormat, LogLevel, Strategy,
 };
 pub use cidr::Cidr;
+pub use decimal::Decimal;
 pub use files::Stamp as FileStamp;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
@@ -50,8 +52,8 @@ pub use reference::{KeyReference, TableReference, reference};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
-    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, TextGuard, Timeouts,
-    TlsCertificate,
+    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, Telemetry, TextGuard,
+    Timeouts, TlsCertificate,
 };
 
 /// The keys that a running server does not take up: they count from its next start.
@@ -103,6 +105,8 @@ pub struct Config {
     pub plugins: Plugins,
     /// `[plugin.NAME]` by NAME: its keys as TOML text, one a line.
     pub plugin: BTreeMap<String, String>,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// `[log]`
     pub log: Log,
     /// It came from an old `.conf` file.
@@ -149,6 +153,7 @@ impl Config {
             optimizer: Optimizer::default(),
             plugins: Plugins::default(),
             plugin: BTreeMap::new(),
+            telemetry: Telemetry::default(),
             log: Log::default(),
             legacy: false,
             notes: Vec::new(),

@@ -10,6 +10,7 @@ use super::choice::{
     CacheWhen, Capability, DroppedMembers, GuardAction, HashOn, LogFormat, LogLevel, Strategy,
 };
 use super::cidr::Cidr;
+use super::decimal::Decimal;
 use super::listen::Listen;
 use super::schema::Rule::{Any, MaskedUrl, OneOrMany, Range, Text};
 use super::schema::section;
@@ -17,6 +18,8 @@ use super::secret::Secret;
 
 /// The longest wait that can be configured, in milliseconds: a day.
 const WAIT_MAX_MS: u64 = 86_400_000;
+/// The highest price, in US dollars for a million tokens.
+const PRICE_MAX: u64 = 1_000_000;
 /// The most bytes a limit can name: 1 TiB.
 const BYTES_MAX: u64 = 1 << 40;
 
@@ -157,6 +160,14 @@ section! {
         capabilities: Vec<Capability> = Vec::new(), Any;
         /// Tokens of a request and its answer together, at most; 0: what the model says.
         context_length: u32 = 0, Range(0, 1_000_000_000);
+        /// US dollars for a million tokens read; all four 0: what the model says.
+        input_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens written.
+        output_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens read from the provider's cache; 0: as any token read.
+        cached_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens put into the provider's cache; 0: as any token read.
+        cache_write_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
     }
 
     /// One `[[model]]`: a name that clients may ask for.
@@ -175,6 +186,14 @@ section! {
         capabilities: Vec<Capability> = Vec::new(), Any;
         /// Tokens of a request and its answer together, at most; 0: not known.
         context_length: u32 = 0, Range(0, 1_000_000_000);
+        /// US dollars for a million tokens read, unless a target says its own prices; 0: not known.
+        input_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens written.
+        output_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens read from the provider's cache; 0: as any token read.
+        cached_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens put into the provider's cache; 0: as any token read.
+        cache_write_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
         /// It answers requests that name no model.
         default: bool = false, Any;
     }
@@ -344,6 +363,20 @@ section! {
         dir: String = String::new(), Any;
         /// Plugins to load, in this order.
         load: Vec<String> = Vec::new(), Text(check::not_empty);
+    }
+
+    /// `[telemetry]`: traces and metrics for an OpenTelemetry collector.
+    Telemetry {
+        /// Where OTLP over HTTP is taken, what stands before `/v1/traces`; empty: nothing is sent.
+        endpoint: String = String::new(), Text(check::base_url);
+        /// Header fields that are sent with it, `NAME: VALUE`.
+        headers: Vec<Secret> = Vec::new(), Any;
+        /// What the collector calls this server.
+        service_name: String = "neurohttp".to_owned(), Text(check::plain_name);
+        /// The share of the traces that begin here which are recorded.
+        sample_ratio: Decimal = Decimal::whole(1), Range(0, 1);
+        /// Milliseconds between two deliveries.
+        interval: u32 = 10_000, Range(100, WAIT_MAX_MS);
     }
 
     /// `[log]`.

@@ -18,6 +18,7 @@ mod call;
 mod complete;
 mod compression;
 mod dashboard;
+mod explain;
 mod failure;
 mod fit;
 mod generation;
@@ -30,6 +31,8 @@ mod provider;
 mod screen;
 mod text_guard;
 
+use crate::ai::chat::Usage;
+use crate::ai::price::Prices;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::exchange::{Exchange, Flow, Params, Pending, Request, Taken};
@@ -42,18 +45,20 @@ pub use admin::{Order, models_shown};
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };
-pub use app::{App, HostRoute, PluginStage, Renewal, Settings, Status, StatusCounts, Tuned};
+pub use app::{
+    App, HostRoute, PluginStage, Renewal, Sampling, Settings, Status, StatusCounts, Tuned,
+};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Making, Moment, Outgoing, Verdict};
 pub use complete::{hit, host_call};
+pub use explain::explain;
 pub use failure::{answer, answer_failed_call, dialect_of};
 pub use generation::{Generation, Generator, Listening, Progress, Question};
 pub use hooks::{HookPlace, TextEdit, TextHook};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use pages::keep;
 pub use provider::{BaseUrl, Provider, Proxy, renewed as renewed_providers};
-pub use screen::explain;
 
 /// What a request's method and target lead to.
 #[derive(Default)]
@@ -101,6 +106,21 @@ pub enum Step {
 pub trait Pull: Send {
     /// Appends body bytes to `out`, about `bytes_wanted` of them.
     fn pull(&mut self, out: &mut Vec<u8>, bytes_wanted: usize) -> Taken;
+    /// What it has taken of a model so far; none when it takes nothing.
+    fn spent(&self) -> Option<Spent> {
+        None
+    }
+}
+
+/// What was taken of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// Which model, among all that is counted.
+    pub number: usize,
+    /// The tokens.
+    pub usage: Usage,
+    /// What they cost.
+    pub prices: Prices,
 }
 
 /// The head of a request has come: finds its route, checks its key and says what body may follow.

@@ -1,16 +1,20 @@
 //! A line for each request, when `log.access` asks for it.
 //!
 //! It tells who asked what and what it came to: peer, method, path, status, bytes and times, and
-//! of requests to models the model, its provider, the tokens and the time to the first of them.
+//! of requests to models the model, its provider, the tokens, what they cost and the time to the
+//! first of them.
 //! The query is left out: it may hold keys or prompts. Neither are any header fields told but the
 //! request's id.
 
 use std::borrow::Cow;
 
+use super::counts::dollars;
 use super::log;
 use super::worker::Worker;
+use crate::ai::chat::Usage;
 use crate::base::slab::Key;
 use crate::exchange::Exchange;
+use crate::http::trace_context::write_hex;
 
 /// Of a path that is longer only the beginning is told, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
@@ -22,6 +26,10 @@ pub(super) struct Told {
     pub(super) started_us: u64,
     /// 0: no answer has begun.
     pub(super) status: u16,
+    /// It came over TLS.
+    pub(super) is_tls: bool,
+    /// The pattern of its path, when it is one of ours and a collector is told.
+    pub(super) route: Option<&'static str>,
     /// Of the body, before any transfer coding.
     pub(super) body_bytes: u64,
     /// Of a request to a model.
@@ -31,10 +39,27 @@ pub(super) struct Told {
 /// What a request to a model came to.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct CallTold {
-    /// Prompt and completion tokens, when the provider has told them.
-    pub(super) usage: Option<(u64, u64)>,
+    /// Tokens, when the provider has told them.
+    pub(super) usage: Option<Usage>,
+    /// What all attempts together cost, in billionths of a US dollar; none: no price is known.
+    pub(super) cost_nano: Option<u64>,
     /// From the start of the call to the first piece of a streamed answer, in microseconds.
     pub(super) first_token_us: Option<u64>,
+}
+
+impl CallTold {
+    /// Takes in the tokens of an attempt: of several the last one's are told, and what all cost.
+    pub(super) fn add(&mut self, usage: Usage, cost_nano: Option<u64>) {
+        self.usage = Some(usage);
+        self.add_cost(cost_nano);
+    }
+
+    /// Takes in what another attempt cost.
+    pub(super) fn add_cost(&mut self, cost_nano: Option<u64>) {
+        if let Some(cost_nano) = cost_nano {
+            self.cost_nano = Some(self.cost_nano.unwrap_or(0).saturating_add(cost_nano));
+        }
+    }
 }
 
 impl Worker {
@@ -44,6 +69,7 @@ impl Worker {
         if told.status != 0 {
             self.stats.request_time.record(elapsed_us);
         }
+        self.report_request(told, exchange);
         if !self.is_told(told.status) {
             return;
         }
@@ -57,9 +83,16 @@ impl Worker {
         let method = text(request.method_text());
         let peer = request.peer().to_string();
         let usage = told.call.usage;
+        let trace = request.trace().map(|trace| {
+            let mut id = Vec::new();
+            write_hex(&trace.context.trace_id, &mut id);
+            id
+        });
+        let trace = trace.as_deref().map(text);
         tracing::info!(
             target: log::ACCESS,
             id = request.id_text(),
+            trace_id = trace.as_deref(),
             peer = &*peer,
             method = &*method,
             path = &*path,
@@ -70,8 +103,11 @@ impl Worker {
             model = model.as_deref(),
             provider = provider.as_deref(),
             cache = cache.as_deref(),
-            prompt_tokens = usage.map(|(prompt, _)| prompt),
-            completion_tokens = usage.map(|(_, completion)| completion),
+            prompt_tokens = usage.map(|usage| usage.prompt_tokens),
+            completion_tokens = usage.map(|usage| usage.completion_tokens),
+            cached_tokens = usage.and_then(|usage| usage.cached),
+            reasoning_tokens = usage.and_then(|usage| usage.reasoning),
+            cost_usd = told.call.cost_nano.map(dollars),
             first_token_us = told.call.first_token_us,
             "request"
         );
@@ -108,7 +144,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// The path of a target as it was received, without its query, cut to a length for one line.
-fn path_of(target: &[u8]) -> &[u8] {
+pub(super) fn path_of(target: &[u8]) -> &[u8] {
     let end = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
     &target[..end.min(PATH_BYTES_MAX)]
 }

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::ai::balance;
+use crate::ai::chat::Usage;
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -21,12 +22,13 @@ use crate::base::slab::Key;
 use crate::cache::flight::End;
 use crate::exchange::{Response, Ticket};
 use crate::pipeline::{
-    AnswerFlight, Call, Inbound, Listening, Moment, Outgoing, Provider, Pull, Want,
+    AnswerFlight, Call, Inbound, Listening, Moment, Outgoing, Provider, Pull, Spent, Want,
 };
 use crate::server::access::CallTold;
 use crate::server::deadline::Deadline;
 use crate::server::host::HostSink;
 use crate::server::share::{self, CallLeader};
+use crate::server::telemetry::Observed;
 use crate::server::worker::{OwnApp, Worker};
 
 /// Who gets the answer.
@@ -106,7 +108,9 @@ pub(super) struct CallState {
     pub(super) has_token: bool,
     /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
     last_token_us: u64,
-    told: CallTold,
+    pub(super) told: CallTold,
+    /// What a collector is told of the current attempt.
+    pub(super) observed: Option<Box<Observed>>,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
     /// It ends with an error: it is not to be kept.
@@ -144,6 +148,7 @@ impl Default for CallState {
             has_token: false,
             last_token_us: 0,
             told: CallTold::default(),
+            observed: None,
             is_paused: false,
             is_spoilt: false,
             limited: None,
@@ -189,6 +194,9 @@ impl Worker {
 
     pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) -> Option<Key> {
         let mut state = self.spare_calls.pop().unwrap_or_default();
+        if let Some(sampling) = self.app.settings.sampling {
+            call.begin_trace(|| self.placed(None, sampling));
+        }
         state.app = Some(Arc::clone(&self.app));
         state.began_us = self.now_us;
         state.sink = sink;
@@ -248,9 +256,18 @@ impl Worker {
         }
     }
 
-    fn count_tokens(&mut self, key: Key, usage: Option<(u64, u64)>) {
-        if let (Some(number), Some(usage)) = (self.number_of(key), usage) {
-            self.count_usage(number, usage);
+    /// Tokens of the current attempt's answer, as far as the provider has told them.
+    fn count_tokens(&mut self, key: Key, usage: Option<Usage>) {
+        let Some(usage) = usage else { return };
+        let call = self.calls.get(key).and_then(|state| state.call.as_ref());
+        let Some(call) = call else { return };
+        let spent = Spent { number: call.number(), usage, prices: call.prices() };
+        let cost_nano = self.count_usage(&spent);
+        if let Some(state) = self.calls.get_mut(key) {
+            state.told.add(usage, cost_nano);
+            if let Some(observed) = &mut state.observed {
+                (observed.usage, observed.cost_nano) = (Some(usage), cost_nano);
+            }
         }
     }
 
@@ -280,9 +297,9 @@ impl Worker {
             if usage.is_some() || state.has_token {
                 call.settle(usage, self.now_us);
             }
-            state.told.usage = usage;
             self.count_tokens(key, usage);
         }
+        self.report_attempt(key, Some("cancelled".to_owned()));
         self.detach(key);
         let Some(state) = self.take_call(key) else { return CallTold::default() };
         let told = state.told;
