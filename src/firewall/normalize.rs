@@ -26,6 +26,10 @@ pub struct Seen {
     pub plain: bool,
     /// Letters outside ASCII, up to 255.
     pub foreign: u8,
+    /// A line break that was written in some code.
+    pub broken: bool,
+    /// A comment within a word.
+    pub split: bool,
 }
 
 /// Classes of bytes.
@@ -76,6 +80,8 @@ fn classes(text: &[u8]) -> u8 {
 pub struct Normalizer {
     text: Vec<u8>,
     other: Vec<u8>,
+    /// `other` holds what was decoded last.
+    is_decoded: bool,
 }
 
 impl Normalizer {
@@ -106,18 +112,27 @@ impl Normalizer {
             seen.rounds += 1;
             found = classes(&self.text);
         }
+        self.is_decoded = !is_first;
+        self.other.clear();
         if is_first {
-            self.other.clear();
-            fold(text, found, &mut self.other);
+            seen.split = fold(text, found, Comments::Blank, &mut self.other);
         } else {
-            self.other.clear();
             found |= classes(&self.text);
-            fold(&self.text, found, &mut self.other);
+            seen.split = fold(&self.text, found, Comments::Blank, &mut self.other);
         }
         std::mem::swap(&mut self.text, &mut self.other);
         seen.quoted = found & QUOTE != 0;
         seen.separator = found & SEPARATOR != 0;
         (&self.text, seen)
+    }
+
+    /// The same text with nothing in the place of comments, for who takes them out. `text` is what
+    /// the last run was given.
+    pub fn joined(&mut self, text: &[u8]) -> &[u8] {
+        let from = if self.is_decoded { &self.other } else { text };
+        self.text.clear();
+        fold(from, COMMENT, Comments::Nothing, &mut self.text);
+        &self.text
     }
 
     /// Gives memory back that has grown beyond so many bytes.
@@ -139,6 +154,14 @@ fn decode(text: &[u8], out: &mut Vec<u8>, seen: &mut Seen) -> bool {
         let decoded = match byte {
             b'%' => percent(rest),
             b'&' => entity(rest),
+            // Behind another backslash it is one, and the digits are digits.
+            b'\\'
+                if at > 0
+                    && text.get(at - 1) == Some(&b'\\')
+                    && rest.first().is_some_and(u8::is_ascii_digit) =>
+            {
+                None
+            }
             b'\\' => escape(rest),
             0x80.. => foreign(text.get(at..).unwrap_or_default(), seen),
             0..=8 | 0x0e..=0x1f | 0x7f => Some((u32::from(byte), 0)),
@@ -169,6 +192,7 @@ fn decode(text: &[u8], out: &mut Vec<u8>, seen: &mut Seen) -> bool {
                 out.extend_from_slice(text.get(at - used - 1..at).unwrap_or_default());
             }
             code if code < 0x80 => {
+                seen.broken |= matches!(code, 10 | 13);
                 out.push(code as u8);
                 changed = true;
             }
@@ -362,6 +386,8 @@ fn look_alike(code: u32) -> u32 {
         0x24b6..=0x24cf => code - 0x24b6 + 0x61,
         0x24d0..=0x24e9 => code - 0x24d0 + 0x61,
         0x2460..=0x2468 => code - 0x2460 + 0x31,
+        0x24ea | 0x24ff => 0x30,
+        0x2776..=0x277e => code - 0x2776 + 0x31,
         0x1d400..=0x1d6a3 => (code - 0x1d400) % 26 + 0x61,
         0x1d7ce..=0x1d7ff => (code - 0x1d7ce) % 10 + 0x30,
         0x1f130..=0x1f149 => code - 0x1f130 + 0x61,
@@ -369,16 +395,26 @@ fn look_alike(code: u32) -> u32 {
     }
 }
 
-/// Small letters, one blank for white space and comments, no control characters.
-fn fold(text: &[u8], found: u8, out: &mut Vec<u8>) {
+/// What stands in the place of a comment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comments {
+    Blank,
+    Nothing,
+}
+
+/// Small letters, one blank for white space and comments, no control characters. Whether a comment
+/// stood within a word.
+fn fold(text: &[u8], found: u8, comments: Comments, out: &mut Vec<u8>) -> bool {
     if found & (CONTROL | COMMENT) == 0 && has_single_blanks(text) {
         out.extend_from_slice(text);
         out.make_ascii_lowercase();
-        return;
+        return false;
     }
     out.reserve(text.len());
     let mut at = 0;
     let mut is_versioned = false;
+    let mut splits = false;
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
     while let Some(&byte) = text.get(at) {
         let class = CLASS[usize::from(byte)];
         if class & (SPACE | CONTROL) != 0 {
@@ -399,7 +435,10 @@ fn fold(text: &[u8], found: u8, out: &mut Vec<u8>) {
             }
             match memchr::memmem::find(inner.get(..1024).unwrap_or(inner), b"*/") {
                 Some(end) => {
-                    blank(out, b' ');
+                    splits |= is_letter(out.last()) && is_letter(inner.get(end + 2));
+                    if comments == Comments::Blank {
+                        blank(out, b' ');
+                    }
                     at += end + 4;
                 }
                 None => {
@@ -423,6 +462,7 @@ fn fold(text: &[u8], found: u8, out: &mut Vec<u8>) {
             at += run;
         }
     }
+    splits
 }
 
 /// Whether white space is single blanks only. Without branches, so that many bytes are looked at at

@@ -12,7 +12,8 @@
 
 use serde::Deserialize;
 
-use super::engine::{CustomRule, compile, place};
+use super::engine::{CustomRule, compile};
+use super::place;
 
 /// Rules of one file, at most.
 const RULES_MAX: usize = 4096;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::engine::place;
+use super::place;
 
 /// Where commands are looked for. A path is not handed to a shell with its separators.
 pub const PLACES: u16 = place::ALL & !place::AGENT;

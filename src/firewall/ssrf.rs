@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-use super::engine::place;
+use super::place;
 
 /// Where URLs are looked at. Paths hold none.
 pub const PLACES: u16 = place::QUERY
@@ -52,14 +52,26 @@ const ENDS: &[&[u8]] = &[
     b".dnslog.cn",
 ];
 
+/// Slashes between a scheme and a host.
+const SLASHES_MAX: usize = 8;
+
 /// The first URL in a normalized text that points inwards.
 pub fn find(text: &[u8]) -> Option<Range<usize>> {
-    for at in memchr::memmem::find_iter(text, b"//") {
-        let is_url = at == 0 || text.get(at - 1) == Some(&b':');
-        if !is_url {
+    // `//host` alone, or behind a scheme; of the web's schemes readers take any number of slashes,
+    // and backslashes for them.
+    let alone = text.starts_with(b"//").then_some(0);
+    let behind = memchr::memchr_iter(b':', text).map(|at| at + 1);
+    for at in alone.into_iter().chain(behind) {
+        let rest = text.get(at..).unwrap_or_default();
+        let is_slash = |byte: &&u8| matches!(byte, b'/' | b'\\');
+        let slashes = rest.iter().take(SLASHES_MAX).take_while(is_slash).count();
+        let before = text.get(..at).unwrap_or_default();
+        let is_web = before.ends_with(b"http:") || before.ends_with(b"https:");
+        if !is_web && !rest.starts_with(b"//") {
             continue;
         }
-        let rest = text.get(at + 2..).unwrap_or_default();
+        let from = at + slashes;
+        let rest = text.get(from..).unwrap_or_default();
         let rest = rest.get(..256).unwrap_or(rest);
         let length = rest
             .iter()
@@ -72,7 +84,7 @@ pub fn find(text: &[u8]) -> Option<Range<usize>> {
             .unwrap_or(rest.len());
         let authority = rest.get(..length).unwrap_or_default();
         if is_inward(authority) {
-            return Some(at.saturating_sub(6)..at + 2 + length);
+            return Some(at.saturating_sub(6)..from + length);
         }
     }
     None
@@ -173,6 +185,12 @@ mod tests {
             ("http://127.0.0.1.nip.io", true),
             ("see http://10.1.2.3/x", true),
             ("//localhost/x", true),
+            ("http:127.0.0.1/", true),
+            ("http:///127.0.0.1/", true),
+            ("https:\\\\127.0.0.1\\x", true),
+            ("gopher:127.0.0.1", false),
+            ("see http: localhost", false),
+            ("x///127.0.0.1", false),
             ("http://example.com/", false),
             ("https://api.openai.com/v1", false),
             ("http://8.8.8.8/", false),

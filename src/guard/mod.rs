@@ -7,6 +7,7 @@
 //! - [`TextGuard`]: what is done with what is found, by category and side.
 //! - [`Screened`]: one text, whole or in pieces; a text in pieces is held back only as far as a
 //!   find may still be open at its end, which is bounded ([`scan::OPEN_BYTES_MAX`]).
+//! - [`Stats`]: texts and finds, counted.
 //! - `scan`: where in a text something begins; `secrets`, `personal`, `injection`: what it is.
 //!
 //! A text gives the same finds however it is cut. Nothing found here is ever logged or kept: finds
@@ -18,12 +19,16 @@ mod personal;
 mod scan;
 mod screened;
 mod secrets;
+mod stats;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use crate::config::{self, GuardAction};
 
 pub use screened::{Outcome, Screened};
+pub use stats::Stats;
 
 /// What a find is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +59,16 @@ pub enum Side {
     Prompt,
     /// From a model.
     Answer,
+}
+
+impl Side {
+    /// Its name in the log and among the counters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Prompt => "prompt",
+            Side::Answer => "answer",
+        }
+    }
 }
 
 /// One find, without the text.
@@ -109,10 +124,11 @@ impl Actions {
 }
 
 /// The guard that a configuration asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone)]
 pub struct TextGuard {
     prompts: Actions,
     answers: Actions,
+    stats: Arc<Stats>,
 }
 
 impl TextGuard {
@@ -132,7 +148,19 @@ impl TextGuard {
                 personal: on(config.personal_answers),
                 injection_score: config.injection_score,
             },
+            stats: Arc::default(),
         }
+    }
+
+    /// The guard of another configuration; what was counted stays.
+    #[must_use]
+    pub fn renewed(&self, config: &config::TextGuard) -> TextGuard {
+        TextGuard { stats: Arc::clone(&self.stats), ..TextGuard::new(config) }
+    }
+
+    /// What it has counted.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// What is done on one side.

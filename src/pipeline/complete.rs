@@ -145,6 +145,7 @@ fn try_begin(
         None => return Ok(Step::Block),
     };
     let mut call = Call::new(asked, dialect, scan, plan);
+    call.belong(exchange.request.trace());
     call.leave_out(unfit);
     call.want = want;
     if let Some(answer) = hit(app, &mut call) {
@@ -158,7 +159,8 @@ fn try_begin(
     if let Some(limits) = app.guard.limits(&exchange.request)
         && limits.counts_tokens()
     {
-        match charge(app, limits, dialect, call.body(), may_block)? {
+        let charged = charge(app, limits, dialect, call.body(), may_block);
+        match charged.inspect_err(|_| found.tell())? {
             Some(charge) => call.charge = Some(charge),
             None => return Ok(Step::Block),
         }

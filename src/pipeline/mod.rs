@@ -18,6 +18,7 @@ mod call;
 mod complete;
 mod compression;
 mod dashboard;
+mod explain;
 mod failure;
 mod fit;
 mod generation;
@@ -44,18 +45,20 @@ pub use admin::{Order, models_shown};
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };
-pub use app::{App, HostRoute, PluginStage, Renewal, Settings, Status, StatusCounts, Tuned};
+pub use app::{
+    App, HostRoute, PluginStage, Renewal, Sampling, Settings, Status, StatusCounts, Tuned,
+};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Making, Moment, Outgoing, Verdict};
 pub use complete::{hit, host_call};
+pub use explain::explain;
 pub use failure::{answer, answer_failed_call, dialect_of};
 pub use generation::{Generation, Generator, Listening, Progress, Question};
 pub use hooks::{HookPlace, TextEdit, TextHook};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
 pub use pages::keep;
 pub use provider::{BaseUrl, Provider, Proxy, renewed as renewed_providers};
-pub use screen::explain;
 
 /// What a request's method and target lead to.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use crate::ai::texts::{self, Lane, Screen, ScreenedStream, Speaker};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::config::GuardAction;
-use crate::guard::{Actions, Note, Outcome, Screened, Side};
+use crate::guard::{Actions, Note, Outcome, Screened, Side, Stats};
 
 /// The request as the guard leaves it, if it changed it, and what it found.
 ///
@@ -22,7 +22,7 @@ pub(super) fn screen_prompt(
     id: &str,
 ) -> Result<(Option<Vec<u8>>, Found), Failure> {
     let actions = app.text_guard.actions(Side::Prompt);
-    let mut found = Found { side: Side::Prompt, id: id.into(), notes: Vec::new() };
+    let mut found = Found::new(app, Side::Prompt, id);
     if actions.is_off() {
         return Ok((None, found));
     }
@@ -32,7 +32,7 @@ pub(super) fn screen_prompt(
             Speaker::System | Speaker::Assistant => actions.without_injection(),
             Speaker::User | Speaker::Tool => actions,
         };
-        let outcome = Screened::new(actions).push(text, true, &mut found.notes);
+        let outcome = found.begin(actions).push(text, true, &mut found.notes);
         Found::outcome(outcome, PROMPT_REFUSED)
     };
     match texts::screen_request(body, &mut look) {
@@ -52,9 +52,23 @@ pub(super) struct Found {
     side: Side,
     id: Arc<str>,
     notes: Vec<Note>,
+    /// Texts that have begun and were not counted yet.
+    texts: u64,
+    stats: Arc<Stats>,
 }
 
 impl Found {
+    fn new(app: &App, side: Side, id: &str) -> Found {
+        let stats = Arc::clone(app.text_guard.stats());
+        Found { side, id: id.into(), notes: Vec::new(), texts: 0, stats }
+    }
+
+    /// Another text begins.
+    fn begin(&mut self, actions: Actions) -> Screened {
+        self.texts += 1;
+        Screened::new(actions)
+    }
+
     fn outcome(outcome: Outcome, words: &str) -> Result<Option<String>, Failure> {
         match outcome {
             Outcome::Same => Ok(None),
@@ -66,16 +80,15 @@ impl Found {
         }
     }
 
-    /// Tells the log, a line for each rule, and forgets.
+    /// Counts and tells the log, a line for each rule, and forgets.
     pub(super) fn tell(&mut self) {
-        let side = match self.side {
-            Side::Prompt => "prompt",
-            Side::Answer => "answer",
-        };
+        let side = self.side.name();
+        self.stats.add_texts(self.side, std::mem::take(&mut self.texts));
         let mut notes = std::mem::take(&mut self.notes);
         while let Some(note) = notes.first().copied() {
             let count = notes.iter().filter(|other| **other == note).count();
             notes.retain(|other| *other != note);
+            self.stats.add_finds(self.side, note, count as u64);
             let (rule, category) = (note.rule, note.category.name());
             let done = match note.action {
                 GuardAction::Off | GuardAction::Log => "found",
@@ -114,9 +127,8 @@ impl Guarded {
         let actions = app.text_guard.actions(Side::Answer);
         let has_texts =
             !matches!(dialect, Dialect::OpenAiEmbeddings | Dialect::AnthropicCountTokens);
-        let found = || Found { side: Side::Answer, id: id.into(), notes: Vec::new() };
         (has_texts && !actions.is_off()).then(|| Guarded {
-            texts: Texts { actions, found: found(), open: Vec::new() },
+            texts: Texts { actions, found: Found::new(app, Side::Answer, id), open: Vec::new() },
             stream: None,
             lane: None,
         })
@@ -255,7 +267,7 @@ fn with_text(lane: Lane, text: String) -> Delta {
 
 impl Screen for Texts {
     fn whole(&mut self, _: Speaker, text: &str) -> Result<Option<String>, Failure> {
-        let outcome = Screened::new(self.actions).push(text, true, &mut self.found.notes);
+        let outcome = self.found.begin(self.actions).push(text, true, &mut self.found.notes);
         Found::outcome(outcome, ANSWER_REFUSED)
     }
 
@@ -268,7 +280,7 @@ impl Screen for Texts {
                 return Err(Failure::new(502, message).code("upstream_too_large"));
             }
             None => {
-                self.open.push((lane, Screened::new(self.actions)));
+                self.open.push((lane, self.found.begin(self.actions)));
                 self.open.len() - 1
             }
         };

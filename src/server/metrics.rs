@@ -14,7 +14,9 @@ use super::core::Core;
 use super::counts::{ModelFigures, dollars};
 use super::stats::WorkerStats;
 use crate::base::metrics::{BOUNDS_US, Distribution};
+use crate::config::GuardAction;
 use crate::firewall::Counter as FirewallCounter;
+use crate::guard::{Category, Side};
 use crate::sys::{clock, proc};
 
 /// Labels and value of one sample.
@@ -29,9 +31,11 @@ impl Core {
         self.add_models(&mut page);
         self.add_cache(&mut page);
         self.add_firewall(&mut page);
+        self.add_guard(&mut page);
         self.add_model_times(&mut page);
         self.add_targets(&mut page);
         self.add_optimizer(&mut page);
+        self.add_telemetry(&mut page);
         self.add_workers(&mut page);
         add_process(&mut page);
         page.text()
@@ -248,6 +252,34 @@ impl Core {
         page.counter(
             "neurohttp_firewall_events_total",
             "What the firewall has refused, blocked or noted.",
+            &samples,
+        );
+    }
+
+    fn add_guard(&self, page: &mut Page) {
+        let app = self.app();
+        let stats = app.text_guard.stats();
+        let texts: Vec<_> = stats.texts().collect();
+        let labels: Vec<_> = texts.iter().map(|(side, _)| [("side", side.name())]).collect();
+        let figures = texts.iter().map(|&(_, count)| count as f64);
+        let samples: Vec<Sample<'_>> =
+            labels.iter().map(|label| label.as_slice()).zip(figures).collect();
+        page.counter(
+            "neurohttp_guard_texts_total",
+            "Texts that the prompt guard has looked into.",
+            &samples,
+        );
+        let finds: Vec<_> = stats.finds().collect();
+        let label = |&(side, category, action, _): &(Side, Category, GuardAction, u64)| {
+            [("side", side.name()), ("category", category.name()), ("action", action.as_str())]
+        };
+        let labels: Vec<_> = finds.iter().map(label).collect();
+        let figures = finds.iter().map(|it| it.3 as f64);
+        let samples: Vec<Sample<'_>> =
+            labels.iter().map(|label| label.as_slice()).zip(figures).collect();
+        page.counter(
+            "neurohttp_guard_finds_total",
+            "What the prompt guard has found, and what it has done about it.",
             &samples,
         );
     }

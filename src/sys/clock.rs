@@ -13,6 +13,13 @@ pub fn monotonic_us() -> u64 {
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
+/// What this thread has had of a CPU, in microseconds: others on the machine do not count.
+#[cfg(test)]
+pub fn thread_cpu_us() -> u64 {
+    let time = read(libc::CLOCK_THREAD_CPUTIME_ID);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
 /// Monotonic time in milliseconds.
 pub fn monotonic_ms() -> u64 {
     monotonic_us() / 1_000

@@ -1,5 +1,6 @@
 /* server.h and router.h: an old host as its authors wrote it. */
 #include "check.h"
+#include "firewall.h"
 #include "optimizer.h"
 #include "parser.h"
 #include "router.h"
@@ -188,9 +189,35 @@ static void by_hand(Server *server) {
     CHECK(server_handle_request(server, pair[0]) == -1);
 }
 
+/* The optimizer's samples are those of the server that runs. */
+static void measured(Server *server) {
+    PerformanceData data;
+    char *report;
+    int size;
+    CHECK(optimizer_init(NULL) == 0);
+    int fd = dial(server->port);
+    put(fd, "GET /body HTTP/1.1\r\nHost: x\r\n\r\n");
+    free(take(fd));
+    CHECK(optimizer_get_current_data(&data) == 0 && data.active_connections >= 1);
+    CHECK(data.avg_response_time > 0.0 && data.thread_pool_utilization >= 0 && data.thread_pool_utilization <= 100);
+    CHECK(optimizer_run(server) == 0 && optimizer_get_average_data(&data) == 0 && data.active_connections >= 1);
+    CHECK(optimizer_generate_report(&report, &size) == 0 && (int)strlen(report) == size);
+    free(report);
+    close(fd);
+    optimizer_cleanup();
+}
+
 static void without_a_socket(Server *server) {
     HTTPRequest request;
     RouteResponse response;
+    memset(&response, 0, sizeof response);
+    CHECK(create_error_response(&response, ROUTE_ERROR_INVALID_PARAM, 422) == 0 && response.status_code == 422);
+    CHECK_TEXT(response.status_message, "Unprocessable Content");
+    CHECK(strncmp(response.data, "HTTP/1.1 422 Unprocessable Content\r\n", 36) == 0);
+    CHECK_HAS(response.data, "{\"error\": \"Invalid parameter\", \"code\": 2, \"timestamp\": ");
+    free_route_response(&response);
+    CHECK(create_error_response(&response, ROUTE_ERROR_INTERNAL, 599) == 0 && response.status_code == 599);
+    free_route_response(&response);
     memset(&response, 0xff, sizeof response);
     CHECK(parse_http_request("GET /message HTTP/1.1\r\n\r\n", &request) == 0);
     CHECK(route_request(server, &request, &response) == 0 && response.status_code == 200);
@@ -206,6 +233,46 @@ static void without_a_socket(Server *server) {
     CHECK(route_request(server, &request, &response) == -1);
     free_route_response(&response);
     free_http_request(&request);
+}
+
+/* What the server refuses the functions count, and what they list or block it refuses. */
+static void one_firewall(Server *server) {
+    FirewallStats before, after;
+    BlockReason reason;
+    CHECK(firewall_get_stats(&before) == 0 && before.total_requests >= 10);
+    CHECK_PAGE(server->port, "/body?q=1%27%20UNION%20SELECT%20password%20FROM%20users--", "HTTP/1.1 403 ", "\r\n\r\n");
+    CHECK(firewall_get_stats(&after) == 0 && after.total_requests == before.total_requests + 1);
+    CHECK(after.blocked_requests == before.blocked_requests + 1);
+    CHECK(after.attack_pattern_hits == before.attack_pattern_hits + 1);
+    CHECK(after.suspicious_activities == before.suspicious_activities + 1);
+    int fd = dial(server->port);
+    put(fd, "GET /body HTTP/1.1\r\nHost: x\r\n\r\n");
+    char *answer = take(fd);
+    CHECK_HAS(answer, "HTTP/1.1 201 ");
+    free(answer);
+    CHECK(firewall_block_ip("127.0.0.1") == 0 && firewall_get_block_reason("127.0.0.1", &reason) == 0);
+    put(fd, "GET /body HTTP/1.1\r\nHost: x\r\n\r\n");
+    answer = take(fd);
+    CHECK_HAS(answer, "HTTP/1.1 403 ");
+    free(answer);
+    close(fd);
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 403 ", "\r\n\r\n");
+    CHECK(firewall_add_to_whitelist("127.0.0.1", 1, 0) == 0);
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 201 ", "\r\n\r\n");
+    CHECK(firewall_remove_from_whitelist("127.0.0.1") == 0 && firewall_unblock_ip("127.0.0.1") == 0);
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 201 ", "\r\n\r\n");
+    /* Who is on the black list is not even heard. */
+    CHECK(firewall_add_to_blacklist("127.0.0.1", BLOCK_REASON_SUSPICIOUS, "a test") == 0);
+    answer = get(server->port, "/body");
+    CHECK_TEXT(answer, "");
+    free(answer);
+    CHECK(firewall_get_stats(&before) == 0 && before.blacklisted_ips == 1);
+    CHECK(before.blocked_requests == after.blocked_requests + 3 && before.total_requests == after.total_requests + 6);
+    /* A firewall that is begun anew is the server's too. */
+    firewall_cleanup();
+    CHECK(firewall_init(NULL) == 0);
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 201 ", "\r\n\r\n");
+    CHECK(firewall_get_stats(&after) == 0 && after.total_requests == 1 && after.blocked_requests == 0);
 }
 
 int main(void) {
@@ -240,6 +307,8 @@ int main(void) {
     keep_alive(&server);
     by_hand(&server);
     without_a_socket(&server);
+    one_firewall(&server);
+    measured(&server);
     CHECK(register_route("/late", HTTP_GET, late_route) == 0);
     CHECK_PAGE(server.port, "/late", "HTTP/1.1 201 ", "{\"made\":true}");
     CHECK(register_route("/", HTTP_GET, whole_message) == 0);
@@ -283,6 +352,12 @@ int main(void) {
         CHECK(server_init(&server, &config) == 0 && server_start(&server) == 0);
         CHECK_PAGE(server.port, "/health", "HTTP/1.1 200 ", "AIONIC/1.0");
     }
+    server_cleanup(&server);
+    /* A host that switches the firewall off has none. */
+    config.enable_firewall = 0;
+    CHECK(server_init(&server, &config) == 0 && server_start(&server) == 0);
+    CHECK(firewall_block_ip("127.0.0.1") == 0);
+    CHECK_PAGE(server.port, "/health?q=1%27%20UNION%20SELECT%20password%20FROM%20users--", "HTTP/1.1 200 ", "AIONIC");
     server_cleanup(&server);
     return 0;
 }

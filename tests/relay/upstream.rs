@@ -282,6 +282,13 @@ impl Gateway {
         stats["cache"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {stats}"))
     }
 
+    /// A number of /stats below `guard`, by side and what names it there.
+    pub fn guard(&self, side: &str, path: &[&str]) -> u64 {
+        let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
+        let found = path.iter().fold(&stats["guard"][side], |value, name| &value[*name]);
+        found.as_u64().unwrap_or_else(|| panic!("no {path:?} in {stats}"))
+    }
+
     /// A number of /stats itself.
     pub fn number(&self, name: &str) -> u64 {
         let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();

@@ -1,150 +1,9 @@
-//! Code for interpreters: shells, PHP, Java and .NET, JavaScript on servers, Python, Ruby.
+//! Code for interpreters: PHP, Java and .NET, JavaScript on servers, Python, Ruby.
 
-use super::super::engine::{Spec, place};
-use super::{hard, rule, within};
+use super::super::engine::Spec;
+use super::{hard, rule};
 
 pub(super) const RULES: &[Spec] = &[
-    // Found by `shell`, not by a literal.
-    rule("cmd.command", 5, &[], ""),
-    rule("cmd.line", 2, &[], ""),
-    rule(
-        "cmd.path",
-        5,
-        &[
-            "/bin/",
-            "cmd.exe",
-            "cmd /c",
-            "cmd/c",
-            "/dev/tcp",
-            "/dev/udp",
-            "powershell",
-            "%comspec%",
-            "${ifs}",
-            "$ifs",
-            "$@",
-            "bash -",
-            "sh -c",
-            "sh -i",
-            "nc -",
-            "ncat -",
-            "base64 -d",
-            "base64 --decode",
-            "|sh",
-            "| sh",
-            "|bash",
-            "| bash",
-            "python -c",
-            "python3 -c",
-            "perl -e",
-            "ruby -e",
-            "php -r",
-            "chmod ",
-            "rm -",
-            "mkfifo",
-            "wget http",
-            "wget -",
-            "curl http",
-            "curl -",
-            "net user",
-            "net localgroup",
-            "reg add",
-            "reg query",
-            "certutil -",
-            "bitsadmin",
-            "wscript",
-            "/c calc",
-            "/c dir",
-            "/c ping",
-            "system32",
-            "iex(",
-            "downloadstring",
-            "-encodedcommand",
-            "-enc ",
-            "invoke-expression",
-            "invoke-webrequest",
-            "new-object",
-            "sh>&",
-            ">&/dev",
-            "0<&",
-            "exec 5<>",
-            ">/tmp/",
-            "> /tmp/",
-            "/c whoami",
-            "ping -c",
-            "ping -n",
-            "nslookup ",
-            "cat /",
-            "cat${",
-            "cat<",
-            "cat$",
-            "ls -la",
-            "ls /",
-            "uname -a",
-            "tftp -",
-            "telnet ",
-            "python3 -m",
-            "xterm -",
-            "kill -9",
-            "{cat,",
-            "{ls,",
-            "echo ${",
-            "echo $",
-            "whoami",
-            "ifconfig",
-            "ipconfig",
-            "sleep ",
-            "busybox ",
-            "ping$",
-            "curl$",
-        ],
-        r#"(?x)(?:^|[^\w])(?:
-            /(?:usr/)?(?:local/)?s?bin/(?:[a-z]{0,3}sh|cat|ls|nc|id|ping|wget|curl|python\d?|perl|uname|env|rm|echo|chmod|mail|sleep|ps|kill|cp|mv|grep|more|tail|head|whoami|netstat|printf|touch|\?+|[a-z?*]{1,8})\b
-            |cmd(?:\.exe)?\s*/[ckr]\b|cmd\.exe|/dev/(?:tcp|udp)/|powershell(?:\.exe)?\s+[-'\x22(&i]|%comspec%|\$\{?ifs\b|(?:ba|z|k|da)?sh\s+-(?:c|i|x)\b|ncat?\s+-[a-z]*[elvpnz]|base64\s+(?:-d|--decode)|\|\s?(?:ba|z)?sh\b
-            |(?:python\d?(?:\.\d)?|perl|ruby|php|node)\s+-(?:c|e|r|m)\b|chmod\s+(?:[+ugoa]|[0-7]{3})|rm\s+-[rf]{1,2}|mkfifo\s+/|(?:wget|curl)\s+(?:-{1,2}\S+\s+)*(?:https?:|ftp:|\d{1,3}\.|\x22|'|[\w.-]+\.\w{2,})|net\s+(?:user|localgroup)\b|reg\s+(?:add|query)\s+hk|certutil\s+-|bitsadmin\s+/
-            |/c\s+(?:calc|dir|ping|whoami|net|type|echo)|iex\s*\(|downloadstring|-enc(?:odedcommand)?\s+[a-z0-9+/=]{8,}|invoke-(?:expression|webrequest)|new-object\s+(?:system\.)?net\.|sh\s?>&|0<&\d|exec\s+\d<>|>\s?/tmp/\w|ping\s+-[cntw]\s*\d|nslookup\s+[\w.$`(-]+\.|cat\s?(?:\s/|\$|<|\{)|\{(?:cat|ls|id|curl|wget|ping|nc|echo),|ls\s+(?:-la|-al|-l|/)|uname\s+-a|tftp\s+-|telnet\s+[\d.]+\s+\d|xterm\s+-display|kill\s+-9|echo\s+\$\(?|busybox\s+\w+|(?:cat|ls|id|ping|curl|sleep)\$(?:ifs|\{|@|\*)
-        )"#,
-    ),
-    within(
-        place::QUERY
-            | place::FORM
-            | place::COOKIE
-            | place::HEADER
-            | place::JSON
-            | place::FILE
-            | place::NAME,
-        rule(
-            "cmd.bare",
-            5,
-            &[
-                "whoami",
-                "ifconfig",
-                "ipconfig",
-                "uname",
-                "netstat",
-                "/etc/",
-                "systeminfo",
-                "net user",
-                "ping -",
-                "ls -",
-                "id;",
-                "cat /",
-                "dir c:",
-            ],
-            r"^\s*(?:whoami(?:\s*/\w+)?|ifconfig|ipconfig(?:\s*/all)?|uname(?:\s+-\w+)?|netstat(?:\s+-\w+)?|systeminfo|net\s+user|ping\s+-\w\s+\d+\s+[\d.]+|ls\s+-\w+|cat\s+/\S+|dir\s+[a-z]:.*|id\s*;.*)\s*$",
-        ),
-    ),
-    rule(
-        "cmd.shellshock",
-        5,
-        &["() {", "(){", "() _", "()\n{"],
-        r"\(\)\s*(?:\{\s*(?::|_|\w{1,12})?\s*;\s*\}?\s*;|_\[|\{\s*:)",
-    ),
-    rule(
-        "cmd.glob",
-        5,
-        &["/?", "?/", "*/"],
-        r"(?:^|[\s;|&`(=])/[\w?*]{1,8}/[\w?*]*\?[\w?*]*(?:\s|/|$)",
-    ),
     // ---- PHP ----
     rule(
         "php.tag",
@@ -315,6 +174,12 @@ pub(super) const RULES: &[Spec] = &[
             |commons\.collections|jdbcrowsetimpl|templatesimpl|commons\.beanutils|scriptenginemanager|nashorn|getclass\s*\(\s*\)|\bforname\s*\(\s*['\x22(\w]|com\.sun\.(?:rowset|org|jndi|syndication)|org\.apache\.(?:commons|xalan|tomcat|struts|catalina|logging|naming|shiro|ibatis|wicket|bcel)|allowstaticmethodaccess|javassist|groovy\.(?:lang|util)|groovyshell|%\{\s*[(\#'\x22@\d]|\#context\b|\#(?:request|session|application|parameters)\s*[\[.]|sun\.misc\.|freemarker\.template|(?:redirect|action|redirectaction):\s*[$%]\{)",
     ),
     hard(
+        "ruby.serialized",
+        5,
+        &["bahv", "bahb", "bahu", "bahs", "bahi", "bah7", "baho"],
+        r"^bah[bvusi7o][a-z0-9+/]{24,}={0,2}$",
+    ),
+    hard(
         "java.serialized",
         5,
         &["ro0ab", "aced0005", "h4siaaaa", "aaeaaad", "%ac%ed", "\\xac\\xed", "yv66vg"],
@@ -407,6 +272,8 @@ pub(super) const RULES: &[Spec] = &[
             "subprocess.",
             "!!python",
             "cos\nsystem",
+            "cos\\nsystem",
+            "cposix\\nsystem",
             "cposix",
             "c__builtin__",
             "pty.spawn",
@@ -436,7 +303,7 @@ pub(super) const RULES: &[Spec] = &[
             "reduce(",
             "execfile(",
         ],
-        r#"(?:__import__\s*\(|\bos\s*\.\s*(?:system|popen|environ|exec\w*|listdir|remove|fork|spawn\w*)\b|subprocess\s*\.\s*(?:call|run|popen|check_\w+|getoutput|getstatusoutput)|!!python/|\bc(?:os|posix|nt|__builtin__|builtins|subprocess)\n\w+|pty\.spawn|importlib\.import|\bopen\s*\(\s*['"]/|__reduce(?:_ex)?__|pickle\.loads|gasv[a-z0-9+/=]{8,}|(?:^|;|\n|'|")\s*(?:import\s+(?:os|sys|subprocess|socket|pty)\b|from\s+os\s+import)|__builtins__|builtins\.(?:exec|eval|open|__import__)|getattr\s*\(\s*__|commands\.getoutput|marshal\.loads|breakpoint\s*\(|execfile\s*\()"#,
+        r#"(?:__import__\s*\(|\bos\s*\.\s*(?:system|popen|environ|exec\w*|listdir|remove|fork|spawn\w*)\b|subprocess\s*\.\s*(?:call|run|popen|check_\w+|getoutput|getstatusoutput)|!!python/|\bc(?:os|posix|nt|__builtin__|builtins|subprocess)(?:\n|\\n)\w+|pty\.spawn|importlib\.import|\bopen\s*\(\s*['"]/|__reduce(?:_ex)?__|pickle\.loads|gasv[a-z0-9+/=]{8,}|(?:^|;|\n|'|")\s*(?:import\s+(?:os|sys|subprocess|socket|pty)\b|from\s+os\s+import)|__builtins__|builtins\.(?:exec|eval|open|__import__)|getattr\s*\(\s*__|commands\.getoutput|marshal\.loads|breakpoint\s*\(|execfile\s*\()"#,
     ),
     rule(
         "ruby.call",

@@ -350,7 +350,7 @@ pub(super) const RULES: &[Spec] = &[
         "xxe.entity",
         5,
         &["<!entity", "<!doctype", "<!element", "<!attlist", "<!notation"],
-        r#"(?:<!entity\s|<!doctype\s+[\w:%-]+\s*(?:\[|system\b|public\s+['"](?:[^-]|-//[^w]))|<!doctype\s*\[|<!element\s+\w+\s|<!attlist\s|<!notation\s)"#,
+        r#"(?:<!entity\s|<!doctype\s+[\w:%-]+\s*(?:\[|system\b|public\s+['"](?:[^-]|-//[^w]|[^'"]{1,80}['"]\s+['"](?:https?://(?:[^w]|w[^w]|ww[^w]|www\.[^w]|www\.w[^3])|file:|ftp:)))|<!doctype\s*\[|<!element\s+\w+\s|<!attlist\s|<!notation\s)"#,
     ),
     rule(
         "xxe.include",

@@ -6,9 +6,12 @@
 //! break.
 
 mod code;
+mod command;
+mod directory;
 mod files;
+mod lines;
 mod markup;
-mod query;
+mod nosql;
 mod sql;
 mod template;
 
@@ -16,10 +19,20 @@ use super::engine::Spec;
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Spec> {
-    [sql::RULES, markup::RULES, code::RULES, files::RULES, template::RULES, query::RULES]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        sql::RULES,
+        markup::RULES,
+        command::RULES,
+        code::RULES,
+        files::RULES,
+        template::RULES,
+        nosql::RULES,
+        directory::RULES,
+        lines::RULES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// The literals of a rule, marks expanded.
@@ -49,7 +62,7 @@ const fn rule(
     literals: &'static [&'static str],
     pattern: &'static str,
 ) -> Spec {
-    Spec { id, score, places: super::engine::place::ALL, is_hard: false, literals, pattern }
+    Spec { id, score, places: super::place::ALL, is_hard: false, literals, pattern }
 }
 
 /// A rule that prose does not soften.

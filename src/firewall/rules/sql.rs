@@ -1,6 +1,7 @@
 //! SQL injection, in the dialects of MySQL, PostgreSQL, SQL Server, Oracle and SQLite.
 
-use super::super::engine::{Spec, place};
+use super::super::engine::Spec;
+use super::super::place;
 use super::{rule, within};
 
 pub(super) const RULES: &[Spec] = &[
@@ -40,7 +41,7 @@ pub(super) const RULES: &[Spec] = &[
         "sqli.number-or",
         5,
         &["@Dor", "@Dand", "@Dxor", "@D||", "@D&&"],
-        r#"(?:^|[^\w.\s<>]\s*)-?\d{1,9}['")]*\s+(?:or|and|xor|\|\||&&)[\s(!~+-]*(?:\d{1,9}\s*(?:--|#|/\*|$|=|<|>|like\b|in\b|is\b|between\b)|\w{1,40}\s*\(|\w{1,40}\s*(?:=|<|>|!=)\s*['"\w(]|'[^']{0,24}'\s*(?:=|like)|(?:true|false|null)\b)"#,
+        r#"(?:^|[^\w.\s<>]\s*)-?\d{1,9}['")]*\s+(?:or|and|xor|\|\||&&)[\s(!~+-]*(?:\d{1,9}\s*[*/+%-]\s*\d{1,9}\)*\s*[=<>]|\d{1,9}\s*(?:--|#|/\*|$|=|<|>|like\b|in\b|is\b|between\b)|\w{1,40}\s*\(|\w{1,40}\s*(?:=|<|>|!=)\s*['"\w(]|'[^']{0,24}'\s*(?:=|like)|(?:true|false|null)\b)"#,
     ),
     rule(
         "sqli.quote-operator",
@@ -48,9 +49,9 @@ pub(super) const RULES: &[Spec] = &[
         &[
             "'='", "'-'", "'&'", "'^'", "'*'", "'||'", "'+'", "\"=\"", "\"-\"", "\"&\"", "\"^\"",
             "\"*\"", "\"||\"", "\"+\"", "'=0", "'>0", "'<1", "'=''", "' '", "'/'", "'%'", "'in'",
-            "'like'",
+            "'like'", "||'", "||\"",
         ],
-        r#"^\w{0,16}['"]{1,2}\s*(?:[-=&^*+|%/<>!]{1,3}|in|like)\s*(?:['"]{1,2}|\d)\s*(?:--|#|;|$|\w{0,4}$)"#,
+        r#"^\w{0,16}['"][-=&^*+|%/<>]\d{1,3}[-=&^*+|%/<>]{1,2}['"]$|^\w{0,16}['"]{1,2}\s*(?:[-=&^*+|%/<>!]{1,3}|in|like)\s*(?:['"]{1,2}|\d)\s*(?:--|#|;|$|\w{0,4}$)"#,
     ),
     rule(
         "sqli.comment",
@@ -434,6 +435,12 @@ pub(super) const RULES: &[Spec] = &[
         4,
         &["drop table", "drop database", "delete from", "insert into", "truncate table", "update "],
         r"(?:drop\s+(?:table|database)\s+(?:if\s+exists\s+)?[`\[\x22]?\w+|delete\s+from\s+\w+|insert\s+into\s+\w+\s*(?:\(|values|select)|truncate\s+table\s+\w+|\bupdate\s+\w+\s+set\s+\w+\s*=)",
+    ),
+    rule(
+        "sqli.cast",
+        5,
+        &["::json", "::text", "::int", "::varchar", "::regclass", "::numeric"],
+        r#"['")\w]::(?:jsonb?|text|int(?:eger)?|varchar|regclass|numeric)\b.{0,40}(?:<@|@>|<|>|=|--|\|\||;)"#,
     ),
     rule("sqli.hex", 3, &["0x"], r"(?:=|,|\(|\bselect|\band|\bor)\s*0x[0-9a-f]{4,}\b"),
     rule(

@@ -20,7 +20,7 @@ pub(super) const RULES: &[Spec] = &[
         "ssti.braces",
         5,
         &["{{"],
-        r#"\{\{[-=~#&!]?[^{}]{0,160}?(?:\d\s*[*+/-]\s*['"]?\d|['"]\w{0,8}['"]\s*[*+|.%]|__\w+__|\.constructor|\bconfig\b|\bself\b|\brequest\b|\bsettings\b|lipsum|cycler|joiner|namespace|range\s*\(|get_flashed|url_for|\bclass\b|\bmro\b|import|system|exec|popen|process|attr\s*\(|filter\s*\(|map\s*\(|_self|\bapp\.|\$|\w\s*\(|\[\s*['"]|dump\s*\(|debug|\bthis\b|#with)"#,
+        r#"\{\{[-=~#&!]?[^{}]{0,160}?(?:\d\s*[*+/-]\s*['"]?\d|['"]\w{0,8}['"]\s*[*+|.%]|__\w+__|\.constructor|\bconfig\b|\bself\b|\brequest\b|\bsettings\b|lipsum|cycler|joiner|namespace|range\s*\(|get_flashed|url_for|\bclass\b|\bmro\b|import|system|exec|popen|process|attr\s*\(|filter\s*\(|map\s*\(|_self|\bapp\.|\$|\w\s*\(|\[\s*['"]|dump\s*\(|debug|\bthis\b|#with|\b(?:printf?|println|html|js|urlquery|call|index)\s+['"(.])"#,
     ),
     rule(
         "ssti.dollar",

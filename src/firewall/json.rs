@@ -1,16 +1,16 @@
-//! Bodies: JSON without a tree, and multipart forms.
+//! JSON bodies, without a tree.
 //!
-//! A JSON body is walked once. In a request to a model the walk knows the members in which people
+//! A body is walked once. In a request to a model the walk knows the members in which people
 //! and programs write (messages, prompts, tool results, in every dialect we speak) and passes over
 //! them: language about attacks is no attack. Everything else is structure and read strictly.
 
-use super::engine::{Engine, Part, Scan, place};
+use super::engine::Engine;
 use super::inspect::{self, BodyProfile};
+use super::place;
+use super::scan::{Part, Scan};
 
 /// Levels that are walked; what lies deeper is read as text.
 const DEPTH_MAX: usize = 64;
-/// Parts of one multipart body that are read.
-const PARTS_MAX: usize = 256;
 
 /// Members whose strings are language, wherever they stand in a request to a model: of OpenAI's chat,
 /// completions, embeddings and responses, Anthropic's messages, and our own.
@@ -105,7 +105,7 @@ struct Level<'a> {
 }
 
 /// Walks a JSON body.
-pub fn json(engine: &Engine, scan: &mut Scan, text: &[u8], profile: BodyProfile) {
+pub fn read(engine: &Engine, scan: &mut Scan, text: &[u8], profile: BodyProfile) {
     let first = if profile == BodyProfile::Model { Mode::Model } else { Mode::Strict };
     let mut walk = Walk { engine, scan, text, at: 0, unescaped: Vec::new() };
     if walk.document(first).is_none() {
@@ -336,87 +336,4 @@ fn unescape(raw: &[u8], out: &mut Vec<u8>) {
             None => {}
         }
     }
-}
-
-/// Reads a multipart form: names, file names, and the values of fields that are no files.
-pub fn multipart(
-    engine: &Engine,
-    scan: &mut Scan,
-    text: &[u8],
-    kind_lower: &[u8],
-    kind: Option<&[u8]>,
-) {
-    let part = Part { place: place::TEXT, name: b"", is_prose: true, is_secret: false };
-    let Some(boundary) = boundary_of(kind_lower, kind.unwrap_or_default()) else {
-        scan.value(engine, text, part);
-        return;
-    };
-    let mark = [b"--", boundary].concat();
-    let mut rest = text;
-    for _ in 0..PARTS_MAX {
-        let Some(start) = memchr::memmem::find(rest, &mark) else { return };
-        rest = rest.get(start + mark.len()..).unwrap_or_default();
-        let end = memchr::memmem::find(rest, &mark).unwrap_or(rest.len());
-        let one = rest.get(..end).unwrap_or_default();
-        read_part(engine, scan, one);
-        if scan.is_decided() {
-            return;
-        }
-    }
-}
-
-fn read_part(engine: &Engine, scan: &mut Scan, one: &[u8]) {
-    let (head, value) = match memchr::memmem::find(one, b"\r\n\r\n") {
-        Some(at) => (one.get(..at).unwrap_or_default(), one.get(at + 4..).unwrap_or_default()),
-        None => return,
-    };
-    let value = value.strip_suffix(b"\r\n").unwrap_or(value);
-    let part = Part { place: place::FORM, name: b"", is_prose: false, is_secret: false };
-    let mut is_file = false;
-    let mut name: &[u8] = b"";
-    for line in head.split(|&byte| byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if let Some(file) = parameter(line, b"filename") {
-            is_file = true;
-            scan.value(engine, file, Part { place: place::FILE, name: b"filename", ..part });
-        }
-        if let Some(given) = parameter(line, b" name") {
-            name = given;
-            if inspect::is_odd_name(given) {
-                scan.value(engine, given, Part { place: place::FORM | place::NAME, ..part });
-            }
-        }
-    }
-    if !is_file {
-        let is_prose = inspect::is_written(name);
-        scan.value(engine, value, Part { name, is_prose, ..part });
-    }
-}
-
-/// The value of `name="…"` or `name=…` in a header line.
-fn parameter<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let lower = line.to_ascii_lowercase();
-    let start = memchr::memmem::find(&lower, name)? + name.len();
-    let rest = line.get(start..)?;
-    let rest = rest.strip_prefix(b"*").unwrap_or(rest).strip_prefix(b"=")?;
-    match rest.strip_prefix(b"\"") {
-        Some(quoted) => {
-            // A quote that ends the line or a parameter ends the value; others are part of it.
-            let end = memchr::memmem::find(quoted, b"\";")
-                .or_else(|| memchr::memrchr(b'"', quoted))
-                .unwrap_or(quoted.len());
-            quoted.get(..end)
-        }
-        None => rest.split(|&byte| byte == b';').next(),
-    }
-}
-
-fn boundary_of<'a>(lower: &[u8], kind: &'a [u8]) -> Option<&'a [u8]> {
-    let start = memchr::memmem::find(lower, b"boundary=")? + 9;
-    let value = kind.get(start..)?;
-    let value = match value.strip_prefix(b"\"") {
-        Some(quoted) => quoted.split(|&byte| byte == b'"').next()?,
-        None => value.split(|&byte| byte == b';').next()?.trim_ascii(),
-    };
-    (!value.is_empty() && value.len() <= 70).then_some(value)
 }
