@@ -113,6 +113,26 @@ fn a_broken_or_unknown_coding_is_a_502() {
     }
 }
 
+/// Wrong: a bound of a codec's own below that of bodies.
+#[test]
+fn a_body_of_31_mib_is_translated_whole() {
+    let upstream = Upstream::start(|peer| {
+        while let Some((_, body)) = peer.request() {
+            let text = WHOLE.replace("größer secret", &body.len().to_string());
+            let length = text.len();
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{text}"
+            ));
+        }
+    });
+    let size = 31 << 20;
+    let body = ASK_MESSAGES.replace("\"x\"", &format!("\"{}\"", "é".repeat(size / 2)));
+    let answer = ask(&upstream, "", MESSAGES, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let text = answer.json()["content"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text.parse::<usize>().unwrap() > size, "{text}");
+}
+
 /// Wrong: a stream of Google's that is refused because it is one array, or is told only at its end.
 #[test]
 fn a_gemini_stream_may_be_an_array() {
