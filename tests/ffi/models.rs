@@ -252,6 +252,27 @@ fn clients_are_refused_like_servers() {
     }
 }
 
+/// Wrong: a count that is not the published encodings', whatever language the text is in.
+#[test]
+fn tokens_are_those_of_the_published_encodings() {
+    let text = include_str!("../data/ai/multilingual.txt");
+    for (name, table) in [
+        (c"o200k", tiktoken_rs::o200k_base_singleton()),
+        (c"cl100k", tiktoken_rs::cl100k_base_singleton()),
+    ] {
+        let count = |text: &str| {
+            let mut tokens = 0;
+            let (name, bytes) = (name.as_ptr(), text.as_ptr().cast());
+            assert_eq!(unsafe { nh_count_tokens(name, bytes, text.len(), &mut tokens) }, NH_OK);
+            tokens as usize
+        };
+        assert_eq!(count(text), table.encode_ordinary(text).len());
+        for line in text.lines() {
+            assert_eq!(count(line), table.encode_ordinary(line).len(), "{line}");
+        }
+    }
+}
+
 #[test]
 fn null_is_answered_with_an_error() {
     let invalid = NH_ERR_INVALID_ARGUMENT;
