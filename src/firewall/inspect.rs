@@ -86,7 +86,11 @@ pub fn head(engine: &Engine, scan: &mut Scan, request: &Request) {
 /// Parts a link from its query, when it is one as browsers write it: what somebody looked for on
 /// another page is that page's to judge.
 fn page_and_query(link: &[u8]) -> (&[u8], &[u8]) {
-    let is_odd = |byte: &u8| !byte.is_ascii_graphic() || b"\"'<>`{}|\\^;$".contains(byte);
+    let is_odd = |byte: &u8| {
+        matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'\\' | b'^' | b';')
+            || *byte == b'$'
+            || !byte.is_ascii_graphic()
+    };
     let is_link = link.starts_with(b"http://") || link.starts_with(b"https://");
     match memchr::memchr(b'?', link) {
         Some(at) if is_link && !link.iter().any(is_odd) => link.split_at(at),
