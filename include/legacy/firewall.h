@@ -1,4 +1,5 @@
-/* The firewall of the old interface: address lists, rates, patterns, scores. One for the process. */
+/* The firewall of the old interface: address lists, rates, patterns, scores. One for the process: servers
+ * that run with enable_firewall share its lists, its blocks and its counters. */
 #ifndef AIONIC_FIREWALL_H
 #define AIONIC_FIREWALL_H
 

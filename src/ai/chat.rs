@@ -14,6 +14,9 @@ pub struct Request {
     pub messages: Vec<Message>,
     /// What the model may call.
     pub tools: Vec<Tool>,
+    /// Those of them that the client knows as custom tools, which take free text: here they are
+    /// functions with the one string `input`.
+    pub custom_tools: Vec<String>,
     /// How it may choose among them.
     pub tool_choice: Option<ToolChoice>,
     /// Whether it may call several at once.

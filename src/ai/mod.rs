@@ -26,6 +26,7 @@ pub mod chat;
 pub mod dialect;
 pub mod health;
 pub mod latency;
+pub mod price;
 pub mod provider;
 pub mod quota;
 pub mod retry;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ai::balance::{self, Candidate, Chance, Load, Turns, mix};
 use crate::ai::health::{Admission, Health};
+use crate::ai::price::Prices;
 use crate::ai::write::{self, Array};
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -60,6 +61,8 @@ pub struct Target {
     pub abilities: Option<u8>,
     /// Tokens of a request and its answer together, at most; 0: not known.
     pub context_tokens: u64,
+    /// What its tokens cost.
+    pub prices: Prices,
 }
 
 /// A model clients can ask for.
@@ -101,6 +104,8 @@ pub struct RouteTarget {
     pub abilities: Option<u8>,
     /// Tokens of a request and its answer together, at most; 0: not known.
     pub context_tokens: u64,
+    /// What its tokens cost.
+    pub prices: Prices,
     /// Its own state.
     pub state: Arc<TargetState>,
     /// The state of connections to its provider, which its other models share.
@@ -326,6 +331,7 @@ impl RouterBuilder {
                 weight: 1,
                 abilities: None,
                 context_tokens: 0,
+                prices: Prices::default(),
                 state: state(&provider.name, None),
                 link: Arc::clone(&link),
             };
@@ -553,6 +559,7 @@ impl Router {
                 weight: target.weight,
                 abilities: target.abilities,
                 context_tokens: target.context_tokens,
+                prices: target.prices,
                 state: self.state_of(target),
                 link: self.links.get(target.provider).cloned().unwrap_or_default(),
             });

@@ -16,6 +16,7 @@ mod assignment;
 mod check;
 mod choice;
 mod cidr;
+mod decimal;
 mod draft;
 mod files;
 pub mod kinds;
@@ -42,6 +43,7 @@ pub use choice::{
     CacheWhen, Capability, DroppedMembers, GuardAction, HashOn, LogFormat, LogLevel, Strategy,
 };
 pub use cidr::Cidr;
+pub use decimal::Decimal;
 pub use files::Stamp as FileStamp;
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};

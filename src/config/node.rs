@@ -77,8 +77,7 @@ pub(crate) struct Node {
     pub value: Value,
 }
 
-/// What TOML can say. Floats and dates keep their spelling: no setting is one, but a plugin's
-/// table may hold them.
+/// What TOML can say. Floats and dates keep their spelling: what is exact in it stays so.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Text(String),

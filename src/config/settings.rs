@@ -10,6 +10,7 @@ use super::choice::{
     CacheWhen, Capability, DroppedMembers, GuardAction, HashOn, LogFormat, LogLevel, Strategy,
 };
 use super::cidr::Cidr;
+use super::decimal::Decimal;
 use super::listen::Listen;
 use super::schema::Rule::{Any, MaskedUrl, OneOrMany, Range, Text};
 use super::schema::section;
@@ -17,6 +18,8 @@ use super::secret::Secret;
 
 /// The longest wait that can be configured, in milliseconds: a day.
 const WAIT_MAX_MS: u64 = 86_400_000;
+/// The highest price, in US dollars for a million tokens.
+const PRICE_MAX: u64 = 1_000_000;
 /// The most bytes a limit can name: 1 TiB.
 const BYTES_MAX: u64 = 1 << 40;
 
@@ -157,6 +160,14 @@ section! {
         capabilities: Vec<Capability> = Vec::new(), Any;
         /// Tokens of a request and its answer together, at most; 0: what the model says.
         context_length: u32 = 0, Range(0, 1_000_000_000);
+        /// US dollars for a million tokens read; all four 0: what the model says.
+        input_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens written.
+        output_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens read from the provider's cache; 0: as any token read.
+        cached_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens put into the provider's cache; 0: as any token read.
+        cache_write_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
     }
 
     /// One `[[model]]`: a name that clients may ask for.
@@ -175,6 +186,14 @@ section! {
         capabilities: Vec<Capability> = Vec::new(), Any;
         /// Tokens of a request and its answer together, at most; 0: not known.
         context_length: u32 = 0, Range(0, 1_000_000_000);
+        /// US dollars for a million tokens read, unless a target says its own prices; 0: not known.
+        input_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens written.
+        output_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens read from the provider's cache; 0: as any token read.
+        cached_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
+        /// The same for tokens put into the provider's cache; 0: as any token read.
+        cache_write_price: Decimal = Decimal::default(), Range(0, PRICE_MAX);
         /// It answers requests that name no model.
         default: bool = false, Any;
     }

@@ -43,13 +43,26 @@ pub enum Cause {
     Scanner,
     /// By hand.
     Manual,
+    /// Too many requests, where that leads to a block.
+    RateLimit,
+    /// The sum of smaller things, where it is kept.
+    Suspicion,
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Cause; 6] = [
+        Cause::Attacks,
+        Cause::BruteForce,
+        Cause::Scanner,
+        Cause::Manual,
+        Cause::RateLimit,
+        Cause::Suspicion,
+    ];
+
     /// The cause of this name.
     pub fn from_name(name: &str) -> Option<Cause> {
-        let all = [Cause::Attacks, Cause::BruteForce, Cause::Scanner, Cause::Manual];
-        all.into_iter().find(|cause| cause.name() == name)
+        Cause::ALL.into_iter().find(|cause| cause.name() == name)
     }
 
     /// Its name in logs and statistics.
@@ -59,6 +72,8 @@ impl Cause {
             Cause::BruteForce => "brute-force",
             Cause::Scanner => "scanner",
             Cause::Manual => "manual",
+            Cause::RateLimit => "rate-limit",
+            Cause::Suspicion => "suspicion",
         }
     }
 }
@@ -119,6 +134,10 @@ struct Standing {
 }
 
 impl Standing {
+    fn had_block(&self) -> bool {
+        self.blocked_until_s > 0
+    }
+
     fn block(&mut self, cause: Cause, strictness: &Strictness, now_s: u32) -> u32 {
         if now_s.saturating_sub(self.blocked_until_s) > STRIKES_KEPT_S {
             self.strikes = 0;
@@ -335,6 +354,80 @@ impl Memory {
             });
         }
         blocks
+    }
+
+    // ---- for who decides about clients by rules of its own ----
+
+    /// Whether anything is remembered of a client.
+    pub fn knows(&self, client: u128) -> bool {
+        self.clients.get(client).is_some()
+    }
+
+    /// Remembers that a client was there.
+    pub fn touch(&self, client: u128, moment: Moment) {
+        self.clients.with(client, moment.seconds(), |_| ());
+    }
+
+    /// Blocks a client for so many seconds from now, however long it was blocked for. Its score stays.
+    pub fn block(&self, client: u128, cause: Cause, lasts_s: u32, moment: Moment) {
+        let now_s = moment.seconds();
+        let until_s = now_s.saturating_add(lasts_s);
+        self.clients.with(client, now_s, |standing| {
+            standing.blocked_until_s = until_s;
+            standing.cause = cause;
+        });
+        self.note_block(cause, until_s, now_s);
+    }
+
+    /// Adds to the score of a client, of which 95 % are left, and returns it.
+    pub fn suspect(&self, client: u128, by: u32, moment: Moment) -> u32 {
+        let now_s = moment.seconds();
+        self.clients.with(client, now_s, |standing| {
+            let left = standing.score as u64 * 95 / 100;
+            let score = u32::try_from(left).unwrap_or(u32::MAX).saturating_add(by);
+            standing.score = score as f32;
+            standing.scored_s = now_s;
+            score
+        })
+    }
+
+    /// Forgets a client whose block is over; whether it had one.
+    pub fn settle(&self, client: u128, moment: Moment) -> bool {
+        let now_s = moment.seconds();
+        let standing = self.clients.get(client);
+        let is_over = standing.is_some_and(|it| it.had_block() && it.blocked_until_s <= now_s);
+        if is_over {
+            self.forgive(client, moment);
+        }
+        is_over
+    }
+
+    /// Clients with a score above this one, but for those whose block is over.
+    pub fn suspicious(&self, above: u32, moment: Moment) -> Vec<u128> {
+        let now_s = moment.seconds();
+        let mut clients = Vec::new();
+        self.clients.for_each(|client, standing| {
+            let is_over = standing.had_block() && standing.blocked_until_s <= now_s;
+            if standing.score > above as f32 && !is_over {
+                clients.push(client);
+            }
+        });
+        clients
+    }
+
+    /// Lets every block in force end so many seconds later, or earlier.
+    pub fn prolong(&self, by_s: i64, moment: Moment) {
+        let now_s = moment.seconds();
+        let mut last_s = now_s;
+        self.clients.for_each(|_, standing| {
+            if standing.blocked_until_s > now_s {
+                let until_s = i64::from(standing.blocked_until_s).saturating_add(by_s);
+                let until_s = until_s.clamp(i64::from(now_s), i64::from(u32::MAX));
+                standing.blocked_until_s = until_s as u32;
+                last_s = last_s.max(standing.blocked_until_s);
+            }
+        });
+        self.last_block_s.fetch_max(last_s, Ordering::Relaxed);
     }
 
     /// Clients that are remembered.

@@ -4,11 +4,11 @@
 //! - `client`: who the client is behind trusted proxies;
 //! - `rate`, `table`, `memory`: token buckets, offences and blocks of clients, in bounded tables;
 //! - `normalize`, `gate`, `engine`, `rules`, `scan`: one spelling for all values, one automaton over all
-//!   literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `prose`: what expressions say badly;
+//!   literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `prose`,
+//!   `base64`: what expressions say badly;
 //! - `inspect`, `json`, `multipart`: which parts of a request are read, and which are language;
 //! - `judge`: from scores to what is done;
-//! - `rule_file`, `saved`: rules of an operator, and what was set at run time, as text;
-//! - `old`: the firewall of the old C functions.
+//! - `rule_file`, `saved`: rules of an operator, and what was set at run time, as text.
 //!
 //! It decides and remembers; it does no I/O and reads no clock. What an operator sets is immutable
 //! ([`Firewall`] is replaced when it changes), what clients did is shared ([`Memory`], [`Stats`]).
@@ -26,7 +26,6 @@ mod judge;
 mod memory;
 mod multipart;
 mod normalize;
-pub mod old;
 pub mod place;
 mod prose;
 mod rate;
@@ -55,6 +54,7 @@ pub use rule_file::{parse_csv, parse_toml};
 pub use saved::Saved;
 pub use scan::Finding;
 pub use stats::{Counter, Stats};
+pub use table::{Entry, Table};
 
 /// A limit on the requests of each client to some paths.
 #[derive(Clone, Debug)]
@@ -97,6 +97,19 @@ fn merged(first: &[CustomRule], second: &[CustomRule]) -> Vec<CustomRule> {
 /// `FILE:LINE:COL: what, what was expected`.
 pub fn check_rules(config: &Config) -> Result<(), String> {
     rule_file::parse_files(&config.firewall_rules).map(drop)
+}
+
+/// What several firewalls may have in common.
+#[derive(Clone, Default)]
+pub struct Shared {
+    /// Ranges that are let in.
+    pub allow: AddressSet,
+    /// Ranges that are kept out.
+    pub deny: AddressSet,
+    /// What is remembered of clients.
+    pub memory: Arc<Memory>,
+    /// What is counted.
+    pub stats: Arc<Stats>,
 }
 
 /// What an operator has set, and the memory of clients.
@@ -335,6 +348,7 @@ impl Firewall {
         let client = client_key(address);
         let blocked = self.memory.key_failed(client, key, &self.strictness, moment)?;
         self.stats.add(Counter::AutomaticBlocks);
+        self.stats.add(Counter::BruteForceBlocks);
         Some(blocked)
     }
 
@@ -379,6 +393,12 @@ impl Firewall {
             }
         }
         found
+    }
+
+    /// Takes these lists, and from now on remembers and counts together with whoever shares them.
+    pub fn join(&mut self, shared: &Shared) {
+        let Shared { allow, deny, memory, stats } = shared.clone();
+        (self.allow, self.deny, self.memory, self.stats) = (allow, deny, memory, stats);
     }
 
     /// Drops list entries whose time is over.

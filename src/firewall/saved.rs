@@ -10,7 +10,7 @@
 //! [[block]]
 //! client = "198.51.100.7"
 //! until = 1767225600
-//! cause = "attacks"             # attacks brute-force scanner manual
+//! cause = "attacks"             # attacks brute-force scanner manual rate-limit suspicion
 //! [[rule]]                      # as in a rule file
 //! ```
 
@@ -86,7 +86,8 @@ impl Saved {
             let at = position(text, table.span().start);
             let BlockTable { client, until, cause } = table.into_inner();
             let cause = Cause::from_name(&cause).ok_or_else(|| {
-                format!("{at}: cause {cause:?}, expected attacks, brute-force, scanner or manual")
+                let names = Cause::ALL.map(Cause::name).join(", ");
+                format!("{at}: cause {cause:?}, expected one of {names}")
             })?;
             Ok((client_key(client), cause, until))
         });

@@ -34,6 +34,8 @@ counters! {
     KeyFailures = "key_failures",
     /// Blocks that the firewall has set by itself.
     AutomaticBlocks = "automatic_blocks",
+    /// Those of them for wrong keys.
+    BruteForceBlocks = "brute_force_blocks",
     /// Requests refused with 403 for what they hold.
     AttacksBlocked = "attacks_blocked",
     /// Requests refused with 429 for what they hold.

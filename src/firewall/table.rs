@@ -14,7 +14,7 @@ const SETS: usize = 128;
 const WAYS: usize = 8;
 
 /// What a table keeps of a key. The default is what is known of a key that is not in it.
-pub trait Entry: Copy + Default {
+pub trait Entry: Clone + Default {
     /// The higher, the later it gives way to another.
     fn worth(&self, now_s: u32) -> u32;
 }
@@ -30,7 +30,7 @@ impl Entry for Bucket {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Place<V> {
     key: u128,
     /// Seconds, plus one: 0 is a free place.
@@ -100,7 +100,9 @@ impl<V: Entry> Table<V> {
         let (shard, set) = self.place_of(key);
         let places = self.shards.get(shard)?.lock();
         let ways = places.get(set..set + WAYS)?;
-        ways.iter().find(|place| place.used != 0 && place.key == key).map(|place| place.value)
+        ways.iter()
+            .find(|place| place.used != 0 && place.key == key)
+            .map(|place| place.value.clone())
     }
 
     /// Every entry, shard by shard.

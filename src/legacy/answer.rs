@@ -107,7 +107,7 @@ fn passes_firewall(request: &Request) -> bool {
     };
     let agent = request.header_values(b"user-agent").next();
     match INSTANCE.firewall.lock().as_mut() {
-        Some(firewall) => firewall.check_head(address.as_bytes(), agent, unix_seconds()).allows(),
+        Some(firewall) => firewall.check_head(address.as_bytes(), agent, super::firewall::now()),
         None => true,
     }
 }

@@ -1,12 +1,23 @@
-//! firewall.h over [`crate::firewall::old`]. The time is the wall clock, because entries carry dates.
+//! firewall.h: what its functions promise is in [`policy`], over the firewall that serves. Running
+//! servers share its lists, what it remembers of clients and its counters.
+
+mod names;
+mod patterns;
+mod policy;
+mod saved;
+mod window;
 
 use super::instance::INSTANCE;
 use super::memory::{allocate, copy_cut, give_list, path, text, unix_seconds};
 use super::types::{AttackPattern, Config, FirewallStats, RateLimitConfig};
 use crate::boundary::guard;
-use crate::firewall::old::{Cause, Denied, Firewall, Limits, Request, TEXT_MAX};
+use crate::firewall::{Cause, Moment};
+use crate::sys::clock;
 use std::ffi::{c_char, c_int, c_ulong};
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub use policy::{Limits, Policy, Request};
 
 /// FIREWALL_VERSION_STRING.
 const VERSION: &str = "2.0.0";
@@ -14,11 +25,33 @@ const VERSION: &str = "2.0.0";
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Runs `body` on the firewall; `failed` when there is none.
-fn with<R>(failed: R, body: impl FnOnce(&mut Firewall) -> R) -> R {
+fn with<R>(failed: R, body: impl FnOnce(&mut Policy) -> R) -> R {
     match INSTANCE.firewall.lock().as_mut() {
         Some(firewall) => body(firewall),
         None => failed,
     }
+}
+
+/// The time of a call.
+pub(super) fn now() -> Moment {
+    Moment { now_ms: clock::monotonic_ms(), unix_s: unix_seconds() }
+}
+
+/// Runs `body`, which changes what servers share, on the firewall, and has them take it up. The lock
+/// is held meanwhile, so that the last change is the last one taken up.
+fn change<R>(failed: R, body: impl FnOnce(&mut Policy) -> R) -> R {
+    with(failed, |firewall| {
+        let result = body(firewall);
+        // A list of its own: a server may be stopped meanwhile.
+        let sites: Vec<_> = INSTANCE.servers.lock().values().cloned().collect();
+        sites.iter().for_each(|site| site.share(firewall.shared()));
+        result
+    })
+}
+
+/// Has running servers take up what the firewall says.
+pub(super) fn publish() {
+    change((), |_| ());
 }
 
 /// 0 or −1.
@@ -41,7 +74,14 @@ pub(super) unsafe fn config_keys(config: *const Config) -> Vec<Vec<u8>> {
 
 /// Starts the firewall unless it runs.
 pub(super) fn start(keys: Vec<Vec<u8>>) {
-    INSTANCE.firewall.lock().get_or_insert_with(|| Firewall::new(keys, unix_seconds()));
+    let mut place = INSTANCE.firewall.lock();
+    if place.is_none() {
+        // Relaxed: a figure that stands alone.
+        INSTANCE.checked.store(0, Relaxed);
+        *place = Some(Policy::new(keys, unix_seconds()));
+        drop(place);
+        publish();
+    }
 }
 
 /// Ends the firewall.
@@ -97,46 +137,65 @@ unsafe fn check(
         unsafe { (text(ip), text(api_key), text(request_data), text(user_agent)) };
     let Some(address) = address else { return -1 };
     let request = Request { address, key, data, agent };
-    with(-1, |firewall| status(firewall.check(&request, unix_seconds()).allows()))
+    with(-1, |firewall| {
+        INSTANCE.checked.fetch_add(1, Relaxed);
+        status(policy::is_client(address) && firewall.check(&request, now()))
+    })
 }
 
-/// Runs `body` with the firewall and an address; −1 without either.
+/// Runs `body` with the firewall and a client; −1 without either.
 ///
 /// # Safety
 /// `ip` is NULL or NUL-terminated.
-unsafe fn with_address(
-    ip: *const c_char,
-    body: impl FnOnce(&mut Firewall, &[u8]) -> c_int,
-) -> c_int {
-    guard(-1, || {
-        // SAFETY: as promised by the caller.
-        let Some(address) = (unsafe { text(ip) }) else { return -1 };
-        with(-1, |firewall| body(firewall, address))
+unsafe fn with_client(ip: *const c_char, body: impl FnOnce(&mut Policy, &[u8]) -> c_int) -> c_int {
+    // SAFETY: as promised by the caller.
+    guard(-1, || match unsafe { client(ip) } {
+        Some(client) => with(-1, |firewall| body(firewall, client)),
+        None => -1,
     })
+}
+
+/// The same for a `body` that changes a list.
+///
+/// # Safety
+/// `ip` is NULL or NUL-terminated.
+unsafe fn list_client(ip: *const c_char, body: impl FnOnce(&mut Policy, &[u8]) -> c_int) -> c_int {
+    // SAFETY: as promised by the caller.
+    guard(-1, || match unsafe { client(ip) } {
+        Some(client) => change(-1, |firewall| body(firewall, client)),
+        None => -1,
+    })
+}
+
+/// # Safety
+/// `ip` is NULL or NUL-terminated; the result lives as long as it.
+unsafe fn client<'a>(ip: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: as promised by the caller.
+    unsafe { text(ip) }.filter(|text| policy::is_client(text))
 }
 
 /// # Safety
 /// `ip` is NULL or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn firewall_block_ip(ip: *const c_char) -> c_int {
-    let block = |firewall: &mut Firewall, address: &[u8]| {
-        firewall.block(address, unix_seconds());
+    let block = |firewall: &mut Policy, address: &[u8]| {
+        firewall.block(address, now());
         0
     };
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, block) }
+    unsafe { with_client(ip, block) }
 }
 
 /// # Safety
 /// `ip` is NULL or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn firewall_unblock_ip(ip: *const c_char) -> c_int {
-    let unblock = |firewall: &mut Firewall, address: &[u8]| {
-        firewall.unblock(address);
+    let unblock = |firewall: &mut Policy, address: &[u8]| {
+        firewall.unblock(address, now());
         0
     };
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, unblock) }
+    unsafe { with_client(ip, unblock) }
 }
 
 /// Gives a list that `body` draws from the firewall.
@@ -146,7 +205,7 @@ pub unsafe extern "C" fn firewall_unblock_ip(ip: *const c_char) -> c_int {
 unsafe fn list(
     ips: *mut *mut *mut c_char,
     count: *mut c_int,
-    body: impl FnOnce(&mut Firewall) -> Vec<Vec<u8>>,
+    body: impl FnOnce(&mut Policy) -> Vec<Vec<u8>>,
 ) -> c_int {
     guard(-1, || {
         let Some(items) = with(None, |firewall| Some(body(firewall))) else { return -1 };
@@ -163,7 +222,7 @@ pub unsafe extern "C" fn firewall_get_blocked_ips(
     count: *mut c_int,
 ) -> c_int {
     // SAFETY: as promised by the caller.
-    unsafe { list(ips, count, |firewall| firewall.blocked(unix_seconds())) }
+    unsafe { list(ips, count, |firewall| firewall.blocked(now())) }
 }
 
 /// # Safety
@@ -174,11 +233,9 @@ pub unsafe extern "C" fn firewall_get_suspicious_ips(
     count: *mut c_int,
     threshold: c_int,
 ) -> c_int {
-    if threshold < 0 {
-        return -1;
-    }
+    let Ok(threshold) = u32::try_from(threshold) else { return -1 };
     // SAFETY: as promised by the caller.
-    unsafe { list(ips, count, |firewall| firewall.suspicious(threshold)) }
+    unsafe { list(ips, count, |firewall| firewall.suspicious(threshold, now())) }
 }
 
 /// # Safety
@@ -188,9 +245,8 @@ pub unsafe extern "C" fn firewall_get_whitelisted_ips(
     ips: *mut *mut *mut c_char,
     count: *mut c_int,
 ) -> c_int {
-    let allowed = |firewall: &mut Firewall| -> Vec<Vec<u8>> {
-        let entries = firewall.allow_list().entries(unix_seconds());
-        entries.into_iter().map(|(address, ..)| address.to_vec()).collect()
+    let allowed = |firewall: &mut Policy| -> Vec<Vec<u8>> {
+        firewall.allowed(unix_seconds()).into_iter().map(|(address, _)| address).collect()
     };
     // SAFETY: as promised by the caller.
     unsafe { list(ips, count, allowed) }
@@ -203,9 +259,8 @@ pub unsafe extern "C" fn firewall_get_blacklisted_ips(
     ips: *mut *mut *mut c_char,
     count: *mut c_int,
 ) -> c_int {
-    let denied = |firewall: &mut Firewall| -> Vec<Vec<u8>> {
-        let entries = firewall.deny_list().entries(unix_seconds());
-        entries.into_iter().map(|(address, ..)| address.to_vec()).collect()
+    let denied = |firewall: &mut Policy| -> Vec<Vec<u8>> {
+        firewall.denied().into_iter().map(|(address, ..)| address).collect()
     };
     // SAFETY: as promised by the caller.
     unsafe { list(ips, count, denied) }
@@ -219,15 +274,13 @@ pub unsafe extern "C" fn firewall_add_to_whitelist(
     permanent: c_int,
     duration: libc::time_t,
 ) -> c_int {
-    let add = |firewall: &mut Firewall, address: &[u8]| {
+    let add = |firewall: &mut Policy, address: &[u8]| {
         let now = unix_seconds();
         let until = (permanent == 0).then(|| now.saturating_add(duration));
-        let allowed = firewall.allow_list();
-        // An entry whose time is over must not stand in the way of a new one.
-        status(allowed.contains(address, now) || allowed.add(address, (), until))
+        status(firewall.allow(address, until, now))
     };
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, add) }
+    unsafe { list_client(ip, add) }
 }
 
 /// # Safety
@@ -235,7 +288,9 @@ pub unsafe extern "C" fn firewall_add_to_whitelist(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn firewall_remove_from_whitelist(ip: *const c_char) -> c_int {
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, |firewall, address| status(firewall.allow_list().remove(address))) }
+    unsafe {
+        list_client(ip, |firewall, address| status(firewall.disallow(address, unix_seconds())))
+    }
 }
 
 /// # Safety
@@ -248,13 +303,11 @@ pub unsafe extern "C" fn firewall_add_to_blacklist(
 ) -> c_int {
     // SAFETY: as promised by the caller.
     let description = unsafe { text(description) }.unwrap_or_default();
-    let add = |firewall: &mut Firewall, address: &[u8]| {
-        let description = description[..description.len().min(TEXT_MAX)].to_vec();
-        let denied = Denied { reason, description, added: unix_seconds() };
-        status(firewall.deny_list().add(address, denied, None))
+    let add = |firewall: &mut Policy, address: &[u8]| {
+        status(firewall.deny(address, reason, description, unix_seconds()))
     };
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, add) }
+    unsafe { list_client(ip, add) }
 }
 
 /// # Safety
@@ -262,29 +315,29 @@ pub unsafe extern "C" fn firewall_add_to_blacklist(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn firewall_remove_from_blacklist(ip: *const c_char) -> c_int {
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, |firewall, address| status(firewall.deny_list().remove(address))) }
+    unsafe { list_client(ip, |firewall, address| status(firewall.undeny(address))) }
 }
 
 /// # Safety
 /// `ip` is NULL or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn firewall_is_whitelisted(ip: *const c_char) -> c_int {
-    let listed = |firewall: &mut Firewall, address: &[u8]| {
-        c_int::from(firewall.allow_list().contains(address, unix_seconds()))
+    let listed = |firewall: &mut Policy, address: &[u8]| {
+        c_int::from(firewall.is_allowed(address, unix_seconds()))
     };
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, listed) }.max(0)
+    unsafe { with_client(ip, listed) }.max(0)
 }
 
 /// # Safety
 /// `ip` is NULL or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn firewall_is_blacklisted(ip: *const c_char) -> c_int {
-    let listed = |firewall: &mut Firewall, address: &[u8]| {
-        c_int::from(firewall.deny_list().contains(address, unix_seconds()))
+    let listed = |firewall: &mut Policy, address: &[u8]| {
+        c_int::from(firewall.is_denied(address, unix_seconds()))
     };
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, listed) }.max(0)
+    unsafe { with_client(ip, listed) }.max(0)
 }
 
 /// # Safety
@@ -294,18 +347,22 @@ pub unsafe extern "C" fn firewall_add_attack_pattern(
     pattern: *const c_char,
     severity: c_int,
 ) -> c_int {
-    // SAFETY: as promised by the caller; the pattern takes the place of an address.
-    unsafe {
-        with_address(pattern, |firewall, pattern| status(firewall.add_pattern(pattern, severity)))
-    }
+    guard(-1, || {
+        // SAFETY: as promised by the caller.
+        let Some(pattern) = (unsafe { text(pattern) }) else { return -1 };
+        with(-1, |firewall| status(firewall.patterns_mut().add(pattern, severity)))
+    })
 }
 
 /// # Safety
 /// `pattern` is NULL or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn firewall_remove_attack_pattern(pattern: *const c_char) -> c_int {
-    // SAFETY: as promised by the caller; the pattern takes the place of an address.
-    unsafe { with_address(pattern, |firewall, pattern| status(firewall.remove_pattern(pattern))) }
+    guard(-1, || {
+        // SAFETY: as promised by the caller.
+        let Some(pattern) = (unsafe { text(pattern) }) else { return -1 };
+        with(-1, |firewall| status(firewall.patterns_mut().remove(pattern)))
+    })
 }
 
 /// # Safety
@@ -320,7 +377,7 @@ pub unsafe extern "C" fn firewall_get_attack_patterns(
             return -1;
         }
         with(-1, |firewall| {
-            let known = firewall.patterns();
+            let known = firewall.patterns().all();
             let Ok(number) = c_int::try_from(known.len()) else { return -1 };
             let array = allocate(known.len() * size_of::<AttackPattern>()).cast::<AttackPattern>();
             if array.is_null() {
@@ -329,12 +386,12 @@ pub unsafe extern "C" fn firewall_get_attack_patterns(
             for (index, pattern) in known.iter().enumerate() {
                 let mut copy = AttackPattern {
                     pattern: [0; 256],
-                    severity: pattern.severity(),
-                    last_detected: pattern.last_seen(),
+                    severity: pattern.severity,
+                    last_detected: pattern.last_seen,
                 };
                 // SAFETY: the field has 256 bytes; the array has one place per pattern.
                 unsafe {
-                    copy_cut(pattern.text(), copy.pattern.as_mut_ptr(), copy.pattern.len());
+                    copy_cut(&pattern.text, copy.pattern.as_mut_ptr(), copy.pattern.len());
                     array.add(index).write(copy);
                 }
             }
@@ -363,20 +420,22 @@ pub unsafe extern "C" fn firewall_get_stats(stats: *mut FirewallStats) -> c_int 
     })
 }
 
-fn stats_of(firewall: &mut Firewall) -> FirewallStats {
-    let now = unix_seconds();
+fn stats_of(firewall: &mut Policy) -> FirewallStats {
     let counts = firewall.counts();
     let entries = |count: usize| c_int::try_from(count).unwrap_or(c_int::MAX);
+    let allowed = firewall.allowed(unix_seconds()).len();
+    let requests = INSTANCE.checked.load(Relaxed) + counts.unheard;
     FirewallStats {
-        total_requests: counts.requests as c_ulong,
+        total_requests: requests as c_ulong,
         blocked_requests: counts.blocked as c_ulong,
         suspicious_activities: counts.suspicious as c_ulong,
         brute_force_attempts: counts.brute_force as c_ulong,
         invalid_api_keys: counts.invalid_keys as c_ulong,
-        attack_pattern_hits: counts.pattern_hits as c_ulong,
-        active_entries: entries(firewall.address_count()),
-        whitelisted_ips: entries(firewall.allow_list().count(now)),
-        blacklisted_ips: entries(firewall.deny_list().count(now)),
+        // One suspicious activity is one request in which something was found.
+        attack_pattern_hits: counts.suspicious as c_ulong,
+        active_entries: entries(firewall.clients()),
+        whitelisted_ips: entries(allowed),
+        blacklisted_ips: entries(firewall.shared().deny.len()),
         start_time: firewall.started(),
     }
 }
@@ -396,7 +455,7 @@ pub unsafe extern "C" fn firewall_configure_rate_limits(config: *const RateLimit
             brute_force_window_s: config.brute_force_window_seconds,
         };
         with(-1, |firewall| {
-            firewall.set_limits(limits);
+            firewall.set_limits(limits, now());
             0
         })
     })
@@ -432,12 +491,12 @@ pub unsafe extern "C" fn firewall_get_block_reason(ip: *const c_char, reason: *m
     if reason.is_null() {
         return -1;
     }
-    let tell = |firewall: &mut Firewall, address: &[u8]| {
-        let number = match firewall.block_cause(address, unix_seconds()) {
-            Some(Cause::RateLimit) => 0,
+    let tell = |firewall: &mut Policy, address: &[u8]| {
+        let number = match firewall.block_cause(address, now()) {
+            Some(Cause::RateLimit | Cause::Manual) => 0,
             Some(Cause::BruteForce) => 1,
-            Some(Cause::AttackPattern) => 2,
-            Some(Cause::Suspicious) => 3,
+            Some(Cause::Attacks) => 2,
+            Some(Cause::Scanner | Cause::Suspicion) => 3,
             None => return -1,
         };
         // SAFETY: checked not to be NULL above, so writable.
@@ -445,7 +504,7 @@ pub unsafe extern "C" fn firewall_get_block_reason(ip: *const c_char, reason: *m
         0
     };
     // SAFETY: as promised by the caller.
-    unsafe { with_address(ip, tell) }
+    unsafe { with_client(ip, tell) }
 }
 
 /// # Safety
@@ -453,7 +512,8 @@ pub unsafe extern "C" fn firewall_get_block_reason(ip: *const c_char, reason: *m
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn firewall_clear_all() -> c_int {
     guard(-1, || {
-        with(-1, |firewall| {
+        change(-1, |firewall| {
+            INSTANCE.checked.store(0, Relaxed);
             firewall.clear();
             0
         })
@@ -494,8 +554,8 @@ pub unsafe extern "C" fn firewall_load_config(filename: *const c_char) -> c_int 
     guard(-1, || {
         // SAFETY: as promised by the caller.
         let Some(text) = (unsafe { settings(filename) }) else { return -1 };
-        with(-1, |firewall| {
-            firewall.add_text(&text, unix_seconds());
+        change(-1, |firewall| {
+            firewall.add_text(&text, now());
             0
         })
     })
@@ -580,9 +640,9 @@ mod tests {
 
     #[test]
     fn exported_statistics_are_json_or_csv() {
-        let mut firewall = Firewall::new(Vec::new(), 100);
-        firewall
-            .check(&Request { address: b"a", agent: Some(b"nikto"), ..Request::default() }, 100);
+        let mut firewall = Policy::new(Vec::new(), 100);
+        let request = Request { address: b"a", agent: Some(b"nikto"), ..Request::default() };
+        firewall.check(&request, Moment { now_ms: 1_000, unix_s: 100 });
         let stats = stats_of(&mut firewall);
         let json: serde_json::Value = serde_json::from_str(&stats_json(&stats, 160)).unwrap();
         assert_eq!(json["uptime"], 60);

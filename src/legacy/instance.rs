@@ -4,11 +4,11 @@
 
 use super::ai::prompt_router::Models;
 use super::ai::stats::StatsFile;
+use super::firewall::Policy;
 use super::routes::Routes;
 use super::site::Site;
 use super::utils::logging::Log;
 use crate::cache::Cache;
-use crate::firewall::old::Firewall;
 use crate::optimizer::Optimizer;
 use crate::plugin::Registry;
 use parking_lot::{Mutex, RwLock};
@@ -21,7 +21,9 @@ pub struct Instance {
     /// cache.h, between init and cleanup.
     pub cache: Mutex<Option<Cache>>,
     /// firewall.h, between init and cleanup.
-    pub firewall: Mutex<Option<Firewall>>,
+    pub firewall: Mutex<Option<Policy>>,
+    /// Requests that the firewall was asked about, those of old servers included.
+    pub checked: AtomicU64,
     /// optimizer.h, between init and cleanup.
     pub optimizer: Mutex<Option<Optimizer>>,
     /// Settings of the optimizer that are only told about.
@@ -66,6 +68,7 @@ pub struct OptimizerDisplay {
 pub static INSTANCE: Instance = Instance {
     cache: Mutex::new(None),
     firewall: Mutex::new(None),
+    checked: AtomicU64::new(0),
     optimizer: Mutex::new(None),
     optimizer_display: OptimizerDisplay {
         live: AtomicI32::new(0),

@@ -74,6 +74,7 @@ fn engine_config(config: &Config, keys: Vec<Vec<u8>>) -> config::Config {
     engine.auth.keys =
         keys.iter().map(|key| Secret::new(String::from_utf8_lossy(key).as_ref())).collect();
     engine.auth.open = true;
+    engine.firewall.enable = config.enable_firewall != 0;
     engine.legacy = true;
     engine
 }
@@ -111,8 +112,7 @@ pub unsafe extern "C" fn server_init(server: *mut Server, config: *const Config)
         engine.server.listen = vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, bound)))];
         let request_ms = u64::from(engine.timeouts.body);
         let fd = listening.as_raw_fd();
-        let is_guarded = config.enable_firewall != 0;
-        let site = Site::new(server, engine, listening, is_guarded, request_ms);
+        let site = Site::new(server, engine, listening, request_ms);
         INSTANCE.servers.lock().insert(server as usize, Arc::new(site));
         INSTANCE.routes.write().add_pages();
         firewall::start(keys);
@@ -146,6 +146,8 @@ pub unsafe extern "C" fn server_start(server: *mut Server) -> c_int {
         firewall::start(site.keys());
         match site.start() {
             Ok(()) => {
+                // What changed while it started.
+                firewall::publish();
                 // SAFETY: known, so it went through server_init.
                 unsafe { set_running(server, 1) };
                 0
@@ -250,7 +252,7 @@ pub unsafe extern "C" fn server_handle_request(server: *mut Server, client_fd: c
         let (message, stay, status) = match client.read() {
             Ok(None) => return -1,
             Ok(Some(request)) => {
-                site.counts().request();
+                site.count_request();
                 answer(&site, &request)
             }
             Err(refused) => {

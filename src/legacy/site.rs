@@ -9,6 +9,7 @@ use super::utils::logging::{Level, write};
 use crate::base::error::{Error, ErrorKind, Failure};
 use crate::config::Config;
 use crate::exchange::{Exchange, Flow, Middleware, Observer, Outcome, Peer, Request};
+use crate::firewall::Shared;
 use crate::pipeline::{self, Guard};
 use crate::server::{LogSink, Server as Engine, Setup};
 use parking_lot::Mutex;
@@ -126,19 +127,13 @@ pub struct Site {
 
 impl Site {
     /// A server that listens on `socket` but does not accept yet.
-    pub fn new(
-        server: *mut Server,
-        config: Config,
-        socket: OwnedFd,
-        is_guarded: bool,
-        request_ms: u64,
-    ) -> Site {
+    pub fn new(server: *mut Server, config: Config, socket: OwnedFd, request_ms: u64) -> Site {
         Site {
             server: server as usize,
             guard: Guard::new(&config),
+            is_guarded: config.firewall.enable,
             config,
             socket,
-            is_guarded,
             request_ms,
             busy_us: AtomicU64::new(0),
             started_ns: AtomicU64::new(0),
@@ -161,6 +156,22 @@ impl Site {
         Counts::of(self.server())
     }
 
+    /// Counts a request, which the firewall is asked about.
+    pub fn count_request(&self) {
+        self.counts().request();
+        if self.is_guarded {
+            INSTANCE.checked.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Shares lists, memory and counters of the firewall with the engine, if one serves.
+    pub fn share(&self, shared: &Shared) {
+        let engine = self.engine.lock().clone();
+        if let Some(engine) = engine.filter(|_| self.is_guarded) {
+            engine.firewall_join(shared);
+        }
+    }
+
     /// Seconds since the start; 0 before.
     pub fn uptime_s(&self) -> u64 {
         match self.started_ns.load(Relaxed) {
@@ -174,6 +185,7 @@ impl Site {
     /// # Errors
     /// `State` when it serves already, else what the engine says.
     pub fn start(self: &Arc<Site>) -> Result<(), Error> {
+        let shared = INSTANCE.firewall.lock().as_ref().map(|firewall| firewall.shared().clone());
         let mut place = self.engine.lock();
         if place.is_some() {
             return Err(Error::new(ErrorKind::State, "the server is running"));
@@ -185,6 +197,9 @@ impl Site {
         let engine = Arc::new(Engine::new(self.config.clone(), setup)?);
         engine.add_observer(Arc::new(Publisher { site: Arc::clone(self) }))?;
         engine.add_before(Arc::new(Stage { site: Arc::clone(self) }), true)?;
+        if let Some(shared) = shared {
+            engine.firewall_join(&shared);
+        }
         self.started_ns.store(monotonic_ns(), Relaxed);
         engine.start_on(socket)?;
         *place = Some(engine);
@@ -253,7 +268,7 @@ impl Observer for Publisher {
     }
 
     fn requested(&self, _request: &Request) {
-        self.site.counts().request();
+        self.site.count_request();
     }
 
     fn answered(&self, request: Option<&Request>, outcome: &Outcome) {

@@ -14,14 +14,16 @@ use super::provider::Provider;
 use super::text_guard::Guarded;
 use super::{App, Pull};
 use crate::ai::balance;
+use crate::ai::chat::{self, Usage};
 use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::health::Trouble;
+use crate::ai::price::Prices;
 use crate::ai::provider::{Codec, EncodedRequest, codec};
 use crate::ai::retry::{self, Budget, Where};
 use crate::ai::router::{HashOn, Picked, Plan, RouteTarget};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
-use crate::exchange::{Request, Response};
+use crate::exchange::{Request, Response, Ticket};
 use crate::http::encode;
 use crate::http::head::Known;
 
@@ -91,6 +93,9 @@ pub struct Call {
     pub want: Option<Want>,
     /// The tokens it has taken of its key's limit.
     pub charge: Option<Charge>,
+    /// The client whose request it is, when others may share the answer: what it came to is told
+    /// of that request.
+    pub asker: Option<Ticket>,
     /// Targets that cannot serve it, a bit for each.
     unfit: u64,
     /// What the strategy goes by, when it goes by the request.
@@ -154,8 +159,8 @@ pub enum Attempt {
     Remote(Outgoing, Inbound),
     /// Echo answers, as a stream.
     LocalStream(Box<dyn Pull>),
-    /// Echo has answered: the response is complete.
-    LocalWhole,
+    /// Echo has answered: the response is complete, and took these tokens.
+    LocalWhole(Usage),
     /// A model of the host program answers.
     Make(Box<Making>),
     /// The answer's body has to be worked out; where it takes long, on the blocking pool.
@@ -224,6 +229,7 @@ impl Call {
             head: Vec::new(),
             want: None,
             charge: None,
+            asker: None,
             unfit: 0,
             hashed,
             current: None,
@@ -246,7 +252,21 @@ impl Call {
         let mut text = String::with_capacity(prefix.len() + id.len());
         text.push_str(prefix);
         text.extend(id.chars().filter(char::is_ascii_alphanumeric));
-        Meta { id: text, model: self.plan.model.clone(), created: self.created }
+        let model = self.plan.model.clone();
+        Meta { id: text, model, created: self.created, custom_tools: Vec::new() }
+    }
+
+    /// The same of an answer that is encoded for the client, which asked `request`.
+    pub(super) fn meta_for(&self, request: chat::Request) -> Meta {
+        Meta { custom_tools: request.custom_tools, ..self.meta() }
+    }
+
+    /// The same of a kept answer in another form.
+    pub(super) fn meta_for_kept(&self) -> Meta {
+        match self.dialect.decode_request(self.body()) {
+            Ok(request) => self.meta_for(request),
+            Err(_) => self.meta(),
+        }
     }
 
     /// Has the prompt hooks see the request. Once, on the loop, before the first attempt and before
@@ -274,11 +294,15 @@ impl Call {
     }
 
     /// What the answer took, as far as the provider told: counted once.
-    pub fn settle(&mut self, usage: Option<(u64, u64)>, now_us: u64) {
+    pub fn settle(&mut self, usage: Option<Usage>, now_us: u64) {
         if let Some(charge) = &mut self.charge {
-            let tokens = usage.map(|(prompt, completion)| prompt.saturating_add(completion));
-            charge.settle(tokens, now_us);
+            charge.settle(usage.map(|usage| usage.total_tokens()), now_us);
         }
+    }
+
+    /// What the tokens of the target that is asked now cost.
+    pub fn prices(&self) -> Prices {
+        self.target().map(|target| target.prices).unwrap_or_default()
     }
 
     /// The same request as a second attempt beside the current one: on another target if one may be
@@ -302,6 +326,7 @@ impl Call {
             head: Vec::new(),
             want: self.want.clone(),
             charge: None,
+            asker: self.asker,
             unfit: self.unfit,
             hashed: self.hashed,
             current: None,
@@ -583,13 +608,15 @@ impl Call {
         }
         end_head(&mut head, encoded.body.len());
         tell_dropped(app, &encoded, response)?;
+        let include_usage = request.include_usage;
+        let meta = self.meta_for(request);
         let kind = if self.scan.stream {
             Kind::TranslateStream {
                 decoder: codec.stream_decoder(),
-                encoder: self.dialect.stream_encoder(self.meta(), request.include_usage),
+                encoder: self.dialect.stream_encoder(meta, include_usage),
             }
         } else {
-            Kind::TranslateWhole { codec, meta: Box::new(self.meta()), body: Vec::new() }
+            Kind::TranslateWhole { codec, meta: Box::new(meta), body: Vec::new() }
         };
         let patched = Some(encoded.body);
         let outgoing = Outgoing { provider: index, head, patched, asked: self.asked.clone() };

@@ -8,10 +8,11 @@ use super::call::{Asked, Call};
 use super::{App, Step, answer, fit, old_pages, provider, text_guard};
 use crate::ai::canonical;
 use crate::ai::dialect::{Dialect, old_chat};
+use crate::ai::price::Prices;
 use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
-use crate::config::{Config, kinds};
+use crate::config::{Config, Decimal, kinds};
 use crate::exchange::{Exchange, Request};
 
 /// The router that a configuration asks for.
@@ -46,6 +47,7 @@ pub(super) fn router(config: &Config) -> Result<Router, String> {
                     0 => u64::from(model.context_length),
                     tokens => u64::from(tokens),
                 },
+                prices: prices(model, target),
             });
         }
         builder.model(router::Model {
@@ -71,6 +73,30 @@ fn abilities(model: &crate::config::Model, target: &crate::config::ModelTarget) 
     };
     let bits = named.iter().map(|name| 1 << *name as u8);
     (!named.is_empty()).then(|| bits.fold(0, |all, bit: u8| all | bit))
+}
+
+/// What the tokens of a target cost: as it says itself, else as its model says.
+fn prices(model: &crate::config::Model, target: &crate::config::ModelTarget) -> Prices {
+    // A dollar for a million tokens is a millionth of one for each.
+    let prices = |[input, output, cached, cache_written]: [Decimal; 4]| {
+        let or_input = |price: Decimal| if price.is_zero() { input } else { price };
+        Prices {
+            input: input.millionths(),
+            output: output.millionths(),
+            cached: or_input(cached).millionths(),
+            cache_written: or_input(cache_written).millionths(),
+        }
+    };
+    let own = prices([
+        target.input_price,
+        target.output_price,
+        target.cached_price,
+        target.cache_write_price,
+    ]);
+    if own.is_known() {
+        return own;
+    }
+    prices([model.input_price, model.output_price, model.cached_price, model.cache_write_price])
 }
 
 /// Begins to answer a request to a model.
@@ -242,7 +268,7 @@ fn host_want(app: &App, body: &[u8], scan: &Scan, plan: &Plan) -> Option<Want> {
 pub fn hit(app: &App, call: &mut Call) -> Option<Arc<Answer>> {
     let want = call.want.clone()?;
     call.date(app.status.unix_seconds());
-    app.cache.find(&want, || call.meta(), seconds(app))
+    app.cache.find(&want, || call.meta_for_kept(), seconds(app))
 }
 
 /// A call of the host program: an OpenAI chat request. `stream` counts, whatever the JSON says.

@@ -205,8 +205,10 @@ impl Inbound {
                     Body::Chunked | Body::UntilClose => None,
                 }))
             }
-            Kind::TranslateStream { .. }
-                if is_events || !self.is_json(value(Known::ContentType)) =>
+            Kind::TranslateStream { decoder, .. }
+                if is_events
+                    || decoder.reads_json()
+                    || !self.is_json(value(Known::ContentType)) =>
             {
                 stream_head(response);
                 Ok(AfterHead::Forward(None))
@@ -534,10 +536,9 @@ impl Inbound {
         self.refusal.as_deref()
     }
 
-    /// Tokens the provider told of, prompt and completion.
-    pub fn usage(&self) -> Option<(u64, u64)> {
-        let usage = self.told.or_else(|| self.watch.usage());
-        usage.map(|usage| (usage.prompt_tokens, usage.completion_tokens))
+    /// Tokens the provider told of.
+    pub fn usage(&self) -> Option<chat::Usage> {
+        self.told.or_else(|| self.watch.usage())
     }
 
     /// Whether the client asked for a stream: then the first token has a deadline of its own.

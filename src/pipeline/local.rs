@@ -7,9 +7,10 @@ use super::call::{Attempt, Call, Making, tell_dropped};
 use super::generation::Question;
 use super::inbound::{Inbound, Kind, stream_head};
 use super::provider::Provider;
-use super::{App, Pull};
+use super::{App, Pull, Spent};
 use crate::ai::chat;
 use crate::ai::dialect::Dialect;
+use crate::ai::price::Prices;
 use crate::ai::provider::{EncodedRequest, Wire, codec, echo};
 use crate::ai::tokenizer::{self, Encoding};
 use crate::base::error::Failure;
@@ -46,6 +47,8 @@ impl Call {
             return Ok(Attempt::LocalStream(Box::new(EchoPull {
                 generator: echo::generate(&request),
                 inbound: self.inbound(Kind::MakeStream { encoder }, watched),
+                number: self.number(),
+                prices: self.prices(),
             })));
         }
         let mut reply: chat::Reply = echo::reply(&request);
@@ -55,7 +58,7 @@ impl Call {
         response.status = 200;
         response.headers.push(b"Content-Type", b"application/json");
         self.dialect().encode_reply(&reply, &self.meta(), &mut response.body);
-        Ok(Attempt::LocalWhole)
+        Ok(Attempt::LocalWhole(reply.usage.unwrap_or_default()))
     }
 
     /// A model of the host program.
@@ -86,17 +89,18 @@ impl Call {
                 encoded.body
             }
         };
+        let question = Arc::new(Question::new(&request, json));
+        let include_usage = request.include_usage;
+        let meta = self.meta_for(request);
         let kind = if self.is_stream() {
-            let encoder = self.dialect().stream_encoder(self.meta(), request.include_usage);
-            Kind::MakeStream { encoder }
+            Kind::MakeStream { encoder: self.dialect().stream_encoder(meta, include_usage) }
         } else {
-            let (meta, collector) = (Box::new(self.meta()), Box::default());
-            Kind::MakeWhole { collector, meta, bytes: 0 }
+            Kind::MakeWhole { collector: Box::default(), meta: Box::new(meta), bytes: 0 }
         };
         let watched = self.watched(app);
         Ok(Attempt::Make(Box::new(Making {
             generator: Arc::clone(generator),
-            question: Arc::new(Question::new(&request, json)),
+            question,
             provider: index,
             inbound: self.inbound(kind, watched),
         })))
@@ -124,6 +128,8 @@ impl Call {
 struct EchoPull {
     generator: echo::EchoGenerator,
     inbound: Inbound,
+    number: usize,
+    prices: Prices,
 }
 
 impl Pull for EchoPull {
@@ -142,5 +148,10 @@ impl Pull for EchoPull {
             }
         }
         Taken::More
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        let usage = self.generator.usage();
+        Some(Spent { number: self.number, usage, prices: self.prices })
     }
 }

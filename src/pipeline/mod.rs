@@ -31,6 +31,8 @@ mod provider;
 mod screen;
 mod text_guard;
 
+use crate::ai::chat::Usage;
+use crate::ai::price::Prices;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::exchange::{Exchange, Flow, Params, Pending, Request, Taken};
@@ -102,6 +104,21 @@ pub enum Step {
 pub trait Pull: Send {
     /// Appends body bytes to `out`, about `bytes_wanted` of them.
     fn pull(&mut self, out: &mut Vec<u8>, bytes_wanted: usize) -> Taken;
+    /// What it has taken of a model so far; none when it takes nothing.
+    fn spent(&self) -> Option<Spent> {
+        None
+    }
+}
+
+/// What was taken of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// Which model, among all that is counted.
+    pub number: usize,
+    /// The tokens.
+    pub usage: Usage,
+    /// What they cost.
+    pub prices: Prices,
 }
 
 /// The head of a request has come: finds its route, checks its key and says what body may follow.

@@ -1,14 +1,17 @@
 //! A line for each request, when `log.access` asks for it.
 //!
 //! It tells who asked what and what it came to: peer, method, path, status, bytes and times, and
-//! of requests to models the model, its provider, the tokens and the time to the first of them.
+//! of requests to models the model, its provider, the tokens, what they cost and the time to the
+//! first of them.
 //! The query is left out: it may hold keys or prompts. Neither are any header fields told but the
 //! request's id.
 
 use std::borrow::Cow;
 
+use super::counts::dollars;
 use super::log;
 use super::worker::Worker;
+use crate::ai::chat::Usage;
 use crate::base::slab::Key;
 use crate::exchange::Exchange;
 
@@ -31,10 +34,27 @@ pub(super) struct Told {
 /// What a request to a model came to.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct CallTold {
-    /// Prompt and completion tokens, when the provider has told them.
-    pub(super) usage: Option<(u64, u64)>,
+    /// Tokens, when the provider has told them.
+    pub(super) usage: Option<Usage>,
+    /// What all attempts together cost, in billionths of a US dollar; none: no price is known.
+    pub(super) cost_nano: Option<u64>,
     /// From the start of the call to the first piece of a streamed answer, in microseconds.
     pub(super) first_token_us: Option<u64>,
+}
+
+impl CallTold {
+    /// Takes in the tokens of an attempt: of several the last one's are told, and what all cost.
+    pub(super) fn add(&mut self, usage: Usage, cost_nano: Option<u64>) {
+        self.usage = Some(usage);
+        self.add_cost(cost_nano);
+    }
+
+    /// Takes in what another attempt cost.
+    pub(super) fn add_cost(&mut self, cost_nano: Option<u64>) {
+        if let Some(cost_nano) = cost_nano {
+            self.cost_nano = Some(self.cost_nano.unwrap_or(0).saturating_add(cost_nano));
+        }
+    }
 }
 
 impl Worker {
@@ -70,8 +90,11 @@ impl Worker {
             model = model.as_deref(),
             provider = provider.as_deref(),
             cache = cache.as_deref(),
-            prompt_tokens = usage.map(|(prompt, _)| prompt),
-            completion_tokens = usage.map(|(_, completion)| completion),
+            prompt_tokens = usage.map(|usage| usage.prompt_tokens),
+            completion_tokens = usage.map(|usage| usage.completion_tokens),
+            cached_tokens = usage.and_then(|usage| usage.cached),
+            reasoning_tokens = usage.and_then(|usage| usage.reasoning),
+            cost_usd = told.call.cost_nano.map(dollars),
             first_token_us = told.call.first_token_us,
             "request"
         );

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::addresses::Addresses;
 use super::certificates::Certificates;
-use super::counts::Counts;
+use super::counts::{Counts, dollars};
 use super::listener::Listener;
 use super::live_page::LivePage;
 use super::mailbox::Mailbox;
@@ -514,6 +514,7 @@ impl Core {
                 "hedges": sum(|s| s.call_hedges.get()),
                 "prompt_tokens": sum(|s| s.prompt_tokens.get()),
                 "completion_tokens": sum(|s| s.completion_tokens.get()),
+                "cost_usd": dollars(sum(|s| s.cost_nano.get())),
             },
             "models": self.model_stats(),
             "cache": self.app().cache.stats(),

@@ -11,6 +11,7 @@ use super::core::Core;
 use super::worker::Worker;
 use crate::ai::latency::{BUCKETS, bucket_end_us, bucket_of};
 use crate::base::metrics::{BOUNDS_US, Counter, Distribution};
+use crate::pipeline::Spent;
 
 /// Times, in buckets.
 pub(super) struct Durations {
@@ -62,6 +63,13 @@ pub(super) struct ModelCounts {
     cancelled: Counter,
     prompt_tokens: Counter,
     completion_tokens: Counter,
+    /// Of those of the prompts: read from the provider's cache, put into it.
+    cached_tokens: Counter,
+    cache_written_tokens: Counter,
+    /// Of those of the answers: thinking.
+    reasoning_tokens: Counter,
+    /// In billionths of a US dollar.
+    cost_nano: Counter,
     latency: Durations,
     first_token: Durations,
 }
@@ -74,6 +82,15 @@ pub(super) struct ModelFigures {
     pub(super) cancelled: u64,
     pub(super) prompt_tokens: u64,
     pub(super) completion_tokens: u64,
+    pub(super) cached_tokens: u64,
+    pub(super) cache_written_tokens: u64,
+    pub(super) reasoning_tokens: u64,
+    pub(super) cost_nano: u64,
+}
+
+/// Billionths of a US dollar as dollars.
+pub(super) fn dollars(nano: u64) -> f64 {
+    nano as f64 / 1e9
 }
 
 /// Of one worker, by the numbers of routes.
@@ -101,12 +118,24 @@ impl Worker {
         self.counts(number).first_token.add(took_us);
     }
 
-    pub(super) fn count_usage(&mut self, number: usize, (prompt, completion): (u64, u64)) {
-        let counts = self.counts(number);
-        counts.prompt_tokens.add(prompt);
-        counts.completion_tokens.add(completion);
-        self.stats.prompt_tokens.add(prompt);
-        self.stats.completion_tokens.add(completion);
+    /// Counts the tokens of an answer. Returns what they cost, when a price is known.
+    pub(super) fn count_usage(&mut self, spent: &Spent) -> Option<u64> {
+        let usage = &spent.usage;
+        let counts = self.counts(spent.number);
+        counts.prompt_tokens.add(usage.prompt_tokens);
+        counts.completion_tokens.add(usage.completion_tokens);
+        counts.cached_tokens.add(usage.cached.unwrap_or(0));
+        counts.cache_written_tokens.add(usage.cache_written.unwrap_or(0));
+        counts.reasoning_tokens.add(usage.reasoning.unwrap_or(0));
+        self.stats.prompt_tokens.add(usage.prompt_tokens);
+        self.stats.completion_tokens.add(usage.completion_tokens);
+        if !spent.prices.is_known() {
+            return None;
+        }
+        let cost_nano = spent.prices.cost_nano(usage);
+        counts.cost_nano.add(cost_nano);
+        self.stats.cost_nano.add(cost_nano);
+        Some(cost_nano)
     }
 
     pub(super) fn count_good(&mut self, number: usize, took_us: u64) {
@@ -161,6 +190,10 @@ impl Core {
                 figures.cancelled += counts.cancelled.get();
                 figures.prompt_tokens += counts.prompt_tokens.get();
                 figures.completion_tokens += counts.completion_tokens.get();
+                figures.cached_tokens += counts.cached_tokens.get();
+                figures.cache_written_tokens += counts.cache_written_tokens.get();
+                figures.reasoning_tokens += counts.reasoning_tokens.get();
+                figures.cost_nano += counts.cost_nano.get();
             }
         }
         models.into_iter().map(|(name, it)| (name.to_owned(), it)).collect()
@@ -185,6 +218,10 @@ impl Core {
                 "cancelled": sum(|c| &c.cancelled),
                 "prompt_tokens": sum(|c| &c.prompt_tokens),
                 "completion_tokens": sum(|c| &c.completion_tokens),
+                "cached_tokens": sum(|c| &c.cached_tokens),
+                "cache_written_tokens": sum(|c| &c.cache_written_tokens),
+                "reasoning_tokens": sum(|c| &c.reasoning_tokens),
+                "cost_usd": dollars(sum(|c| &c.cost_nano)),
                 "latency_ms": durations(of_route.iter().map(|c| &c.latency)),
                 "first_token_ms": durations(of_route.iter().map(|c| &c.first_token)),
             });

@@ -7,7 +7,7 @@ use super::Server;
 use super::core::Core;
 use crate::base::error::{Error, ErrorKind};
 use crate::config::Cidr;
-use crate::firewall::{CustomRule, Firewall, Moment, Saved, parse_csv, parse_toml};
+use crate::firewall::{CustomRule, Firewall, Moment, Saved, Shared, parse_csv, parse_toml};
 use crate::pipeline;
 use crate::sys::clock;
 
@@ -118,6 +118,11 @@ impl Server {
     /// `InvalidArgument`, `NotFound`.
     pub fn firewall_forget(&self, cidr: &str) -> Result<(), Error> {
         self.core.firewall_forget(cidr)
+    }
+
+    /// Takes lists, and shares what is remembered and counted of clients; see [`Firewall::join`].
+    pub fn firewall_join(&self, shared: &Shared) {
+        self.core.change_firewall(|firewall| firewall.join(shared));
     }
 
     /// Adds rules, or replaces those of the same name; all or none.

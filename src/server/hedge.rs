@@ -104,7 +104,10 @@ impl Worker {
                 call.charge = charge;
             }
         }
-        self.drop_call(from);
+        let gone = self.drop_call(from);
+        if let Some(state) = self.calls.get_mut(to) {
+            state.told.add_cost(gone.cost_nano);
+        }
         if !is_there {
             self.drop_call(to);
         }

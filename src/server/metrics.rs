@@ -11,7 +11,7 @@ use prometheus::{Encoder as _, TextEncoder};
 use serde_json::Value;
 
 use super::core::Core;
-use super::counts::ModelFigures;
+use super::counts::{ModelFigures, dollars};
 use super::stats::WorkerStats;
 use crate::base::metrics::{BOUNDS_US, Distribution};
 use crate::config::GuardAction;
@@ -192,6 +192,28 @@ impl Core {
             "neurohttp_ai_model_completion_tokens_total",
             "Tokens of a model's answers, as its providers have counted them.",
             &of_each(|it| it.completion_tokens),
+        );
+        page.counter(
+            "neurohttp_ai_model_cached_tokens_total",
+            "Of the tokens of prompts, those from the cache of a provider.",
+            &of_each(|it| it.cached_tokens),
+        );
+        page.counter(
+            "neurohttp_ai_model_cache_written_tokens_total",
+            "Of the tokens of prompts, those put into the cache of a provider.",
+            &of_each(|it| it.cache_written_tokens),
+        );
+        page.counter(
+            "neurohttp_ai_model_reasoning_tokens_total",
+            "Of the tokens of answers, those of thinking.",
+            &of_each(|it| it.reasoning_tokens),
+        );
+        let costs = models.iter().map(|(_, it)| dollars(it.cost_nano));
+        let costs: Vec<_> = labels.iter().map(|label| label.as_slice()).zip(costs).collect();
+        page.counter(
+            "neurohttp_ai_model_cost_usd_total",
+            "What a model's tokens cost, in US dollars, by the prices of the configuration.",
+            &costs,
         );
     }
 

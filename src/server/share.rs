@@ -75,7 +75,7 @@ impl Pull for SharedPull {
 
 impl Worker {
     /// A request of a client whose answer may be shared: finds it, joins it or has it made.
-    pub(super) fn start_shared(&mut self, call: Box<Call>, ticket: Ticket) {
+    pub(super) fn start_shared(&mut self, mut call: Box<Call>, ticket: Ticket) {
         let Some(want) = &call.want else { return };
         let mailbox = Arc::clone(&self.mailbox);
         let listener = Arc::new(ConnListener { mailbox, ticket });
@@ -99,6 +99,7 @@ impl Worker {
                 let mark: &[u8] = if want.reads() { b"miss" } else { b"bypass" };
                 self.seat(ticket, place, mark);
                 let want = Box::new(want.clone());
+                call.asker = Some(ticket);
                 self.start_call(call, Sink::Shared(flight, want));
             }
         }

@@ -33,6 +33,8 @@ pub(super) struct WorkerStats {
     pub(super) shed_turns: Counter,
     pub(super) prompt_tokens: Counter,
     pub(super) completion_tokens: Counter,
+    /// In billionths of a US dollar.
+    pub(super) cost_nano: Counter,
     /// From the end of a request's head to the end of its answer.
     pub(super) request_time: Histogram,
     /// From the start of a streamed call to the first piece of its answer.

@@ -1,5 +1,6 @@
 /* server.h and router.h: an old host as its authors wrote it. */
 #include "check.h"
+#include "firewall.h"
 #include "optimizer.h"
 #include "parser.h"
 #include "router.h"
@@ -208,6 +209,46 @@ static void without_a_socket(Server *server) {
     free_http_request(&request);
 }
 
+/* What the server refuses the functions count, and what they list or block it refuses. */
+static void one_firewall(Server *server) {
+    FirewallStats before, after;
+    BlockReason reason;
+    CHECK(firewall_get_stats(&before) == 0 && before.total_requests >= 10);
+    CHECK_PAGE(server->port, "/body?q=1%27%20UNION%20SELECT%20password%20FROM%20users--", "HTTP/1.1 403 ", "\r\n\r\n");
+    CHECK(firewall_get_stats(&after) == 0 && after.total_requests == before.total_requests + 1);
+    CHECK(after.blocked_requests == before.blocked_requests + 1);
+    CHECK(after.attack_pattern_hits == before.attack_pattern_hits + 1);
+    CHECK(after.suspicious_activities == before.suspicious_activities + 1);
+    int fd = dial(server->port);
+    put(fd, "GET /body HTTP/1.1\r\nHost: x\r\n\r\n");
+    char *answer = take(fd);
+    CHECK_HAS(answer, "HTTP/1.1 201 ");
+    free(answer);
+    CHECK(firewall_block_ip("127.0.0.1") == 0 && firewall_get_block_reason("127.0.0.1", &reason) == 0);
+    put(fd, "GET /body HTTP/1.1\r\nHost: x\r\n\r\n");
+    answer = take(fd);
+    CHECK_HAS(answer, "HTTP/1.1 403 ");
+    free(answer);
+    close(fd);
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 403 ", "\r\n\r\n");
+    CHECK(firewall_add_to_whitelist("127.0.0.1", 1, 0) == 0);
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 201 ", "\r\n\r\n");
+    CHECK(firewall_remove_from_whitelist("127.0.0.1") == 0 && firewall_unblock_ip("127.0.0.1") == 0);
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 201 ", "\r\n\r\n");
+    /* Who is on the black list is not even heard. */
+    CHECK(firewall_add_to_blacklist("127.0.0.1", BLOCK_REASON_SUSPICIOUS, "a test") == 0);
+    answer = get(server->port, "/body");
+    CHECK_TEXT(answer, "");
+    free(answer);
+    CHECK(firewall_get_stats(&before) == 0 && before.blacklisted_ips == 1);
+    CHECK(before.blocked_requests == after.blocked_requests + 3 && before.total_requests == after.total_requests + 6);
+    /* A firewall that is begun anew is the server's too. */
+    firewall_cleanup();
+    CHECK(firewall_init(NULL) == 0);
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 201 ", "\r\n\r\n");
+    CHECK(firewall_get_stats(&after) == 0 && after.total_requests == 1 && after.blocked_requests == 0);
+}
+
 int main(void) {
     Config config;
     Server server;
@@ -240,6 +281,7 @@ int main(void) {
     keep_alive(&server);
     by_hand(&server);
     without_a_socket(&server);
+    one_firewall(&server);
     CHECK(register_route("/late", HTTP_GET, late_route) == 0);
     CHECK_PAGE(server.port, "/late", "HTTP/1.1 201 ", "{\"made\":true}");
     CHECK(register_route("/", HTTP_GET, whole_message) == 0);
@@ -283,6 +325,12 @@ int main(void) {
         CHECK(server_init(&server, &config) == 0 && server_start(&server) == 0);
         CHECK_PAGE(server.port, "/health", "HTTP/1.1 200 ", "AIONIC/1.0");
     }
+    server_cleanup(&server);
+    /* A host that switches the firewall off has none. */
+    config.enable_firewall = 0;
+    CHECK(server_init(&server, &config) == 0 && server_start(&server) == 0);
+    CHECK(firewall_block_ip("127.0.0.1") == 0);
+    CHECK_PAGE(server.port, "/health?q=1%27%20UNION%20SELECT%20password%20FROM%20users--", "HTTP/1.1 200 ", "AIONIC");
     server_cleanup(&server);
     return 0;
 }

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use neurohttp::pipeline::{HookPlace, TextEdit, TextHook};
 
 use crate::support::wire::Answer;
-use crate::upstream::{ASK, ASK_STREAM, Gateway, Upstream};
+use crate::upstream::{ASK, ASK_STREAM, Gateway, Upstream, provider};
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
@@ -111,6 +111,31 @@ fn a_broken_or_unknown_coding_is_a_502() {
         let answer = ask(&upstream, "", MESSAGES, ASK_MESSAGES);
         assert_eq!(answer.status, 502, "{coding}: {}", answer.text());
     }
+}
+
+/// Wrong: a stream of Google's that is refused because it is one array, or is told only at its end.
+#[test]
+fn a_gemini_stream_may_be_an_array() {
+    let item = |text: &str, more: &str| {
+        format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}],"role":"model"}}{more}}}]}}"#
+        )
+    };
+    let text = format!("[{},\r\n{}\n]", item("grö", ""), item("ßer", r#","finishReason":"STOP""#));
+    let pieces: Vec<Vec<u8>> = text.as_bytes().chunks(7).map(<[u8]>::to_vec).collect();
+    let upstream = answering("Content-Type: application/json; charset=UTF-8\r\n", pieces);
+    let config = provider("up", upstream.port, "").replace("\"openai\"", "\"gemini\"");
+    assert!(config.contains("gemini"), "{config}");
+    let gateway = Gateway::with(&config);
+    let answer = gateway.connect().post(CHAT, ASK_STREAM).answer();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("content-type").as_deref(), Some("text/event-stream"));
+    let text = answer.text();
+    assert!(
+        text.contains("{\"content\":\"grö\"}") && text.contains("{\"content\":\"ßer\"}"),
+        "{text}"
+    );
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
 }
 
 /// Wrong: a client that sees what it did not ask for, or one that misses what it did.

@@ -5,10 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod azure;
 mod balance;
 mod cache;
 mod client;
 mod coded;
+mod cost;
 mod crossing;
 mod failures;
 mod fronts;

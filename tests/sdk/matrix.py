@@ -11,7 +11,7 @@ import traceback
 import anthropic
 import openai
 
-from upstreams import PNG, SCHEMA_ANSWER, TEXT, WEATHER
+from upstreams import PATCH, PNG, SCHEMA_ANSWER, TEXT, WEATHER
 
 url = sys.argv[1]
 oai = openai.OpenAI(base_url=url + "/v1", api_key="k", max_retries=0, timeout=20)
@@ -95,6 +95,25 @@ class Chat:
             asked.append({"role": "tool", "tool_call_id": call.id, "content": RESULTS[call.function.name]})
         answer = self.ask(model, messages=asked, tools=self.TOOLS)
         assert answer.choices[0].message.content == "It is 21 degrees."
+
+    GRAMMAR = {"syntax": "lark", "definition": "start: /.+/s"}
+
+    def custom(self, model):
+        format = {"type": "grammar", "grammar": self.GRAMMAR}
+        tools = [{"type": "custom", "custom": {"name": "patch", "description": "edits", "format": format}}]
+        choice = {"type": "custom", "custom": {"name": "patch"}}
+        asked = self.messages("edit!")
+        more = {"messages": asked, "tools": tools, "tool_choice": choice}
+        call = self.ask(model, **more).choices[0].message.tool_calls[0]
+        assert call.type == "custom" and call.custom.name == "patch" and call.custom.input == PATCH, call
+        chunks = [chunk.choices[0] for chunk in self.ask(model, stream=True, **more)]
+        deltas = [call for choice in chunks for call in choice.delta.tool_calls or []]
+        assert deltas[0].type == "custom" and deltas[0].custom["name"] == "patch", deltas
+        assert "".join(delta.custom["input"] for delta in deltas) == PATCH, deltas
+        assert chunks[-1].finish_reason == "tool_calls"
+        asked.append({"role": "assistant", "tool_calls": [call.model_dump(exclude_none=True)]})
+        asked.append({"role": "tool", "tool_call_id": call.id, "content": "done"})
+        assert self.ask(model, messages=asked, tools=tools).choices[0].message.content == "patched"
 
     def image(self, model):
         parts = [
@@ -203,6 +222,27 @@ class Responses(Chat):
             asked.append({"type": "function_call_output", "call_id": call.call_id, "output": RESULTS[call.name]})
         assert self.ask(model, input=asked, tools=self.TOOLS).output_text == "It is 21 degrees."
 
+    def custom(self, model):
+        format = {"type": "grammar", **self.GRAMMAR}
+        tools = [{"type": "custom", "name": "patch", "description": "edits", "format": format}]
+        asked = [{"role": "user", "content": "edit!"}]
+        more = {"input": asked, "tools": tools, "tool_choice": {"type": "custom", "name": "patch"}}
+        answer = self.ask(model, **more)
+        call = next(item for item in answer.output if item.type == "custom_tool_call")
+        assert call.name == "patch" and call.input == PATCH, call
+        pieces, kinds = [], []
+        for event in self.ask(model, stream=True, **more):
+            kinds.append(event.type)
+            if event.type == "response.custom_tool_call_input.delta":
+                pieces.append(event.delta)
+            if event.type == "response.custom_tool_call_input.done":
+                assert event.input == PATCH, event
+        assert "".join(pieces) == PATCH and "response.custom_tool_call_input.done" in kinds, kinds
+        assert event.response.output[-1].input == PATCH, event
+        asked += [item.model_dump(exclude_none=True) for item in answer.output]
+        asked.append({"type": "custom_tool_call_output", "call_id": call.call_id, "output": "done"})
+        assert self.ask(model, input=asked, tools=tools).output_text == "patched"
+
     def image(self, model):
         parts = [
             {"type": "input_text", "text": "what?"},
@@ -288,6 +328,23 @@ class Messages(Chat):
         answer = self.ask(model, messages=asked, tools=self.TOOLS)
         assert answer.content[0].text == "It is 21 degrees."
 
+    custom = None
+
+    def count(self, model):
+        def tokens(text, **more):
+            asked = {"model": model, "messages": self.messages(text), **more}
+            return ant.messages.count_tokens(**asked).input_tokens
+
+        if model.startswith("anthropic"):
+            assert tokens("hi") == 4321
+            return
+        # Two tokens of text, four of the message, three of the answer's beginning.
+        assert tokens("hello world") == 9
+        assert tokens("hello world", system="be brief") == 9 + 2 + 4
+        assert tokens("hello world", tools=self.TOOLS) > 30
+        thinking = {"type": "enabled", "budget_tokens": 1024}
+        assert tokens("hello world", thinking=thinking, tool_choice={"type": "auto"}) == 9
+
     def image(self, model):
         source = {"type": "base64", "media_type": "image/png", "data": IMAGE}
         parts = [{"type": "text", "text": "what?"}, {"type": "image", "source": source}]
@@ -326,7 +383,7 @@ class Messages(Chat):
 
 
 COLUMNS = ["openai", "mistral", "anthropic", "gemini", "ollama"]
-ROWS = ["text", "stream", "tools", "tools streamed", "image", "history", "schema", "errors"]
+ROWS = ["text", "stream", "tools", "tools streamed", "custom", "image", "history", "schema", "count", "errors"]
 
 
 def cell(dialect, provider, what):
@@ -346,6 +403,9 @@ failed = []
 print(f"{'':26}" + "".join(f"{name:>11}" for name in COLUMNS))
 for dialect in (Chat(), Responses(), Messages()):
     for what in ROWS:
+        # Not every dialect has everything.
+        if what != "tools streamed" and not getattr(dialect, what, None):
+            continue
         marks = []
         for provider in COLUMNS:
             try:

@@ -1,8 +1,8 @@
 """Providers to test against: each speaks one provider's format, written from its documents.
 
 A provider checks what it is sent as the real one does (mandatory members, alternating roles,
-ids, unknown members) and answers by the name of the model: `text`, `tools`, `image`, `history`,
-`schema`, `missing`, `busy`, `locked`, `broken`. Streams leave in pieces of seven bytes.
+ids, unknown members) and answers by the name of the model: `text`, `tools`, `custom`, `image`,
+`history`, `schema`, `missing`, `busy`, `locked`, `broken`. Streams leave in pieces of seven bytes.
 """
 
 import base64
@@ -17,6 +17,7 @@ PNG = base64.b64decode(
 )
 TEXT = ["Hello ", "wörld ", "😀", "!\n"]
 WEATHER = {"city": "Paris", "days": 2}
+PATCH = '*** Begin\n+"é\\n😀"\t\n'
 SCHEMA_ANSWER = '{"city": "Paris", "days": 2}'
 
 
@@ -43,9 +44,11 @@ class Asked:
         self.turns = []  # (role, text)
         self.images = []  # (media type, bytes)
         self.tools = []  # names
+        self.custom = False  # whether they are OpenAI's custom tools
         self.results = {}  # tool name -> text
         self.schema = None
         self.credential = None
+        self.counted = None  # tokens, where only their count is asked for
 
 
 class Answer:
@@ -74,6 +77,12 @@ def think(asked):
         need(asked.results.get("get_weather") == "21 degrees", f"results {asked.results}")
         need(asked.results.get("now") == "noon", f"results {asked.results}")
         return Answer(["It is ", "21 degrees."])
+    if name == "custom":
+        if not asked.results:
+            need(asked.tools == ["patch"], f"tools {asked.tools}")
+            return Answer((), [("patch", {"input": PATCH})], "tools")
+        need(asked.results == {"patch": "done"}, f"results {asked.results}")
+        return Answer(["patched"])
     if name == "image":
         need(asked.images == [("image/png", PNG)], "the image did not arrive")
         return Answer(["I see it."])
@@ -120,6 +129,7 @@ class OpenAi(Provider):
     name = "openai"
     base = "/v1"
     strict = False
+    custom = True  # knows custom tools
     known = None
 
     def parse(self, path, headers, body):
@@ -147,15 +157,20 @@ class OpenAi(Provider):
             for call in message.get("tool_calls", []):
                 if self.strict:
                     need(re.fullmatch("[a-zA-Z0-9]{9}", call["id"]), f"Tool call id was {call['id']}")
-                json.loads(call["function"]["arguments"])
-                open_calls[call["id"]] = call["function"]["name"]
+                if call["type"] == "custom":
+                    need(self.custom and call["custom"]["input"] == PATCH, "custom")
+                else:
+                    json.loads(call["function"]["arguments"])
+                open_calls[call["id"]] = call[call["type"]]["name"]
             if role in ("system", "developer"):
                 asked.system += "".join(texts)
             else:
                 asked.turns.append((role, "".join(texts)))
         for tool in body.get("tools", []):
-            need(tool["type"] == "function", "tool")
-            asked.tools.append(tool["function"]["name"])
+            kind = tool["type"]
+            need(kind == "function" or kind == "custom" and self.custom, "tool")
+            asked.custom = kind == "custom"
+            asked.tools.append(tool[kind]["name"])
         form = body.get("response_format", {})
         if form.get("type") == "json_schema":
             asked.schema = form["json_schema"]["schema"]
@@ -176,13 +191,14 @@ class OpenAi(Provider):
     def reason(self, answer):
         return {"stop": "stop", "tools": "tool_calls"}[answer.reason]
 
+    def call(self, asked, name, text):
+        if asked.custom:
+            return {"type": "custom", "custom": {"name": name, "input": json.loads(text)["input"] if text else ""}}
+        return {"type": "function", "function": {"name": name, "arguments": text}}
+
     def whole(self, asked, answer):
         calls = [
-            {
-                "id": self.call_id(i),
-                "type": "function",
-                "function": {"name": name, "arguments": json.dumps(arguments)},
-            }
+            {"id": self.call_id(i), **self.call(asked, name, json.dumps(arguments))}
             for i, (name, arguments) in enumerate(answer.calls)
         ]
         message = {"role": "assistant", "content": "".join(answer.texts) or None}
@@ -211,9 +227,11 @@ class OpenAi(Provider):
             yield sse(self.error(500, "the model broke"))
             return
         for i, (name, arguments) in enumerate(answer.calls):
-            function = {"name": name, "arguments": ""}
-            yield chunk({"tool_calls": [{"index": i, "id": self.call_id(i), "type": "function",
-                                         "function": function}]})
+            yield chunk({"tool_calls": [{"index": i, "id": self.call_id(i), **self.call(asked, name, "")}]})
+            if asked.custom:
+                for piece in (PATCH[:5], PATCH[5:]):
+                    yield chunk({"tool_calls": [{"index": i, "custom": {"input": piece}}]})
+                continue
             text = json.dumps(arguments)
             # Compatibles leave empty arguments out; OpenAI does not.
             for piece in (text[:3], text[3:]) if arguments or not self.kind else ():
@@ -228,6 +246,7 @@ class OpenAi(Provider):
 class Mistral(OpenAi):
     name = "mistral"
     strict = True
+    custom = False
     known = {
         "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed",
         "metadata", "response_format", "tools", "tool_choice", "presence_penalty",
@@ -273,8 +292,14 @@ class Anthropic(Provider):
         return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
 
     def parse(self, path, headers, body):
-        need(path == "/v1/messages", f"path {path}", 404)
         need(headers.get("anthropic-version"), "anthropic-version: header is required")
+        if path == "/v1/messages/count_tokens":
+            need("max_tokens" not in body, "max_tokens: extra inputs are not permitted")
+            need(body["messages"], "messages: at least one message is required")
+            asked = Asked()
+            asked.counted = 4321
+            return asked
+        need(path == "/v1/messages", f"path {path}", 404)
         need(isinstance(body.get("max_tokens"), int), "max_tokens: field required")
         known = {"model", "max_tokens", "messages", "system", "stream", "stop_sequences", "tools",
                  "tool_choice", "temperature", "top_p", "top_k", "thinking", "metadata",
@@ -574,6 +599,9 @@ def serve(provider):
             except Exception as error:  # a member that is not there, or of a wrong type
                 body = provider.error(400, f"{type(error).__name__}: {error}")
                 self.answer(400, json.dumps(body).encode(), {})
+                return
+            if asked.counted is not None:
+                self.answer(200, json.dumps({"input_tokens": asked.counted}).encode(), {})
                 return
             if not asked.stream:
                 if answer.broken:

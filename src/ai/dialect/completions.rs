@@ -176,8 +176,10 @@ mod tests {
             let failure = decode(body.as_bytes()).unwrap_err();
             assert_eq!((failure.status, failure.param.as_deref()), (400, Some(param)), "{body}");
         }
-        let mut encoder =
-            Encoder::new(Meta { id: "cmpl-1".into(), model: "m".into(), created: 3 }, true);
+        let mut encoder = Encoder::new(
+            Meta { id: "cmpl-1".into(), model: "m".into(), created: 3, ..Meta::default() },
+            true,
+        );
         let mut out = Vec::new();
         encoder.event(&Delta::Text("a".into()), &mut out);
         encoder.event(&Delta::Finish(FinishReason::Length), &mut out);

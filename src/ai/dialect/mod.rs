@@ -7,6 +7,7 @@
 
 mod anthropic;
 mod completions;
+mod custom;
 mod failure;
 mod native;
 pub mod old_chat;
@@ -20,6 +21,7 @@ use crate::base::error::Failure;
 
 /// The pieces of OpenAI's messages that are written alike in answers and in requests.
 pub(in crate::ai) mod openai_parts {
+    pub(in crate::ai) use super::custom::arguments as custom_arguments;
     pub(in crate::ai) use super::openai_chat::tool_calls;
 }
 
@@ -53,6 +55,15 @@ pub struct Meta {
     pub model: String,
     /// Unix seconds.
     pub created: i64,
+    /// The request's custom tools: see [`chat::Request::custom_tools`].
+    pub custom_tools: Vec<String>,
+}
+
+impl Meta {
+    /// Whether the client knows the tool of this name as a custom one.
+    fn is_custom(&self, name: &str) -> bool {
+        self.custom_tools.iter().any(|custom| custom == name)
+    }
 }
 
 /// Writes one answer as server-sent events.

@@ -117,7 +117,7 @@ mod tests {
     use crate::ai::chat::{FinishReason, Part, Reply};
 
     fn meta() -> Meta {
-        Meta { id: "x".into(), model: "echo".into(), created: 1 }
+        Meta { id: "x".into(), model: "echo".into(), created: 1, ..Meta::default() }
     }
 
     #[test]

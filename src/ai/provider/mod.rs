@@ -9,6 +9,7 @@ pub mod echo;
 mod events;
 mod failure;
 mod gemini;
+mod items;
 mod ollama;
 pub mod openai;
 
@@ -136,6 +137,11 @@ pub trait StreamDecoder: Send {
     /// Takes in bytes of the body. An error ends the stream: it is the provider's own error event,
     /// translated, or garbage.
     fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(chat::Delta)) -> Result<(), Failure>;
+
+    /// Whether it reads a body of JSON too: then an answer of that type is a stream all the same.
+    fn reads_json(&self) -> bool {
+        false
+    }
 
     /// The body has ended. Whether the answer was complete: without the success mark it was cut.
     fn finish(&mut self, on: &mut dyn FnMut(chat::Delta)) -> Result<bool, Failure>;

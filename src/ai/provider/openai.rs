@@ -100,10 +100,14 @@ const AZURE_VERSION: &str = "2024-10-21";
 pub struct OpenAi;
 
 impl OpenAi {
+    /// Azure's present API is reached as OpenAI's, below `/openai/v1`; a bare resource name as base
+    /// URL means the older one, with the deployment in the path and without responses.
+    fn is_dated(target: &TargetInfo<'_>) -> bool {
+        row(target.kind).azure && !target.base_path.ends_with("/v1")
+    }
+
     fn path(path: &str, target: &TargetInfo<'_>) -> String {
-        // Azure's present API is reached as OpenAI's, below `/openai/v1`; a bare resource name as
-        // base URL means the older one, with the deployment in the path.
-        if !row(target.kind).azure || target.base_path.ends_with("/v1") {
+        if !OpenAi::is_dated(target) {
             return path.to_owned();
         }
         if target.base_path.contains("/deployments/") {
@@ -155,7 +159,7 @@ impl Codec for OpenAi {
             Dialect::OpenAiChat if !row.strict => "/chat/completions",
             Dialect::OpenAiCompletions if !row.strict => "/completions",
             Dialect::OpenAiEmbeddings => "/embeddings",
-            Dialect::OpenAiResponses if row.responses => "/responses",
+            Dialect::OpenAiResponses if row.responses && !OpenAi::is_dated(target) => "/responses",
             _ => return None,
         };
         Some(OpenAi::path(path, target))

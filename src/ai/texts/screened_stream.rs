@@ -218,6 +218,7 @@ impl ScreenedStream {
 const TEXTS: [&str; 4] = ["content", "reasoning_content", "reasoning", "refusal"];
 const ARGUMENTS: u64 = 10;
 const OLD_ARGUMENTS: u64 = 11;
+const CUSTOM_INPUT: u64 = 12;
 
 /// The pieces of texts in an event, without empty ones.
 fn pieces<'n, 'a>(dialect: Dialect, root: &'n Node<'a>) -> Vec<(Lane, &'n Node<'a>)> {
@@ -240,7 +241,7 @@ fn pieces<'n, 'a>(dialect: Dialect, root: &'n Node<'a>) -> Vec<(Lane, &'n Node<'
                 for call in delta.get("tool_calls").map(Node::items).unwrap_or_default() {
                     let index = number(call, "index");
                     add(group, ARGUMENTS, index, call.path(&["function", "arguments"]));
-                    add(group, ARGUMENTS, index, call.path(&["custom", "input"]));
+                    add(group, CUSTOM_INPUT, index, call.path(&["custom", "input"]));
                 }
                 add(group, OLD_ARGUMENTS, 0, delta.path(&["function_call", "arguments"]));
             }
@@ -323,6 +324,10 @@ fn carrier(dialect: Dialect, lane: Lane, root: &Node<'_>, data: &[u8]) -> Vec<u8
         None if lane.kind == ARGUMENTS => {
             let index = lane.index;
             format!(r#"{{"tool_calls":[{{"index":{index},"function":{{"arguments":"-"}}}}]}}"#)
+        }
+        None if lane.kind == CUSTOM_INPUT => {
+            let index = lane.index;
+            format!(r#"{{"tool_calls":[{{"index":{index},"custom":{{"input":"-"}}}}]}}"#)
         }
         None => r#"{"function_call":{"arguments":"-"}}"#.to_owned(),
     };

@@ -149,7 +149,12 @@ fn tables_must_fit_together() {
     check(
         "[[model]]\nname = \"fast\"\ntargets = [{ provider = \"openai\", wait = 0 }]\n",
         "6:35: unknown key `wait` in targets, expected one of provider, model, weight, \
-         capabilities, context_length",
+         capabilities, context_length, input_price, output_price, cached_price, \
+         cache_write_price",
+    );
+    check(
+        "[[model]]\nname = \"fast\"\ntargets = [{ provider = \"openai\", input_price = -1 }]\n",
+        "6:49: `input_price` is -1, expected a number from 0 to 1000000 with at most 6 decimals",
     );
     check(
         "[[model]]\nname = \"fast\"\ntargets = [\"openai\"]\n",

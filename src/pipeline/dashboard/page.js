@@ -20,6 +20,7 @@ function micros(us) {
   if (us < 1e6) return (us / 1000).toFixed(us < 1e4 ? 1 : 0) + " ms";
   return (us / 1e6).toFixed(us < 1e7 ? 1 : 0) + " s";
 }
+function dollars(n) { return n ? "$" + (n < 0.01 ? n.toPrecision(2) : n < 1000 ? n.toFixed(2) : count(n)) : "–"; }
 function bytes(n) { return n < 1048576 ? (n / 1024).toFixed(0) + " KiB" : (n / 1048576).toFixed(1) + " MiB"; }
 function span(seconds) {
   const d = Math.floor(seconds / 86400), h = Math.floor(seconds / 3600) % 24, m = Math.floor(seconds / 60) % 60;
@@ -203,7 +204,7 @@ function models(now) {
     if (model.available === false) name.append(" ", node("span", "switched off", "off"));
     const ms = (value) => [value ? micros(value * 1000) : "–"];
     return row([name, targets, figures.requests || 0, figures.failures || 0, figures.prompt_tokens || 0,
-      figures.completion_tokens || 0, ms(get(figures, "first_token_ms", "p50")), ms(get(figures, "latency_ms", "p99"))]);
+      figures.completion_tokens || 0, [dollars(figures.cost_usd)], ms(get(figures, "first_token_ms", "p50")), ms(get(figures, "latency_ms", "p99"))]);
   });
 }
 

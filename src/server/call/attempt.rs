@@ -39,9 +39,10 @@ impl Worker {
                 self.set_call_deadline(key, self.now_ms + provider.connect_ms);
                 self.acquire(key, provider, false);
             }
-            Ok(Attempt::LocalWhole) => {
+            Ok(Attempt::LocalWhole(usage)) => {
                 if self.is_first(key) {
                     self.count_local(key);
+                    self.count_tokens(key, Some(usage));
                     self.deliver(key);
                 }
             }

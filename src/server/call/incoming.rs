@@ -86,7 +86,6 @@ impl Worker {
         if spent.is_some()
             && let Some(state) = self.calls.get_mut(key)
         {
-            state.told.usage = spent;
             if let Some(call) = &mut state.call {
                 call.settle(spent, self.now_us);
             }
@@ -127,7 +126,6 @@ impl Worker {
         {
             call.settle(usage, self.now_us);
         }
-        state.told.usage = usage;
         if let (Some(words), Some(provider)) = (inbound.refusal(), state.provider()) {
             let words = match &provider.api_key {
                 Some(key) if !key.is_empty() => words.replace(key.as_str(), "***"),

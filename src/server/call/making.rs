@@ -149,8 +149,10 @@ impl Worker {
             let Some(pull) = &mut state.pull else { return };
             let mut out = Vec::new();
             let taken = pull.pull(&mut out, 8 * 1024);
+            let usage = pull.spent().map(|spent| spent.usage);
             self.send_bytes(key, &out);
             if taken == Taken::End {
+                self.count_tokens(key, usage);
                 self.send_end(key);
                 return;
             }

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::ai::balance;
+use crate::ai::chat::Usage;
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -21,7 +22,7 @@ use crate::base::slab::Key;
 use crate::cache::flight::End;
 use crate::exchange::{Response, Ticket};
 use crate::pipeline::{
-    AnswerFlight, Call, Inbound, Listening, Moment, Outgoing, Provider, Pull, Want,
+    AnswerFlight, Call, Inbound, Listening, Moment, Outgoing, Provider, Pull, Spent, Want,
 };
 use crate::server::access::CallTold;
 use crate::server::deadline::Deadline;
@@ -106,7 +107,7 @@ pub(super) struct CallState {
     pub(super) has_token: bool,
     /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
     last_token_us: u64,
-    told: CallTold,
+    pub(super) told: CallTold,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
     /// It ends with an error: it is not to be kept.
@@ -248,9 +249,15 @@ impl Worker {
         }
     }
 
-    fn count_tokens(&mut self, key: Key, usage: Option<(u64, u64)>) {
-        if let (Some(number), Some(usage)) = (self.number_of(key), usage) {
-            self.count_usage(number, usage);
+    /// Tokens of the current attempt's answer, as far as the provider has told them.
+    fn count_tokens(&mut self, key: Key, usage: Option<Usage>) {
+        let Some(usage) = usage else { return };
+        let call = self.calls.get(key).and_then(|state| state.call.as_ref());
+        let Some(call) = call else { return };
+        let spent = Spent { number: call.number(), usage, prices: call.prices() };
+        let cost_nano = self.count_usage(&spent);
+        if let Some(state) = self.calls.get_mut(key) {
+            state.told.add(usage, cost_nano);
         }
     }
 
@@ -280,7 +287,6 @@ impl Worker {
             if usage.is_some() || state.has_token {
                 call.settle(usage, self.now_us);
             }
-            state.told.usage = usage;
             self.count_tokens(key, usage);
         }
         self.detach(key);

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Phase, Sink};
+use super::{CallState, Phase, Sink};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::cache::flight::End;
 use crate::pipeline::{AnswerFlight, Begin, Refusal, Want};
+use crate::server::access::CallTold;
 use crate::server::mailbox::Message;
 use crate::server::worker::Worker;
 
@@ -85,7 +86,7 @@ impl Worker {
     pub(super) fn send_end(&mut self, key: Key) {
         let Some(state) = self.take_call(key) else { return };
         let is_spoilt = state.is_spoilt;
-        let told = state.told;
+        let told = self.tell_asker(&state);
         match self.recycle_call(state) {
             Sink::Conn(ticket) => {
                 self.relay_told(ticket, told);
@@ -115,7 +116,7 @@ impl Worker {
     /// The response is complete.
     pub(super) fn deliver(&mut self, key: Key) {
         let Some(mut state) = self.take_call(key) else { return };
-        let told = state.told;
+        let told = self.tell_asker(&state);
         let response = std::mem::take(&mut state.response);
         match self.recycle_call(state) {
             Sink::Conn(ticket) => {
@@ -137,7 +138,7 @@ impl Worker {
 
     pub(super) fn deliver_failure(&mut self, key: Key, failure: &Failure) {
         let Some(mut state) = self.take_call(key) else { return };
-        let told = state.told;
+        let told = self.tell_asker(&state);
         let response = std::mem::take(&mut state.response);
         match self.recycle_call(state) {
             Sink::Conn(ticket) => {
@@ -151,6 +152,14 @@ impl Worker {
             }
             Sink::Twin(_) | Sink::Nobody => {}
         }
+    }
+
+    /// What a call has come to; told to the one among many listeners whose request it is.
+    fn tell_asker(&mut self, state: &CallState) -> CallTold {
+        if let Some(ticket) = state.call.as_ref().and_then(|call| call.asker) {
+            self.relay_told(ticket, state.told);
+        }
+        state.told
     }
 
     /// A shared answer has ended: what is fit is kept before the next one who asks can look.

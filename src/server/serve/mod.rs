@@ -181,6 +181,7 @@ impl Worker {
         if let Some(call) = active.call.take() {
             active.told.call = self.cancel_call(call);
         }
+        self.count_pulled(active);
         if let Some(exchange) = &active.exchange {
             exchange.request.set_gone();
             self.tell(&active.told, exchange);

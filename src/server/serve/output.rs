@@ -215,6 +215,7 @@ impl Worker {
     /// The answer is out or in the output: on to the next request.
     pub(super) fn end_exchange(&mut self, key: Key, active: &mut Active, exchange: Box<Exchange>) {
         let idle_ms = self.now_ms + self.app.settings.idle_ms;
+        self.count_pulled(active);
         self.tell(&active.told, &exchange);
         self.give_back_exchange(exchange);
         self.release_charge(active);
@@ -236,6 +237,16 @@ impl Worker {
             active.close_after |= active.input.is_empty();
         }
         self.set_deadline(key, idle_ms);
+    }
+
+    /// Counts what a stream that is made here has taken of its model.
+    pub(super) fn count_pulled(&mut self, active: &mut Active) {
+        if let Source::Pull(pull) = &active.source
+            && let Some(spent) = pull.spent()
+        {
+            let cost_nano = self.count_usage(&spent);
+            active.told.call.add(spent.usage, cost_nano);
+        }
     }
 
     // ---- streams ----

@@ -124,7 +124,7 @@ mod tests {
             logprobs: None,
         };
         let mut out = Vec::new();
-        let meta = Meta { id: "msg_1".into(), model: "m".into(), created: 0 };
+        let meta = Meta { id: "msg_1".into(), model: "m".into(), created: 0, ..Meta::default() };
         encode(&reply, &meta, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),

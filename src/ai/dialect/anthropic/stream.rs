@@ -277,7 +277,12 @@ mod tests {
     use super::*;
 
     fn run(deltas: &[Delta]) -> Vec<(String, serde_json::Value)> {
-        let mut encoder = Encoder::new(Meta { id: "msg_1".into(), model: "m".into(), created: 0 });
+        let mut encoder = Encoder::new(Meta {
+            id: "msg_1".into(),
+            model: "m".into(),
+            created: 0,
+            ..Meta::default()
+        });
         let mut out = Vec::new();
         for delta in deltas {
             encoder.event(delta, &mut out);

@@ -1,6 +1,7 @@
 //! Answers: neutral replies and deltas to bytes.
 #![forbid(unsafe_code)]
 
+use super::super::custom::{self, Input};
 use super::super::{Meta, StreamEncoder, failure};
 use crate::ai::chat::{self, Delta, FinishReason, Part, Reply, ToolCall, Usage};
 use crate::ai::write::{self, Array, Object};
@@ -14,7 +15,7 @@ pub(in crate::ai::dialect) fn encode(reply: &Reply, meta: &Meta, out: &mut Vec<u
         o.string("model", &meta.model).array("choices", |choices| {
             choices.object(|choice| {
                 choice.number("index", 0);
-                choice.object("message", |m| message(reply, m));
+                choice.object("message", |m| message(reply, &meta.custom_tools, m));
                 choice.raw("logprobs", reply.logprobs.as_deref().unwrap_or("null"));
                 choice.string("finish_reason", reply.finish.openai());
             });
@@ -29,7 +30,7 @@ fn created(o: &mut Object<'_>, created: i64) {
     o.number("created", u64::try_from(created).unwrap_or(0));
 }
 
-fn message(reply: &Reply, m: &mut Object<'_>) {
+fn message(reply: &Reply, custom_tools: &[String], m: &mut Object<'_>) {
     m.string("role", "assistant");
     let has_text = reply.parts.iter().any(|part| matches!(part, Part::Text(_)));
     let text = chat::join_text(&reply.parts);
@@ -40,7 +41,7 @@ fn message(reply: &Reply, m: &mut Object<'_>) {
     });
     m.string_or_null("refusal", refusal);
     thinking(&reply.parts, m);
-    tool_calls(&reply.parts, m);
+    tool_calls(&reply.parts, custom_tools, m);
 }
 
 /// Writes `reasoning_content` and, where something must come back, `thinking_blocks`.
@@ -87,25 +88,40 @@ fn thinking_block(part: &Part, blocks: &mut Array<'_>) {
     }
 }
 
-/// Writes `tool_calls` if there are any.
-pub(in crate::ai) fn tool_calls(parts: &[Part], m: &mut Object<'_>) {
+/// Writes `tool_calls` if there are any, those of `custom_tools` with their text.
+pub(in crate::ai) fn tool_calls(parts: &[Part], custom_tools: &[String], m: &mut Object<'_>) {
     if !parts.iter().any(|part| matches!(part, Part::ToolCall(_))) {
         return;
     }
     m.array("tool_calls", |calls| {
         for part in parts {
             if let Part::ToolCall(call) = part {
-                calls.object(|c| tool_call(call, c));
+                calls.object(|c| tool_call(call, custom_tools.contains(&call.name), c));
             }
         }
     });
 }
 
-fn tool_call(call: &ToolCall, c: &mut Object<'_>) {
-    c.string("id", &call.id).string("type", "function").object("function", |f| {
-        f.string("name", &call.name).string("arguments", &call.arguments);
-    });
+fn tool_call(call: &ToolCall, is_custom: bool, c: &mut Object<'_>) {
+    c.string("id", &call.id);
+    if is_custom {
+        named(c, CUSTOM, &call.name, &custom::input(&call.arguments));
+    } else {
+        named(c, FUNCTION, &call.name, &call.arguments);
+    }
     signature(call.signature.as_deref(), c);
+}
+
+/// A call's type, and the member for what the tool is given.
+type Kind = (&'static str, &'static str);
+const FUNCTION: Kind = ("function", "arguments");
+const CUSTOM: Kind = ("custom", "input");
+
+/// Writes a call's type and the object of that name.
+fn named(c: &mut Object<'_>, (kind, given): Kind, name: &str, text: &str) {
+    c.string("type", kind).object(kind, |f| {
+        f.string("name", name).string(given, text);
+    });
 }
 
 fn signature(signature: Option<&str>, c: &mut Object<'_>) {
@@ -151,6 +167,9 @@ pub(in crate::ai::dialect) struct Encoder {
     finished: bool,
     called: bool,
     usage: Option<Usage>,
+    custom_tools: Vec<String>,
+    /// The calls of custom tools, by their index.
+    custom: Vec<(u32, Input)>,
 }
 
 impl Encoder {
@@ -169,6 +188,8 @@ impl Encoder {
             finished: false,
             called: false,
             usage: None,
+            custom_tools: meta.custom_tools,
+            custom: Vec::new(),
         }
     }
 
@@ -194,6 +215,29 @@ impl Encoder {
             }
         }
         out.extend_from_slice(self.suffix);
+    }
+
+    /// More of what the tool of a call is given.
+    fn given(&self, index: u32, (kind, given): Kind, text: &str, out: &mut Vec<u8>) {
+        self.chunk(out, |d| {
+            d.array("tool_calls", |calls| {
+                calls.object(|c| {
+                    c.number("index", u64::from(index)).object(kind, |f| {
+                        f.string(given, text);
+                    });
+                });
+            });
+        });
+    }
+
+    /// No call gets more: what of custom ones was not known before.
+    fn end_custom(&mut self, out: &mut Vec<u8>) {
+        for (index, mut input) in std::mem::take(&mut self.custom) {
+            let text = input.finish();
+            if !text.is_empty() {
+                self.given(index, CUSTOM, &text, out);
+            }
+        }
     }
 
     fn begin(&mut self, content: &str, out: &mut Vec<u8>) {
@@ -248,29 +292,28 @@ impl StreamEncoder for Encoder {
             Delta::ToolCallStart { index, id, name, signature: found } => {
                 self.begin("null", out);
                 self.called = true;
+                let is_custom = self.custom_tools.contains(name);
+                if is_custom {
+                    self.custom.push((*index, Input::default()));
+                }
                 self.chunk(out, |d| {
                     d.array("tool_calls", |calls| {
                         calls.object(|c| {
-                            c.number("index", u64::from(*index))
-                                .string("id", id)
-                                .string("type", "function")
-                                .object("function", |f| {
-                                    f.string("name", name).string("arguments", "");
-                                });
+                            c.number("index", u64::from(*index)).string("id", id);
+                            named(c, if is_custom { CUSTOM } else { FUNCTION }, name, "");
                             signature(found.as_deref(), c);
                         });
                     });
                 });
             }
-            Delta::ToolCallArguments { index, json } => self.chunk(out, |d| {
-                d.array("tool_calls", |calls| {
-                    calls.object(|c| {
-                        c.number("index", u64::from(*index)).object("function", |f| {
-                            f.string("arguments", json);
-                        });
-                    });
-                });
-            }),
+            Delta::ToolCallArguments { index, json } => {
+                let custom = self.custom.iter_mut().rfind(|(call, _)| call == index);
+                match custom.map(|(_, input)| input.feed(json)) {
+                    None => self.given(*index, FUNCTION, json, out),
+                    Some(text) if text.is_empty() => {}
+                    Some(text) => self.given(*index, CUSTOM, &text, out),
+                }
+            }
             Delta::Logprobs(json) => {
                 out.extend_from_slice(&self.prefix);
                 out.extend_from_slice(b"{\"index\":0,\"delta\":{},\"logprobs\":");
@@ -280,6 +323,7 @@ impl StreamEncoder for Encoder {
             }
             Delta::Finish(reason) => {
                 self.begin("\"\"", out);
+                self.end_custom(out);
                 if !std::mem::replace(&mut self.finished, true) {
                     // A provider may say "stop" although it called: clients go by this word.
                     let reason = match reason {
@@ -318,7 +362,7 @@ mod tests {
     use super::*;
 
     fn meta() -> Meta {
-        Meta { id: "chatcmpl-1".into(), model: "m".into(), created: 7 }
+        Meta { id: "chatcmpl-1".into(), model: "m".into(), created: 7, ..Meta::default() }
     }
 
     /// The JSON of each event, `[DONE]` as a string.
@@ -405,6 +449,65 @@ mod tests {
         let more = &events[2]["choices"][0]["delta"]["tool_calls"][0];
         assert_eq!(more["function"]["arguments"], "{\"a\":1}");
         assert_eq!(events[3]["choices"][0]["finish_reason"], "tool_calls");
+    }
+
+    #[test]
+    fn calls_of_custom_tools_have_their_text() {
+        let start = |index, id: &str, name: &str| Delta::ToolCallStart {
+            index,
+            id: id.into(),
+            name: name.into(),
+            signature: None,
+        };
+        let more = |index, json: &str| Delta::ToolCallArguments { index, json: json.into() };
+        let deltas = [
+            start(0, "a", "patch"),
+            start(1, "b", "f"),
+            more(0, "{\"input\":\"x\\"),
+            more(1, "{}"),
+            more(0, "ny\"}"),
+            start(2, "c", "patch"),
+            more(2, "odd"),
+            Delta::Finish(FinishReason::ToolCalls),
+        ];
+        let meta = Meta { custom_tools: vec!["patch".into()], ..meta() };
+        let mut encoder = Encoder::new(meta.clone(), false);
+        let (mut out, mut collector) = (Vec::new(), chat::Collector::new());
+        for delta in &deltas {
+            encoder.event(delta, &mut out);
+            collector.add(delta);
+        }
+        encoder.finish(&mut out);
+        let events = events(&out);
+        let calls: Vec<String> = events
+            .iter()
+            .filter_map(|event| event["choices"][0]["delta"]["tool_calls"].get(0))
+            .map(|call| call.to_string())
+            .collect();
+        assert_eq!(
+            calls,
+            [
+                r#"{"custom":{"input":"","name":"patch"},"id":"a","index":0,"type":"custom"}"#,
+                r#"{"function":{"arguments":"","name":"f"},"id":"b","index":1,"type":"function"}"#,
+                r#"{"custom":{"input":"x"},"index":0}"#,
+                r#"{"function":{"arguments":"{}"},"index":1}"#,
+                r#"{"custom":{"input":"\ny"},"index":0}"#,
+                r#"{"custom":{"input":"","name":"patch"},"id":"c","index":2,"type":"custom"}"#,
+                r#"{"custom":{"input":"odd"},"index":2}"#,
+            ]
+        );
+        assert_eq!(events[events.len() - 2]["choices"][0]["finish_reason"], "tool_calls");
+
+        let mut out = Vec::new();
+        encode(&collector.reply(), &meta, &mut out);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let calls = &value["choices"][0]["message"]["tool_calls"];
+        assert_eq!(
+            calls[0].to_string(),
+            r#"{"custom":{"input":"x\ny","name":"patch"},"id":"a","type":"custom"}"#
+        );
+        assert_eq!(calls[1]["function"]["arguments"], "{}");
+        assert_eq!(calls[2]["custom"]["input"], "odd");
     }
 
     #[test]

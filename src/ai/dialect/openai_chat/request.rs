@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::super::{read, signature};
+use super::super::{custom, read, signature};
 use crate::ai::chat::{
     Message, Part, Reasoning, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
 };
@@ -23,7 +23,7 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
         }
         match name.as_ref() {
             "messages" => messages = Some(read::items(node, format_args!("messages"))?),
-            "tools" => request.tools = tools(node)?,
+            "tools" => tools(node, &mut request)?,
             "functions" if request.tools.is_empty() => request.tools = functions(node)?,
             "tool_choice" | "function_call" => {
                 let (choice, only) = tool_choice(node, name)?;
@@ -189,13 +189,11 @@ fn assistant(
             let at = format!("{at}.tool_calls[{i}]");
             let id = read::required_text(call, "id", format_args!("{at}"))?;
             let (id, travelled) = signature::from_id(id);
-            let function =
-                call.get("function").ok_or_else(|| read::missing(format_args!("{at}.function")))?;
             let signature = call.path(&["extra_content", "google", "thought_signature"]);
             parts.push(Part::ToolCall(ToolCall {
                 id: id.to_owned(),
                 signature: signature.and_then(Node::text).map(str::to_owned).or(travelled),
-                ..function_call(function, format_args!("{at}.function"))?
+                ..tool_call(call, &at)?
             }));
         }
     }
@@ -204,6 +202,19 @@ fn assistant(
         parts.push(Part::ToolCall(ToolCall { id: call.name.clone(), ..call }));
     }
     Ok(())
+}
+
+/// A call but for its id.
+fn tool_call(node: &Node<'_>, at: &str) -> Result<ToolCall, Failure> {
+    if let Some(custom) = node.get("custom") {
+        let at = format_args!("{at}.custom");
+        let name = read::required_text(custom, "name", at)?.to_owned();
+        let arguments = custom::arguments(read::required_text(custom, "input", at)?);
+        return Ok(ToolCall { name, arguments, ..ToolCall::default() });
+    }
+    let function = node.get("function");
+    let function = function.ok_or_else(|| read::missing(format_args!("{at}.function")))?;
+    function_call(function, format_args!("{at}.function"))
 }
 
 fn function_call(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<ToolCall, Failure> {
@@ -282,21 +293,25 @@ fn part(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Part, Failure> {
     })
 }
 
-fn tools(node: &Node<'_>) -> Result<Vec<Tool>, Failure> {
-    let each = read::items(node, format_args!("tools"))?.iter().enumerate();
-    each.map(|(i, tool)| {
+fn tools(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
+    request.tools.clear();
+    for (i, tool) in read::items(node, format_args!("tools"))?.iter().enumerate() {
         read::object(tool, format_args!("tools[{i}]"))?;
-        match read::required_text(tool, "type", format_args!("tools[{i}]"))? {
-            "function" => {
-                let found = tool.get("function");
-                let found =
-                    found.ok_or_else(|| read::missing(format_args!("tools[{i}].function")))?;
-                function(found, format_args!("tools[{i}].function"))
+        let kind = read::required_text(tool, "type", format_args!("tools[{i}]"))?;
+        let at = format_args!("tools[{i}].{kind}");
+        let inner = || tool.get(kind).ok_or_else(|| read::missing(at));
+        let found = match kind {
+            "function" => function(inner()?, at)?,
+            "custom" => {
+                let found = custom::tool(inner()?, at)?;
+                request.custom_tools.extend(inner()?.text_of("name").map(str::to_owned));
+                found
             }
-            kind => Ok(Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() }),
-        }
-    })
-    .collect()
+            _ => Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() },
+        };
+        request.tools.push(found);
+    }
+    Ok(())
 }
 
 fn functions(node: &Node<'_>) -> Result<Vec<Tool>, Failure> {
@@ -336,14 +351,17 @@ fn tool_choice(node: &Node<'_>, param: &str) -> Result<(ToolChoice, Option<Vec<S
     if node.text_of("type") == Some("allowed_tools") {
         let allowed = node.get("allowed_tools").unwrap_or(node);
         let names = allowed.get("tools").map(Node::items).unwrap_or_default().iter();
-        let names = names
-            .filter_map(|tool| tool.get("function").unwrap_or(tool).text_of("name"))
-            .map(str::to_owned)
-            .collect();
+        let names =
+            names.filter_map(|tool| named(tool).text_of("name")).map(str::to_owned).collect();
         return Ok((word(allowed.text_of("mode").unwrap_or("auto"))?, Some(names)));
     }
-    let name = node.get("function").unwrap_or(node).text_of("name").ok_or_else(wrong)?;
+    let name = named(node).text_of("name").ok_or_else(wrong)?;
     Ok((ToolChoice::Function(name.to_owned()), None))
+}
+
+/// What holds the name of a tool.
+fn named<'n, 'a>(tool: &'n Node<'a>) -> &'n Node<'a> {
+    tool.get("function").or(tool.get("custom")).unwrap_or(tool)
 }
 
 fn response_format(node: &Node<'_>) -> Result<ResponseFormat, Failure> {
@@ -478,6 +496,27 @@ mod tests {
             assert_eq!(failure.status, 400, "{body}");
             assert_eq!(failure.param.as_deref(), Some(param), "{body}");
         }
+    }
+
+    #[test]
+    fn custom_tools_are_functions_with_one_text() {
+        let request = decode(
+            br#"{"messages":[{"role":"user","content":"a"},
+                {"role":"assistant","tool_calls":[{"id":"c","type":"custom","custom":{"name":"patch","input":"a\nb"}}]},
+                {"role":"tool","tool_call_id":"c","content":"done"}],
+              "tools":[{"type":"custom","custom":{"name":"patch","description":"edits","format":{"type":"text"}}},
+                {"type":"function","function":{"name":"f"}}],
+              "tool_choice":{"type":"custom","custom":{"name":"patch"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(request.custom_tools, ["patch"]);
+        assert_eq!(request.tool_choice, Some(ToolChoice::Function("patch".into())));
+        assert!(matches!(&request.tools[0], Tool::Function { name, parameters: Some(p), .. }
+            if name == "patch" && p.contains("\"input\"")));
+        assert!(matches!(&request.messages[1].parts[0], Part::ToolCall(call)
+            if call.name == "patch" && call.arguments == r#"{"input":"a\nb"}"#));
+        let body = br#"{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"custom"}]}"#;
+        assert_eq!(decode(body).unwrap_err().param.as_deref(), Some("tools[0].custom"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whole answers: the neutral reply to OpenAI's response object.
 #![forbid(unsafe_code)]
 
-use super::super::{Meta, signature};
+use super::super::{Meta, custom, signature};
 use crate::ai::chat::{FinishReason, Part, Reply, ToolCall, Usage};
 use crate::ai::write::{self, Array, Object};
 use crate::base::error::Failure;
@@ -13,7 +13,8 @@ pub(in crate::ai::dialect) fn encode(reply: &Reply, meta: &Meta, out: &mut Vec<u
         let state = State::of(&reply.finish);
         response(meta, state, None, o, |output| {
             for (index, part) in reply.parts.iter().enumerate() {
-                item(part, &ids.of(part, index), output);
+                let is_custom = matches!(part, Part::ToolCall(call) if meta.is_custom(&call.name));
+                item(part, is_custom, &ids.make(prefix(part, is_custom), index), output);
             }
         });
         usage(reply.usage.as_ref(), o);
@@ -34,13 +35,15 @@ impl Ids {
     pub(super) fn make(&self, prefix: &str, index: usize) -> String {
         format!("{prefix}_{}_{index}", self.stem)
     }
+}
 
-    fn of(&self, part: &Part, index: usize) -> String {
-        match part {
-            Part::Thinking { .. } | Part::RedactedThinking(_) => self.make("rs", index),
-            Part::ToolCall(_) => self.make("fc", index),
-            _ => self.make("msg", index),
-        }
+/// What the id of an item begins with.
+pub(super) fn prefix(part: &Part, is_custom: bool) -> &'static str {
+    match part {
+        Part::Thinking { .. } | Part::RedactedThinking(_) => "rs",
+        Part::ToolCall(_) if is_custom => "ctc",
+        Part::ToolCall(_) => "fc",
+        _ => "msg",
     }
 }
 
@@ -133,8 +136,8 @@ pub(super) fn usage(usage: Option<&Usage>, o: &mut Object<'_>) {
     });
 }
 
-/// Writes a finished output item.
-pub(super) fn item(part: &Part, id: &str, output: &mut Array<'_>) {
+/// Writes a finished output item; `is_custom`: it calls a custom tool.
+pub(super) fn item(part: &Part, is_custom: bool, id: &str, output: &mut Array<'_>) {
     match part {
         Part::Text(text) => {
             output.object(|o| message(id, "completed", o, |c| output_text(text, c)));
@@ -149,7 +152,7 @@ pub(super) fn item(part: &Part, id: &str, output: &mut Array<'_>) {
             output.object(|o| reasoning(id, "", Some(data), o));
         }
         Part::ToolCall(call) => {
-            output.object(|o| function_call(id, "completed", call, o));
+            output.object(|o| tool_call(id, "completed", call, is_custom, o));
         }
         _ => {}
     }
@@ -194,13 +197,23 @@ pub(super) fn reasoning(id: &str, text: &str, signature: Option<&str>, o: &mut O
 }
 
 /// Writes the members of a call.
-pub(super) fn function_call(id: &str, status: &str, call: &ToolCall, o: &mut Object<'_>) {
+pub(super) fn tool_call(
+    id: &str,
+    status: &str,
+    call: &ToolCall,
+    is_custom: bool,
+    o: &mut Object<'_>,
+) {
     o.string("id", id)
-        .string("type", "function_call")
+        .string("type", if is_custom { "custom_tool_call" } else { "function_call" })
         .string("status", status)
         .string("call_id", &signature::into_id(&call.id, call.signature.as_deref()))
-        .string("name", &call.name)
-        .string("arguments", &call.arguments);
+        .string("name", &call.name);
+    if is_custom {
+        o.string("input", &custom::input(&call.arguments));
+    } else {
+        o.string("arguments", &call.arguments);
+    }
 }
 
 #[cfg(test)]
@@ -227,7 +240,7 @@ mod tests {
             logprobs: None,
         };
         let mut out = Vec::new();
-        let meta = Meta { id: "resp_a".into(), model: "m".into(), created: 7 };
+        let meta = Meta { id: "resp_a".into(), model: "m".into(), created: 7, ..Meta::default() };
         encode(&reply, &meta, &mut out);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["status"], "incomplete");

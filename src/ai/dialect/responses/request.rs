@@ -3,12 +3,11 @@
 
 use std::fmt;
 
-use super::super::{read, signature};
+use super::super::{custom, read, signature};
 use crate::ai::chat::{
     Message, Part, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
 };
 use crate::ai::tree::Node;
-use crate::ai::write;
 use crate::base::error::Failure;
 
 /// Reads a request.
@@ -37,13 +36,13 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
             }
             "top_p" => request.top_p = Some(read::number_within(node, "top_p", 0.0, 1.0)?),
             "stream" => request.stream = read::boolean(node, format_args!("stream"))?,
-            "tools" => request.tools = tools(node)?,
+            "tools" => tools(node, &mut request)?,
             "tool_choice" => {
                 let (choice, only) = tool_choice(node)?;
                 request.tool_choice = Some(choice);
                 allowed = only;
                 let kind = node.text_of("type").unwrap_or("function");
-                if !["function", "allowed_tools"].contains(&kind) {
+                if !["function", "custom", "allowed_tools"].contains(&kind) {
                     request.lost.push(format!("tool_choice.{kind}"));
                 }
             }
@@ -139,13 +138,7 @@ fn item(node: &Node<'_>, index: usize, request: &mut Request) -> Result<(), Fail
             let (id, signature) = call_id(node, at)?;
             // A custom tool takes free text; as a function it has one argument.
             let arguments = match node.text_of("input") {
-                Some(input) => {
-                    let mut out = Vec::new();
-                    write::object(&mut out, |o| {
-                        o.string("input", input);
-                    });
-                    String::from_utf8(out).unwrap_or_default()
-                }
+                Some(input) => custom::arguments(input),
                 None => node.text_of("arguments").unwrap_or_default().to_owned(),
             };
             let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
@@ -259,28 +252,33 @@ fn part(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Part, Failure> {
     })
 }
 
-fn tools(node: &Node<'_>) -> Result<Vec<Tool>, Failure> {
-    let each = read::items(node, format_args!("tools"))?.iter().enumerate();
-    each.map(|(i, tool)| {
+fn tools(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
+    for (i, tool) in read::items(node, format_args!("tools"))?.iter().enumerate() {
         let at = format_args!("tools[{i}]");
         read::object(tool, at)?;
-        match read::required_text(tool, "type", at)? {
+        let found = match read::required_text(tool, "type", at)? {
             "function" => {
                 let parameters = tool.get("parameters");
                 if let Some(parameters) = parameters {
                     read::object(parameters, format_args!("{at}.parameters"))?;
                 }
-                Ok(Tool::Function {
+                Tool::Function {
                     name: read::required_text(tool, "name", at)?.to_owned(),
                     description: read::optional_text(tool, "description", at)?,
                     parameters: parameters.map(|p| p.raw.to_owned()),
                     strict: tool.get("strict").and_then(Node::boolean),
-                })
+                }
             }
-            kind => Ok(Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() }),
-        }
-    })
-    .collect()
+            "custom" => {
+                let found = custom::tool(tool, at)?;
+                request.custom_tools.extend(tool.text_of("name").map(str::to_owned));
+                found
+            }
+            kind => Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() },
+        };
+        request.tools.push(found);
+    }
+    Ok(())
 }
 
 /// The choice, and the names `allowed_tools` narrows the tools to.
@@ -300,7 +298,7 @@ fn tool_choice(node: &Node<'_>) -> Result<(ToolChoice, Option<Vec<String>>), Fai
     let at = format_args!("tool_choice");
     read::object(node, at)?;
     match read::required_text(node, "type", at)? {
-        "function" => {
+        "function" | "custom" => {
             Ok((ToolChoice::Function(read::required_text(node, "name", at)?.to_owned()), None))
         }
         "allowed_tools" => {
@@ -368,9 +366,13 @@ mod tests {
             let body = format!(r#"{{"model":"m","input":"x","tool_choice":{choice}}}"#);
             super::decode(body.as_bytes()).unwrap()
         };
-        assert_eq!(decode(r#"{"type":"custom","name":"patch"}"#).lost, ["tool_choice.custom"]);
+        assert_eq!(decode(r#"{"type":"mcp"}"#).lost, ["tool_choice.mcp"]);
         assert_eq!(decode(r#"{"type":"file_search"}"#).lost, ["tool_choice.file_search"]);
-        assert!(decode(r#"{"type":"function","name":"f"}"#).lost.is_empty());
+        for kind in ["function", "custom"] {
+            let request = decode(&format!(r#"{{"type":"{kind}","name":"f"}}"#));
+            assert!(request.lost.is_empty());
+            assert_eq!(request.tool_choice, Some(ToolChoice::Function("f".into())));
+        }
         assert!(decode("\"required\"").lost.is_empty());
     }
 
@@ -387,7 +389,8 @@ mod tests {
               {"type":"function_call_output","call_id":"c1__ts__QUJD","output":"one"},
               {"type":"custom_tool_call_output","call_id":"c2","output":[{"type":"input_text","text":"two"}]},
               {"type":"web_search_call","id":"x"}],
-             "tools":[{"type":"function","name":"f","parameters":{"type":"object"},"strict":false},{"type":"web_search"}],
+             "tools":[{"type":"function","name":"f","parameters":{"type":"object"},"strict":false},{"type":"web_search"},
+                {"type":"custom","name":"g","description":"d","format":{"type":"grammar","syntax":"regex","definition":"a+"}}],
              "tool_choice":{"type":"function","name":"f"},"text":{"format":{"type":"json_schema","name":"n","schema":{}},"verbosity":"low"},
              "reasoning":{"effort":"low","summary":"auto"},"max_output_tokens":9,"store":false,
              "include":["reasoning.encrypted_content"],"truncation":"auto","prompt_cache_key":"k"}"#,
@@ -407,6 +410,9 @@ mod tests {
         assert_eq!(request.messages[3].parts.len(), 2);
         assert_eq!(request.lost, ["truncation", "web_search_call"]);
         assert_eq!(request.extra.len(), 2);
+        assert_eq!(request.custom_tools, ["g"]);
+        assert!(matches!(&request.tools[2], Tool::Function { description: Some(d), .. }
+            if d.starts_with("d\n") && d.ends_with("(regex):\na+")));
         assert_eq!(request.max_tokens, Some(9));
         assert_eq!(request.reasoning.unwrap().effort.as_deref(), Some("low"));
     }

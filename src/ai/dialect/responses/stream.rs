@@ -5,6 +5,7 @@
 //! so the text of the answer is kept until the end.
 #![forbid(unsafe_code)]
 
+use super::super::custom::{self, Input};
 use super::super::{Meta, StreamEncoder, signature};
 use super::encode::{self, Ids, State};
 use crate::ai::chat::{Delta, FinishReason, Part, ToolCall, Usage};
@@ -28,6 +29,8 @@ struct Item {
     part: Part,
     /// The call's index among the neutral calls.
     call: u32,
+    /// Reads the text of a custom tool's call.
+    custom: Option<Input>,
     is_open: bool,
     /// A summary part was announced.
     has_summary: bool,
@@ -122,8 +125,7 @@ impl Encoder {
             Kind::Refusal => Part::Refusal(String::new()),
             Kind::Thinking => Part::Thinking { text: String::new(), signature: None },
         };
-        let prefix = if kind == Kind::Thinking { "rs" } else { "msg" };
-        let place = self.add(prefix, part, 0, out);
+        let place = self.add(part, 0, None, out);
         if kind != Kind::Thinking {
             self.about("response.content_part.added", place, out, |item, o| {
                 o.number("content_index", 0).object("part", |p| empty_part(&item.part, p));
@@ -133,10 +135,10 @@ impl Encoder {
     }
 
     /// Announces an item.
-    fn add(&mut self, prefix: &str, part: Part, call: u32, out: &mut Vec<u8>) -> usize {
+    fn add(&mut self, part: Part, call: u32, custom: Option<Input>, out: &mut Vec<u8>) -> usize {
         let place = self.items.len();
-        let id = self.ids.make(prefix, place);
-        self.items.push(Item { id, part, call, is_open: true, has_summary: false });
+        let id = self.ids.make(encode::prefix(&part, custom.is_some()), place);
+        self.items.push(Item { id, part, call, custom, is_open: true, has_summary: false });
         self.item_event("response.output_item.added", place, true, out);
         place
     }
@@ -158,7 +160,8 @@ impl Encoder {
                             .string("role", "assistant");
                     }
                     (Part::ToolCall(call), true) => {
-                        encode::function_call(&item.id, "in_progress", call, i);
+                        let is_custom = item.custom.is_some();
+                        encode::tool_call(&item.id, "in_progress", call, is_custom, i);
                     }
                     (Part::Text(text), false) => {
                         encode::message(&item.id, "completed", i, |c| encode::output_text(text, c))
@@ -167,7 +170,8 @@ impl Encoder {
                         encode::message(&item.id, "completed", i, |c| encode::refusal(text, c));
                     }
                     (Part::ToolCall(call), false) => {
-                        encode::function_call(&item.id, "completed", call, i);
+                        let is_custom = item.custom.is_some();
+                        encode::tool_call(&item.id, "completed", call, is_custom, i);
                     }
                     (Part::Thinking { text, signature }, _) => {
                         encode::reasoning(&item.id, text, signature.as_deref(), i);
@@ -195,6 +199,9 @@ impl Encoder {
             {
                 call.arguments.push_str("{}");
             }
+            if let Some(rest) = item.custom.as_mut().map(Input::finish) {
+                self.input(place, &rest, out);
+            }
             self.close_content(place, out);
             self.item_event("response.output_item.done", place, false, out);
         }
@@ -204,8 +211,13 @@ impl Encoder {
         let Some(item) = self.items.get(place) else {
             return;
         };
-        let (done, has_summary) = (content_done(&item.part), item.has_summary);
+        let (done, has_summary) = (content_done(item), item.has_summary);
         match done {
+            Some(INPUT_DONE) => self.about(INPUT_DONE, place, out, |item, o| {
+                if let Part::ToolCall(call) = &item.part {
+                    o.string("input", &custom::input(&call.arguments));
+                }
+            }),
             Some(name) if name.contains("arguments") => {
                 self.about(name, place, out, |item, o| {
                     if let Part::ToolCall(call) = &item.part {
@@ -252,7 +264,17 @@ impl Encoder {
         if !calls_only {
             self.close(out);
         }
-        self.add("fc", Part::ToolCall(call), index, out);
+        let custom = self.meta.is_custom(&call.name).then(Input::default);
+        self.add(Part::ToolCall(call), index, custom, out);
+    }
+
+    /// More of the text that a custom tool is given.
+    fn input(&mut self, place: usize, text: &str, out: &mut Vec<u8>) {
+        if !text.is_empty() {
+            self.about("response.custom_tool_call_input.delta", place, out, |_, o| {
+                o.string("delta", text);
+            });
+        }
     }
 
     fn arguments(&mut self, index: u32, json: &str, out: &mut Vec<u8>) {
@@ -262,8 +284,13 @@ impl Encoder {
         let Some(place) = self.items.iter().rposition(is_it) else {
             return;
         };
-        if let Some(Item { part: Part::ToolCall(call), .. }) = self.items.get_mut(place) {
+        let mut text = None;
+        if let Some(Item { part: Part::ToolCall(call), custom, .. }) = self.items.get_mut(place) {
             call.arguments.push_str(json);
+            text = custom.as_mut().map(|input| input.feed(json));
+        }
+        if let Some(text) = text {
+            return self.input(place, &text, out);
         }
         self.about("response.function_call_arguments.delta", place, out, |_, o| {
             o.string("delta", json);
@@ -278,8 +305,11 @@ fn empty_part(part: &Part, p: &mut Object<'_>) {
     }
 }
 
-fn content_done(part: &Part) -> Option<&'static str> {
-    match part {
+const INPUT_DONE: &str = "response.custom_tool_call_input.done";
+
+fn content_done(item: &Item) -> Option<&'static str> {
+    match &item.part {
+        Part::ToolCall(_) if item.custom.is_some() => Some(INPUT_DONE),
         Part::Text(_) => Some("response.output_text.done"),
         Part::Refusal(_) => Some("response.refusal.done"),
         Part::ToolCall(_) => Some("response.function_call_arguments.done"),
@@ -348,7 +378,7 @@ impl StreamEncoder for Encoder {
             Delta::RedactedThinking(data) => {
                 self.begin(out);
                 self.close(out);
-                self.add("rs", Part::RedactedThinking(data.clone()), 0, out);
+                self.add(Part::RedactedThinking(data.clone()), 0, None, out);
                 self.close(out);
             }
             Delta::ToolCallStart { index, id, name, signature: found } => {
@@ -381,7 +411,7 @@ impl StreamEncoder for Encoder {
             o.object("response", |r| {
                 encode::response(&meta, state, None, r, |output| {
                     for item in &items {
-                        encode::item(&item.part, &item.id, output);
+                        encode::item(&item.part, item.custom.is_some(), &item.id, output);
                     }
                 });
                 encode::usage(usage.as_ref(), r);
@@ -426,7 +456,7 @@ mod tests {
     }
 
     fn encoder() -> Encoder {
-        Encoder::new(Meta { id: "resp_a".into(), model: "m".into(), created: 7 })
+        Encoder::new(Meta { id: "resp_a".into(), model: "m".into(), created: 7, ..Meta::default() })
     }
 
     #[test]
@@ -494,6 +524,63 @@ mod tests {
                 assert!(id.ends_with(&format!("_{place}")), "{event}");
             }
         }
+    }
+
+    #[test]
+    fn the_text_of_a_custom_tool_comes_as_it_is_known() {
+        let meta = Meta { custom_tools: vec!["patch".into()], ..encoder().meta };
+        let mut encoder = Encoder::new(meta.clone());
+        let mut collector = crate::ai::chat::Collector::new();
+        let mut out = Vec::new();
+        let start = |index, name: &str| Delta::ToolCallStart {
+            index,
+            id: format!("c{index}"),
+            name: name.into(),
+            signature: None,
+        };
+        let more = |index, json: &str| Delta::ToolCallArguments { index, json: json.into() };
+        for delta in [
+            start(0, "patch"),
+            more(0, "{\"inp"),
+            more(0, "ut\":\"a\\"),
+            start(1, "patch"),
+            more(0, "nb\"}"),
+            more(1, "odd"),
+            Delta::Finish(FinishReason::ToolCalls),
+        ] {
+            collector.add(&delta);
+            StreamEncoder::event(&mut encoder, &delta, &mut out);
+        }
+        encoder.finish(&mut out);
+        let events = events(out);
+        let told: Vec<(&str, u64, &str)> = events
+            .iter()
+            .filter_map(|event| {
+                let kind = event["type"].as_str()?.strip_prefix("response.custom_tool_call_")?;
+                let text = event["delta"].as_str().or(event["input"].as_str())?;
+                Some((kind, event["output_index"].as_u64()?, text))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("input.delta", 0, "a"),
+                ("input.delta", 0, "\nb"),
+                ("input.done", 0, "a\nb"),
+                ("input.delta", 1, "odd"),
+                ("input.done", 1, "odd"),
+            ]
+        );
+        assert!(!events.iter().any(|event| event.to_string().contains("function_call")));
+        let last = events.last().unwrap();
+        let first = serde_json::json!({"id": "ctc_a_0", "type": "custom_tool_call",
+            "status": "completed", "call_id": "c0", "name": "patch", "input": "a\nb"});
+        assert_eq!(last["response"]["output"][0], first);
+
+        let mut whole = Vec::new();
+        encode::encode(&collector.reply(), &meta, &mut whole);
+        let whole: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        assert_eq!(whole["output"], last["response"]["output"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::events::Events;
+use super::super::items::Items;
 use super::super::{StreamDecoder, decode_failure, failure, garbage, openai};
 use super::MARK;
 use crate::ai::chat::{Collector, Delta, FinishReason, Reply, Usage};
@@ -30,11 +31,20 @@ pub(super) fn decode(status: u16, body: &[u8]) -> Result<Reply, Failure> {
     Ok(Reply { logprobs, ..collector.reply() })
 }
 
-/// Reads one stream.
+/// Reads one stream: events, or one JSON array where a proxy has lost the `alt=sse`.
 #[derive(Default)]
 pub(super) struct Decoder {
-    events: Events,
+    form: Form,
     state: State,
+}
+
+#[derive(Default)]
+enum Form {
+    /// Nothing but blanks has come.
+    #[default]
+    Unknown,
+    Events(Events),
+    Array(Items),
 }
 
 #[derive(Default)]
@@ -47,12 +57,28 @@ struct State {
 impl StreamDecoder for Decoder {
     fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Delta)) -> Result<(), Failure> {
         let state = &mut self.state;
-        self.events.feed(bytes, |_, data| state.event(data, on))
+        if let (Form::Unknown, Some(first)) = (&self.form, bytes.trim_ascii_start().first()) {
+            self.form = match first {
+                b'[' | b'{' => Form::Array(Items::default()),
+                _ => Form::Events(Events::default()),
+            };
+        }
+        match &mut self.form {
+            Form::Unknown => Ok(()),
+            Form::Events(events) => events.feed(bytes, |_, data| state.event(data, on)),
+            Form::Array(items) => items.feed(bytes, |item| state.event(item, on)),
+        }
+    }
+
+    fn reads_json(&self) -> bool {
+        true
     }
 
     fn finish(&mut self, on: &mut dyn FnMut(Delta)) -> Result<bool, Failure> {
         let state = &mut self.state;
-        self.events.finish(|_, data| state.event(data, on))?;
+        if let Form::Events(events) = &mut self.form {
+            events.finish(|_, data| state.event(data, on))?;
+        }
         Ok(state.finished)
     }
 }
@@ -256,6 +282,26 @@ mod tests {
                 assert_eq!(read(&[head, tail]).unwrap(), (expected.clone(), true), "{cut}");
             }
         }
+    }
+
+    #[test]
+    fn an_array_reads_the_same_at_every_cut() {
+        let expected = read(&[STREAM.as_bytes()]).unwrap();
+        let items: Vec<&str> = STREAM
+            .split_terminator("\n\n")
+            .map(|e| e.trim().strip_prefix("data: ").unwrap())
+            .collect();
+        for between in [",", ",\n", "\r\n,\r\n"] {
+            let text = format!("[{}\n]\n", items.join(between));
+            for cut in 0..=text.len() {
+                let (head, tail) = text.as_bytes().split_at(cut);
+                assert_eq!(read(&[head, tail]).unwrap(), expected, "{cut}");
+            }
+        }
+        let cut = format!("[{},\n", items.first().unwrap());
+        assert!(!read(&[cut.as_bytes()]).unwrap().1, "without its end it was cut");
+        let error = b"[{\"error\":{\"code\":503,\"message\":\"busy\",\"status\":\"UNAVAILABLE\"}}]";
+        assert_eq!(read(&[b"\n", error]).unwrap_err().message, "busy");
     }
 
     #[test]

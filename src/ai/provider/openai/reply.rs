@@ -3,6 +3,7 @@
 
 use super::super::{decode_failure, failure, garbage};
 use crate::ai::chat::{FinishReason, Part, Reply, ToolCall, Usage};
+use crate::ai::dialect::openai_parts;
 use crate::ai::tree::{self, Node};
 use crate::ai::usage::Found;
 use crate::base::error::Failure;
@@ -27,12 +28,16 @@ pub(super) fn decode(status: u16, body: &[u8]) -> Result<Reply, Failure> {
     }
     let mut called = false;
     for call in message.get("tool_calls").map(Node::items).unwrap_or_default() {
-        let Some(function) = call.get("function") else {
-            continue;
+        let (tool, arguments) = match (call.get("function"), call.get("custom")) {
+            (Some(function), _) => (function, arguments(function)),
+            (None, Some(custom)) => {
+                let input = custom.text_of("input").unwrap_or_default();
+                (custom, openai_parts::custom_arguments(input))
+            }
+            (None, None) => continue,
         };
         called = true;
-        let arguments = arguments(function);
-        let name = function.text_of("name").unwrap_or_default().to_owned();
+        let name = tool.text_of("name").unwrap_or_default().to_owned();
         let count = parts.len();
         parts.push(Part::ToolCall(ToolCall {
             id: call.text_of("id").map_or_else(|| format!("call_{count}"), str::to_owned),

@@ -337,9 +337,9 @@ fn assistant(parts: &[Part], row: &Row, m: &mut Object<'_>, out: &mut EncodedReq
                 _ => None,
             })
             .collect();
-        openai_parts::tool_calls(&renamed, m);
+        openai_parts::tool_calls(&renamed, &[], m);
     } else {
-        openai_parts::tool_calls(parts, m);
+        openai_parts::tool_calls(parts, &[], m);
     }
 }
 

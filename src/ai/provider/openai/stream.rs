@@ -6,10 +6,15 @@ use super::super::{StreamDecoder, failure, garbage};
 use super::reply;
 use crate::ai::chat::{Delta, FinishReason, Part};
 use crate::ai::tree::{self, Node};
+use crate::ai::write;
 use crate::base::error::Failure;
 
 /// Most tool calls of one answer.
 const CALLS_MAX: usize = 1024;
+
+/// Around the text of a custom tool's call, which is the one argument of a function here.
+const CUSTOM_BEGIN: &str = "{\"input\":\"";
+const CUSTOM_END: &str = "\"}";
 
 /// Reads one stream.
 #[derive(Default)]
@@ -25,6 +30,8 @@ struct State {
     finish: Option<FinishReason>,
     /// The provider's index (or none) and id of each call, in our order.
     calls: Vec<(Option<u64>, String)>,
+    /// The calls of custom tools whose arguments are still open.
+    custom: Vec<u32>,
 }
 
 impl StreamDecoder for Decoder {
@@ -36,6 +43,7 @@ impl StreamDecoder for Decoder {
     fn finish(&mut self, on: &mut dyn FnMut(Delta)) -> Result<bool, Failure> {
         let state = &mut self.state;
         self.events.finish(|_, data| state.event(data, on))?;
+        state.end_custom(on);
         // Some compatibles leave out `[DONE]`; a finish reason says as much.
         Ok(state.done || state.finish.is_some())
     }
@@ -85,9 +93,16 @@ impl State {
                 finish => finish,
             };
             self.finish = Some(finish.clone());
+            self.end_custom(on);
             on(Delta::Finish(finish));
         }
         Ok(())
+    }
+
+    fn end_custom(&mut self, on: &mut dyn FnMut(Delta)) {
+        for index in std::mem::take(&mut self.custom) {
+            on(Delta::ToolCallArguments { index, json: CUSTOM_END.to_owned() });
+        }
     }
 
     fn delta(&mut self, delta: &Node<'_>, on: &mut dyn FnMut(Delta)) -> Result<(), Failure> {
@@ -129,7 +144,8 @@ impl State {
     fn call(&mut self, call: &Node<'_>, on: &mut dyn FnMut(Delta)) -> Result<(), Failure> {
         let index = call.unsigned_of("index");
         let id = call.text_of("id").filter(|id| !id.is_empty());
-        let function = call.get("function");
+        let custom = call.get("custom");
+        let function = call.get("function").or(custom);
         let known = self.calls.iter().rposition(|(known_index, known_id)| match (index, id) {
             // Some compatibles give every call the index 0 but its own id.
             (Some(_), Some(id)) => *known_index == index && known_id == id,
@@ -153,10 +169,23 @@ impl State {
                     name: name.to_owned(),
                     signature: reply::signature(call),
                 });
+                if custom.is_some() {
+                    self.custom.push(place as u32);
+                    on(Delta::ToolCallArguments { index: place as u32, json: CUSTOM_BEGIN.into() });
+                }
                 place
             }
         };
-        let json = function.map(reply::arguments).unwrap_or_default();
+        let json = match custom.and_then(|custom| custom.text_of("input")) {
+            // A piece of a string is one without its quotes.
+            Some(piece) => {
+                let mut quoted = Vec::new();
+                write::string(&mut quoted, piece);
+                let piece = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+                String::from_utf8_lossy(piece).into_owned()
+            }
+            None => function.map(reply::arguments).unwrap_or_default(),
+        };
         if !json.is_empty() {
             on(Delta::ToolCallArguments { index: place as u32, json });
         }
@@ -235,6 +264,24 @@ mod tests {
         assert!(!decode(&[]).unwrap().1);
         let finished = b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
         assert!(decode(&[finished]).unwrap().1, "a finish reason is enough");
+    }
+
+    #[test]
+    fn calls_of_custom_tools_are_functions_with_one_text() {
+        let (reply, _) = decode(&[
+            b"data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"type\":\"custom\",\"custom\":{\"name\":\"patch\",\"input\":\"\"}}]}}]}\n\n",
+            b"data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"custom\":{\"input\":\"a \\\"b\"}}]}}]}\n\n",
+            b"data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"custom\":{\"input\":\"\\n\"}}]}}]}\n\n",
+            b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n",
+        ])
+        .unwrap();
+        let [Part::ToolCall(call)] = &reply.parts[..] else { panic!("one call") };
+        assert_eq!(
+            (call.name.as_str(), call.arguments.as_str()),
+            ("patch", "{\"input\":\"a \\\"b\\n\"}")
+        );
+        let body = br#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a","type":"custom","custom":{"name":"patch","input":"a \"b\n"}}]}}]}"#;
+        assert_eq!(reply::decode(200, body).unwrap().parts, reply.parts);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 const PIECES: i64 = 60;
 
 /// How often something happened lately.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Window {
     /// Events per piece of time, oldest first.
     pieces: VecDeque<(i64, u32)>,

@@ -1,21 +1,22 @@
-//! The firewall's settings as text: what is written is read back.
+//! The old functions' settings as text: what is written is read back.
 //!
 //! Sections `[rate_limits]` (`key = number`), `[whitelist]` (`address,permanent,expiry`), `[blacklist]`
 //! (`address,reason,description`) and `[attack_patterns]` (`pattern,severity`, the severity after the
 //! last comma). Lines that begin with `#` are comments, so a pattern that begins so is not kept.
 
-use super::{Denied, Firewall};
+use super::policy::{Limits, Policy};
+use crate::firewall::Moment;
 
 const RATE_LIMITS: &[u8] = b"[rate_limits]";
 const WHITELIST: &[u8] = b"[whitelist]";
 const BLACKLIST: &[u8] = b"[blacklist]";
 const PATTERNS: &[u8] = b"[attack_patterns]";
 
-impl Firewall {
+impl Policy {
     /// Limits, lists and patterns as text.
     pub fn to_text(&mut self, now: i64) -> Vec<u8> {
         let mut text = b"# Firewall settings: limits, address lists, patterns.\n".to_vec();
-        let limits = self.limits;
+        let limits = self.limits();
         section(&mut text, RATE_LIMITS);
         for (key, value) in [
             ("max_requests_per_minute", limits.requests_per_minute),
@@ -27,23 +28,25 @@ impl Firewall {
             text.extend_from_slice(format!("{key} = {value}\n").as_bytes());
         }
         section(&mut text, WHITELIST);
-        for (address, until, ()) in self.allow.entries(now) {
+        for (address, until) in self.allowed(now) {
             let rest = format!("{},{}", i32::from(until.is_none()), until.unwrap_or(0));
-            line(&mut text, &[address, rest.as_bytes()]);
+            line(&mut text, &[&address, rest.as_bytes()]);
         }
         section(&mut text, BLACKLIST);
-        for (address, _, denied) in self.deny.entries(now) {
-            line(&mut text, &[address, denied.reason.to_string().as_bytes(), &denied.description]);
+        for (address, reason, description) in self.denied() {
+            line(&mut text, &[&address, reason.to_string().as_bytes(), description.as_bytes()]);
         }
         section(&mut text, PATTERNS);
-        for pattern in self.rules.patterns() {
-            line(&mut text, &[pattern.text(), pattern.severity().to_string().as_bytes()]);
+        for pattern in self.patterns().all() {
+            line(&mut text, &[&pattern.text, pattern.severity.to_string().as_bytes()]);
         }
         text
     }
 
     /// Adds what the text holds. Lines that make no sense are passed over.
-    pub fn add_text(&mut self, text: &[u8], now: i64) {
+    pub fn add_text(&mut self, text: &[u8], moment: Moment) {
+        let now = moment.unix_s;
+        let mut limits = self.limits();
         let mut within: &[u8] = b"";
         for line in lines(text) {
             if line.starts_with(b"[") && line.ends_with(b"]") {
@@ -51,7 +54,7 @@ impl Firewall {
                 continue;
             }
             match within {
-                RATE_LIMITS => self.read_limit(line),
+                RATE_LIMITS => read_limit(&mut limits, line),
                 WHITELIST => self.read_allowed(line, now),
                 BLACKLIST => self.read_denied(line, now),
                 PATTERNS => {
@@ -60,6 +63,7 @@ impl Firewall {
                 _ => {}
             }
         }
+        self.set_limits(limits, moment);
     }
 
     /// Adds `pattern,severity` lines; how many made sense.
@@ -67,27 +71,14 @@ impl Firewall {
         lines(text).filter(|line| self.read_pattern(line)).count()
     }
 
-    fn read_limit(&mut self, line: &[u8]) {
-        let Some((key, value)) = split(line, b'=') else { return };
-        let Some(value) = number(value).and_then(|value| i32::try_from(value).ok()) else { return };
-        match key.trim_ascii() {
-            b"max_requests_per_minute" => self.limits.requests_per_minute = value,
-            b"block_duration_minutes" => self.limits.block_minutes = value,
-            b"suspicious_threshold" => self.limits.suspicious_threshold = value,
-            b"brute_force_threshold" => self.limits.brute_force_threshold = value,
-            b"brute_force_window_seconds" => self.limits.brute_force_window_s = value,
-            _ => {}
-        }
-    }
-
     fn read_allowed(&mut self, line: &[u8], now: i64) {
         let Some((address, rest)) = split(line, b',') else { return };
         let Some((permanent, until)) = split(rest, b',') else { return };
         let (Some(permanent), Some(until)) = (number(permanent), number(until)) else { return };
         if permanent != 0 {
-            self.allow.add(address, (), None);
+            self.allow(address, None, now);
         } else if until >= now {
-            self.allow.add(address, (), Some(until));
+            self.allow(address, Some(until), now);
         }
     }
 
@@ -97,17 +88,29 @@ impl Firewall {
         let Some(reason) = number(reason).and_then(|reason| i32::try_from(reason).ok()) else {
             return;
         };
-        let description = description[..description.len().min(super::TEXT_MAX)].to_vec();
-        self.deny.add(address, Denied { reason, description, added: now }, None);
+        self.deny(address, reason, description, now);
     }
 
     fn read_pattern(&mut self, line: &[u8]) -> bool {
         let Some(comma) = memchr::memrchr(b',', line) else { return false };
         let (pattern, severity) = (&line[..comma], &line[comma + 1..]);
         match number(severity).and_then(|severity| i32::try_from(severity).ok()) {
-            Some(severity) => self.rules.add(pattern, severity),
+            Some(severity) => self.patterns_mut().add(pattern, severity),
             None => false,
         }
+    }
+}
+
+fn read_limit(limits: &mut Limits, line: &[u8]) {
+    let Some((key, value)) = split(line, b'=') else { return };
+    let Some(value) = number(value).and_then(|value| i32::try_from(value).ok()) else { return };
+    match key.trim_ascii() {
+        b"max_requests_per_minute" => limits.requests_per_minute = value,
+        b"block_duration_minutes" => limits.block_minutes = value,
+        b"suspicious_threshold" => limits.suspicious_threshold = value,
+        b"brute_force_threshold" => limits.brute_force_threshold = value,
+        b"brute_force_window_seconds" => limits.brute_force_window_s = value,
+        _ => {}
     }
 }
 
@@ -149,54 +152,55 @@ fn number(text: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::*;
+    use super::*;
+
+    fn at(seconds: i64) -> Moment {
+        Moment { now_ms: 1_000, unix_s: seconds }
+    }
+
+    fn cleared() -> Policy {
+        let mut policy = Policy::new(Vec::new(), 0);
+        policy.clear();
+        policy
+    }
 
     #[test]
     fn what_is_written_is_read_back() {
-        let mut first = Firewall::new(Vec::new(), 0);
-        first.set_limits(Limits {
-            requests_per_minute: 7,
-            suspicious_threshold: 99,
-            ..Limits::default()
-        });
-        first.add_pattern(b"a,b,c", 6);
-        first.add_pattern(b"[odd]", 4);
-        first.remove_pattern(b"nmap");
-        first.allow_list().add(b"10.0.0.1", (), None);
-        first.allow_list().add(b"10.0.0.2", (), Some(500));
-        let denied = Denied { reason: 2, description: b"too, many\nlines".to_vec(), added: 100 };
-        first.deny_list().add(b"10.0.0.3", denied, None);
+        let mut first = Policy::new(Vec::new(), 0);
+        let limits =
+            Limits { requests_per_minute: 7, suspicious_threshold: 99, ..Limits::default() };
+        first.set_limits(limits, at(0));
+        first.patterns_mut().add(b"a,b,c", 6);
+        first.patterns_mut().add(b"[odd]", 4);
+        first.patterns_mut().remove(b"nmap");
+        first.allow(b"10.0.0.1", None, 0);
+        first.allow(b"a host", Some(500), 0);
+        first.deny(b"10.0.0.3", 2, b"too, many\nlines", 100);
         let text = first.to_text(100);
 
-        let mut second = Firewall::new(Vec::new(), 0);
-        second.clear();
-        second.add_text(&text, 100);
+        let mut second = cleared();
+        second.add_text(&text, at(100));
         assert_eq!(second.limits(), first.limits());
-        let patterns = |firewall: &Firewall| -> Vec<(Vec<u8>, i32)> {
-            firewall.patterns().iter().map(|p| (p.text().to_vec(), p.severity())).collect()
+        let patterns = |policy: &Policy| -> Vec<(Vec<u8>, i32)> {
+            policy.patterns().all().iter().map(|p| (p.text.clone(), p.severity)).collect()
         };
         assert_eq!(patterns(&second), patterns(&first));
-        assert!(second.allow_list().contains(b"10.0.0.1", 1000));
-        assert!(second.allow_list().contains(b"10.0.0.2", 500));
-        assert!(!second.allow_list().contains(b"10.0.0.2", 501));
-        let entries = second.deny_list().entries(100);
-        assert_eq!(entries[0].2.description, b"too, many lines");
-        assert_eq!(entries[0].2.reason, 2);
+        assert!(second.is_allowed(b"10.0.0.1", 1000) && second.is_allowed(b"a host", 500));
+        assert!(!second.is_allowed(b"a host", 501));
+        assert_eq!(second.denied(), [(b"10.0.0.3".to_vec(), 2, "too, many lines".into())]);
     }
 
     #[test]
     fn hostile_lines_are_passed_over() {
-        let mut firewall = Firewall::new(Vec::new(), 0);
-        firewall.clear();
-        firewall.add_text(
+        let mut policy = cleared();
+        policy.add_text(
             b"x,1\n[rate_limits]\nmax_requests_per_minute = 99999999999\nnonsense\n[whitelist]\nonly\na,b,c\n\
               [blacklist]\nno-reason\n[attack_patterns]\n,5\nx,\ny,11\nz,5\n\xff\xfe,3\r\n[unknown]\nq,5",
-            0,
+            at(0),
         );
-        assert_eq!(firewall.limits(), Limits::default());
-        assert_eq!(firewall.patterns().len(), 2);
-        assert_eq!(firewall.allow_list().count(0), 0);
-        assert_eq!(firewall.deny_list().count(0), 0);
-        assert_eq!(firewall.add_patterns_text(b"# c\n\nz,5\nnew,6\nbad\n"), 2);
+        assert_eq!(policy.limits(), Limits::default());
+        assert_eq!(policy.patterns().all().len(), 2);
+        assert!(policy.allowed(0).is_empty() && policy.denied().is_empty());
+        assert_eq!(policy.add_patterns_text(b"# c\n\nz,5\nnew,6\nbad\n"), 2);
     }
 }

@@ -1,6 +1,6 @@
-//! Patterns: plain texts with a severity, found in any case.
+//! Patterns of the old functions: plain texts with a severity, found in any case as they are spelled.
 
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, MatchKind};
 
 /// The highest severity; the lowest is 1.
 pub const SEVERITY_MAX: i32 = 10;
@@ -40,48 +40,36 @@ const BUILT_IN: [(&str, i32); 25] = [
 
 /// A text to look for.
 pub struct Pattern {
-    text: Vec<u8>,
-    severity: i32,
-    last_seen: i64,
-    lower: Finder<'static>,
-}
-
-impl Pattern {
     /// As it was given.
-    pub fn text(&self) -> &[u8] {
-        &self.text
-    }
-
+    pub text: Vec<u8>,
     /// 1 to [`SEVERITY_MAX`].
-    pub fn severity(&self) -> i32 {
-        self.severity
-    }
-
+    pub severity: i32,
     /// When it was last found, in Unix seconds; 0: never.
-    pub fn last_seen(&self) -> i64 {
-        self.last_seen
-    }
+    pub last_seen: i64,
 }
 
-/// The patterns of a firewall.
+/// All patterns, in order of addition.
 #[derive(Default)]
-pub struct Rules {
+pub struct Patterns {
     patterns: Vec<Pattern>,
+    /// Over all of them, made when it is needed.
+    automaton: Option<AhoCorasick>,
 }
 
-impl Rules {
+impl Patterns {
     /// The built-in patterns.
-    pub fn built_in() -> Rules {
-        let mut rules = Rules::default();
+    pub fn built_in() -> Patterns {
+        let mut patterns = Patterns::default();
         for (text, severity) in BUILT_IN {
-            rules.add(text.as_bytes(), severity);
+            patterns.add(text.as_bytes(), severity);
         }
-        rules
+        patterns
     }
 
-    /// See [`super::Firewall::add_pattern`].
+    /// Adds a text, cut to [`TEXT_MAX`] bytes; one that is there stays as it is. False when it is none:
+    /// empty, a severity out of range, or too many.
     pub fn add(&mut self, text: &[u8], severity: i32) -> bool {
-        let text = &text[..text.len().min(TEXT_MAX)];
+        let text = text.get(..TEXT_MAX).unwrap_or(text);
         if text.is_empty() || !(1..=SEVERITY_MAX).contains(&severity) {
             return false;
         }
@@ -91,8 +79,8 @@ impl Rules {
         if self.patterns.len() >= PATTERNS_MAX {
             return false;
         }
-        let lower = Finder::new(&text.to_ascii_lowercase()).into_owned();
-        self.patterns.push(Pattern { text: text.to_vec(), severity, last_seen: 0, lower });
+        self.patterns.push(Pattern { text: text.to_vec(), severity, last_seen: 0 });
+        self.automaton = None;
         true
     }
 
@@ -100,20 +88,28 @@ impl Rules {
     pub fn remove(&mut self, text: &[u8]) -> bool {
         let before = self.patterns.len();
         self.patterns.retain(|pattern| pattern.text != text);
+        self.automaton = None;
         self.patterns.len() < before
     }
 
     /// In order of addition.
-    pub fn patterns(&self) -> &[Pattern] {
+    pub fn all(&self) -> &[Pattern] {
         &self.patterns
     }
 
     /// The highest severity of a pattern that `data` holds, if it is at least `from`.
     pub fn worst_in(&mut self, data: &[u8], from: i32, now: i64) -> Option<i32> {
-        let lower = data.to_ascii_lowercase();
+        let patterns = &mut self.patterns;
+        if self.automaton.is_none() {
+            let mut builder = AhoCorasick::builder();
+            builder.match_kind(MatchKind::Standard).ascii_case_insensitive(true);
+            self.automaton = builder.build(patterns.iter().map(|pattern| &pattern.text)).ok();
+        }
         let mut worst = None;
-        for pattern in self.patterns.iter_mut().filter(|pattern| pattern.severity >= from) {
-            if pattern.lower.find(&lower).is_some() {
+        for hit in self.automaton.as_ref()?.find_overlapping_iter(data) {
+            if let Some(pattern) = patterns.get_mut(hit.pattern().as_usize())
+                && pattern.severity >= from
+            {
                 pattern.last_seen = now;
                 worst = worst.max(Some(pattern.severity));
             }
@@ -128,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_worst_pattern_counts_in_any_case() {
-        let mut rules = Rules::built_in();
+        let mut patterns = Patterns::built_in();
         for (data, from, expected) in [
             ("hello", 1, None),
             ("A union B", 1, Some(8)),
@@ -136,23 +132,27 @@ mod tests {
             ("a--b", 6, None),
             ("<SCRIPT>alert(1)", 6, Some(9)),
             ("union", 1, None),
+            ("%2E%2e/..\\", 1, Some(5)),
         ] {
-            assert_eq!(rules.worst_in(data.as_bytes(), from, 7), expected, "{data}");
+            assert_eq!(patterns.worst_in(data.as_bytes(), from, 7), expected, "{data}");
         }
-        assert_eq!(rules.patterns()[0].last_seen(), 7);
+        assert_eq!(patterns.all()[0].last_seen, 7);
+        assert!(patterns.add(b"b", 10));
+        assert_eq!(patterns.worst_in(b"B", 1, 8), Some(10));
     }
 
     #[test]
     fn nonsense_is_no_pattern() {
-        let mut rules = Rules::default();
+        let mut patterns = Patterns::default();
+        assert_eq!(patterns.worst_in(b"x", 1, 0), None);
         for (text, severity, taken) in
             [("", 5, false), ("x", 0, false), ("x", 11, false), ("x", 1, true), ("x", 9, true)]
         {
-            assert_eq!(rules.add(text.as_bytes(), severity), taken, "{text} {severity}");
+            assert_eq!(patterns.add(text.as_bytes(), severity), taken, "{text} {severity}");
         }
-        assert!(rules.add(&[b'y'; 300], 3));
-        assert_eq!(rules.patterns()[1].text().len(), TEXT_MAX);
-        assert!(rules.remove(b"x"));
-        assert!(!rules.remove(b"x"));
+        assert!(patterns.add(&[b'y'; 300], 3));
+        assert_eq!(patterns.all()[1].text.len(), TEXT_MAX);
+        assert!(patterns.remove(b"x"));
+        assert!(!patterns.remove(b"x"));
     }
 }
