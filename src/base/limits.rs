@@ -182,6 +182,18 @@ pub const LOG_WAITING_BYTES_MAX: usize = 1 << 20;
 /// How long the end of a server waits for its log to be written, in milliseconds.
 pub const LOG_FLUSH_MS: u64 = 1_000;
 
+/// Spans that wait for a collector; more are dropped.
+pub const SPANS_WAITING_MAX: usize = 4_096;
+
+/// Spans that are sent at once.
+pub const SPANS_SENT_MAX: usize = 512;
+
+/// How long a collector has to take a delivery, in milliseconds.
+pub const TELEMETRY_MS: u64 = 10_000;
+
+/// How long the end of a server waits for the last deliveries, in milliseconds.
+pub const TELEMETRY_FLUSH_MS: u64 = 2_000;
+
 /// Connections of one worker after which their memory is given back when they have gone.
 pub const CROWD_CONNECTIONS: usize = 256;
 

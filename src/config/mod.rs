@@ -52,8 +52,8 @@ pub use reference::{KeyReference, TableReference, reference};
 pub use secret::Secret;
 pub use settings::{
     Admin, Auth, Breaker, Cache, Compression, Dialects, Firewall, Hedge, Key, Limits, Log, Model,
-    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, TextGuard, Timeouts,
-    TlsCertificate,
+    ModelTarget, Optimizer, Plugins, Provider, Retry, RouteRate, Server, Telemetry, TextGuard,
+    Timeouts, TlsCertificate,
 };
 
 /// The keys that a running server does not take up: they count from its next start.
@@ -105,6 +105,8 @@ pub struct Config {
     pub plugins: Plugins,
     /// `[plugin.NAME]` by NAME: its keys as TOML text, one a line.
     pub plugin: BTreeMap<String, String>,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// `[log]`
     pub log: Log,
     /// It came from an old `.conf` file.
@@ -151,6 +153,7 @@ impl Config {
             optimizer: Optimizer::default(),
             plugins: Plugins::default(),
             plugin: BTreeMap::new(),
+            telemetry: Telemetry::default(),
             log: Log::default(),
             legacy: false,
             notes: Vec::new(),

@@ -142,6 +142,7 @@ parts! {
     optimizer Single,
     plugins Single,
     plugin Free,
+    telemetry Single,
     log Single,
 }
 

@@ -365,6 +365,20 @@ section! {
         load: Vec<String> = Vec::new(), Text(check::not_empty);
     }
 
+    /// `[telemetry]`: traces and metrics for an OpenTelemetry collector.
+    Telemetry {
+        /// Where OTLP over HTTP is taken, what stands before `/v1/traces`; empty: nothing is sent.
+        endpoint: String = String::new(), Text(check::base_url);
+        /// Header fields that are sent with it, `NAME: VALUE`.
+        headers: Vec<Secret> = Vec::new(), Any;
+        /// What the collector calls this server.
+        service_name: String = "neurohttp".to_owned(), Text(check::plain_name);
+        /// The share of the traces that begin here which are recorded.
+        sample_ratio: Decimal = Decimal::whole(1), Range(0, 1);
+        /// Milliseconds between two deliveries.
+        interval: u32 = 10_000, Range(100, WAIT_MAX_MS);
+    }
+
     /// `[log]`.
     Log {
         /// The least important messages that are written.

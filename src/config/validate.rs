@@ -18,6 +18,7 @@ pub(crate) fn check(config: &mut Config, scope: &Scope<'_>) -> Result<(), Config
     check_tls(config, scope)?;
     check_keys(config, scope)?;
     check_models(config, scope)?;
+    check_telemetry(config, scope)?;
     note_masks(config);
     Ok(())
 }
@@ -173,6 +174,27 @@ fn check_default(
 }
 
 /// The printed form of a configuration loads, but its masks are no keys.
+/// What is sent to a collector must be header fields. Not repeated in the error: they hold keys.
+fn check_telemetry(config: &Config, scope: &Scope<'_>) -> Result<(), ConfigError> {
+    for (index, field) in config.telemetry.headers.iter().enumerate() {
+        let fits = field.is_mask()
+            || field.expose().split_once(':').is_some_and(|(name, value)| {
+                let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+                let value = value.trim();
+                !name.is_empty()
+                    && name.bytes().all(is_token)
+                    && !value.is_empty()
+                    && value.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+            });
+        if !fits {
+            return Err(scope
+                .at(&format!("telemetry.headers[{index}]"))
+                .error(format!("`headers[{index}]` is not usable, expected \"NAME: VALUE\"")));
+        }
+    }
+    Ok(())
+}
+
 fn note_masks(config: &mut Config) {
     let mut masked: Vec<String> = Vec::new();
     let keys = config.auth.keys.iter().map(|key| ("auth.keys".to_owned(), key));
@@ -182,7 +204,8 @@ fn note_masks(config: &mut Config) {
         .provider
         .iter()
         .filter_map(|it| Some((format!("provider.{}.api_key", it.name), it.api_key.as_ref()?)));
-    for (path, secret) in keys.chain(tables).chain(admin).chain(providers) {
+    let headers = config.telemetry.headers.iter().map(|it| ("telemetry.headers".to_owned(), it));
+    for (path, secret) in keys.chain(tables).chain(admin).chain(providers).chain(headers) {
         if secret.is_mask() {
             masked.push(format!("`{}` is the mask of a printed configuration", shown(&path)));
         }

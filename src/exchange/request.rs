@@ -10,6 +10,7 @@ use super::params::Params;
 use crate::http::head::{Known, RequestHead};
 use crate::http::method::Method;
 use crate::http::target::{self, Target};
+use crate::http::trace_context::{SpanId, TraceContext};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +30,15 @@ impl fmt::Display for Peer {
     }
 }
 
+/// The place of a request in a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trace {
+    /// The trace, and the step that the request is.
+    pub context: TraceContext,
+    /// The client's step.
+    pub parent: Option<SpanId>,
+}
+
 /// A request that owns its bytes. Immutable once it has been routed; [`Request::lend`] and the
 /// flag for a vanished client are the only things that change behind a shared reference.
 pub struct Request {
@@ -41,6 +51,7 @@ pub struct Request {
     /// The key it showed: of which list, and its place there.
     key: Option<(u64, u32)>,
     peer: Peer,
+    trace: Option<Trace>,
     suspicion: u32,
     gone: AtomicBool,
     lent: Mutex<Vec<Box<[u8]>>>,
@@ -99,6 +110,7 @@ impl Default for Request {
             id: RequestId { text: [0; RequestId::BYTES_MAX], len: 0 },
             key: None,
             peer: Peer::Unix,
+            trace: None,
             suspicion: 0,
             gone: AtomicBool::new(false),
             lent: Mutex::new(Vec::new()),
@@ -128,6 +140,7 @@ impl Request {
         self.params.clear();
         self.body.clear();
         self.peer = peer;
+        self.trace = None;
         self.suspicion = 0;
         self.key = None;
         *self.gone.get_mut() = false;
@@ -275,6 +288,16 @@ impl Request {
     /// Notes which key it showed: of which list, and the place in it.
     pub fn set_key(&mut self, key: Option<(u64, u32)>) {
         self.key = key;
+    }
+
+    /// Says where in a trace it stands.
+    pub fn set_trace(&mut self, trace: Trace) {
+        self.trace = Some(trace);
+    }
+
+    /// Where in a trace it stands, when that is told to a collector.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 
     /// Which key it showed, if that was noted.

@@ -32,6 +32,7 @@ pub mod proxy;
 pub mod sse;
 pub mod status;
 pub mod target;
+pub mod trace_context;
 
 mod authority;
 mod chars;

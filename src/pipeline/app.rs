@@ -14,6 +14,7 @@ use crate::config::{Config, DroppedMembers};
 use crate::exchange::{Handler, Middleware, Observer, StreamQueue};
 use crate::firewall::Firewall;
 use crate::guard::TextGuard;
+use crate::http::trace_context::TraceId;
 use crate::pipeline::answers::Cache;
 use crate::pipeline::auth::Guard;
 use crate::pipeline::builtin::{self, Builtin};
@@ -124,10 +125,26 @@ pub struct Settings {
     pub hedge: HedgePolicy,
     /// Of so many requests one gets a line in the log; 0: none.
     pub access_every: u64,
+    /// What is told to a collector; none: nothing is.
+    pub sampling: Option<Sampling>,
     /// Which limits follow the load.
     pub tuned: Tuned,
     /// Started the old way: our own pages and errors keep the old shapes.
     pub is_old: bool,
+}
+
+/// Which of the traces that begin here are recorded: so many of a million.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sampling(u64);
+
+impl Sampling {
+    /// Whether this one is. Another server with the same share decides alike.
+    pub fn takes(self, id: &TraceId) -> bool {
+        // The last seven bytes are random in every trace (W3C Trace Context, "random").
+        let [.., a, b, c, d, e, f, g] = *id;
+        let number = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
+        u128::from(number) * 1_000_000 < u128::from(self.0) << 56
+    }
 }
 
 /// Which limits the optimizer moves.
@@ -233,6 +250,8 @@ impl Settings {
                 true => u64::from(config.log.access_every),
                 false => 0,
             },
+            sampling: (!config.telemetry.endpoint.is_empty())
+                .then(|| Sampling(config.telemetry.sample_ratio.millionths())),
             tuned: Tuned {
                 blocking: config.optimizer.enable && config.optimizer.blocking,
                 upstreams: config.optimizer.enable && config.optimizer.upstreams,
@@ -361,5 +380,26 @@ impl App {
             created: status.unix_seconds(),
             status,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_traces_is_taken() {
+        let id = |tail: u64| (u128::from(u64::MAX) << 64 | u128::from(tail)).to_be_bytes();
+        let top = (1_u64 << 56) - 1;
+        for (millionths, tail, is_taken) in [
+            (0, 0, false),
+            (1_000_000, top, true),
+            (500_000, top / 2, true),
+            (500_000, top / 2 + 1, false),
+            // What stands before the last seven bytes does not count.
+            (1, u64::MAX - top, true),
+        ] {
+            assert_eq!(Sampling(millionths).takes(&id(tail)), is_taken, "{millionths} {tail}");
+        }
     }
 }

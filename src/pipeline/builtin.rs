@@ -40,6 +40,29 @@ impl Builtin {
         matches!(self, Builtin::Ai(_))
     }
 
+    /// The pattern of its path; none for the operator's routes.
+    pub fn route(self) -> Option<&'static str> {
+        Some(match self {
+            Builtin::Card => "/",
+            Builtin::Health => "/health",
+            Builtin::Ready => "/ready",
+            Builtin::Stats => "/stats",
+            Builtin::Metrics => "/metrics",
+            Builtin::Models => "/v1/models",
+            Builtin::Model => "/v1/models/{id}",
+            Builtin::Dashboard => "/dashboard",
+            Builtin::DashboardLive => "/dashboard/live",
+            Builtin::Admin(_) => return None,
+            Builtin::Ai(Dialect::OpenAiChat) => "/v1/chat/completions",
+            Builtin::Ai(Dialect::OpenAiCompletions) => "/v1/completions",
+            Builtin::Ai(Dialect::OpenAiEmbeddings) => "/v1/embeddings",
+            Builtin::Ai(Dialect::OpenAiResponses) => "/v1/responses",
+            Builtin::Ai(Dialect::AnthropicMessages) => "/v1/messages",
+            Builtin::Ai(Dialect::AnthropicCountTokens) => "/v1/messages/count_tokens",
+            Builtin::Ai(Dialect::NativeChat | Dialect::OldChat) => "/v1/chat",
+        })
+    }
+
     pub(super) fn answer(self, app: &App, exchange: &mut Exchange, may_block: bool) -> Step {
         const JSON: &str = "application/json";
         if app.settings.is_old && old_pages::answer(self, app, exchange) {

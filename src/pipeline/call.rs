@@ -23,9 +23,10 @@ use crate::ai::retry::{self, Budget, Where};
 use crate::ai::router::{HashOn, Picked, Plan, RouteTarget};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
-use crate::exchange::{Request, Response, Ticket};
+use crate::exchange::{Request, Response, Ticket, Trace};
 use crate::http::encode;
 use crate::http::head::Known;
+use crate::http::trace_context::{self, SpanId, TraceContext, TraceId};
 
 /// The bytes a request came in.
 #[derive(Clone)]
@@ -96,6 +97,10 @@ pub struct Call {
     /// The client whose request it is, when others may share the answer: what it came to is told
     /// of that request.
     pub asker: Option<Ticket>,
+    /// The trace it belongs to.
+    trace: Option<CallTrace>,
+    /// The step of the trace that the current attempt is.
+    span_id: SpanId,
     /// Targets that cannot serve it, a bit for each.
     unfit: u64,
     /// What the strategy goes by, when it goes by the request.
@@ -109,6 +114,31 @@ pub struct Call {
     /// How many times one was asked, and how many times one that had been asked before.
     tries: u32,
     repeats: u32,
+}
+
+/// The trace that a call belongs to.
+#[derive(Clone, Copy, Debug)]
+struct CallTrace {
+    id: TraceId,
+    /// The step that it is part of.
+    parent: Option<SpanId>,
+    is_sampled: bool,
+}
+
+/// An attempt as a trace shows it.
+pub struct Traced<'c> {
+    /// What is done, as the conventions for generative models name it.
+    pub operation: &'static str,
+    /// The index among the snapshot's providers.
+    pub provider: usize,
+    /// The model's name in the configuration.
+    pub route: &'c str,
+    /// The provider's name of it.
+    pub model: &'c str,
+    /// The attempt, and the step that it is part of.
+    pub context: TraceContext,
+    /// The step that it is part of.
+    pub parent: Option<SpanId>,
 }
 
 /// What the moment adds to a decision: pure layers have neither clock nor chance.
@@ -230,6 +260,8 @@ impl Call {
             want: None,
             charge: None,
             asker: None,
+            trace: None,
+            span_id: [0; 8],
             unfit: 0,
             hashed,
             current: None,
@@ -327,6 +359,8 @@ impl Call {
             want: self.want.clone(),
             charge: None,
             asker: self.asker,
+            trace: self.trace,
+            span_id: self.span_id,
             unfit: self.unfit,
             hashed: self.hashed,
             current: None,
@@ -335,6 +369,51 @@ impl Call {
             tries: self.tries,
             repeats: self.repeats,
         })
+    }
+
+    /// It is part of answering a request at this place of a trace.
+    pub(super) fn belong(&mut self, trace: Option<&Trace>) {
+        self.trace = trace.map(|Trace { context, .. }| CallTrace {
+            id: context.trace_id,
+            parent: Some(context.span_id),
+            is_sampled: context.is_sampled,
+        });
+    }
+
+    /// A trace begins with it, unless it belongs to one.
+    pub fn begin_trace(&mut self, begin: impl FnOnce() -> Trace) {
+        self.trace.get_or_insert_with(|| {
+            let Trace { context, parent } = begin();
+            CallTrace { id: context.trace_id, parent, is_sampled: context.is_sampled }
+        });
+    }
+
+    /// The current attempt, when it is told to a collector.
+    pub fn traced(&self) -> Option<Traced<'_>> {
+        let (trace, target) = (self.trace?, self.target()?);
+        let operation = match self.dialect {
+            Dialect::OpenAiChat
+            | Dialect::OpenAiResponses
+            | Dialect::AnthropicMessages
+            | Dialect::NativeChat
+            | Dialect::OldChat => "chat",
+            Dialect::OpenAiCompletions => "text_completion",
+            Dialect::OpenAiEmbeddings => "embeddings",
+            Dialect::AnthropicCountTokens => return None,
+        };
+        Some(Traced {
+            operation,
+            provider: target.provider,
+            route: &self.plan.route.name,
+            model: self.plan.upstream_model(target),
+            context: self.context(trace),
+            parent: trace.parent,
+        })
+    }
+
+    fn context(&self, trace: CallTrace) -> TraceContext {
+        let CallTrace { id, is_sampled, .. } = trace;
+        TraceContext { trace_id: id, span_id: self.span_id, is_sampled }
     }
 
     /// Which model is asked, among all that is counted.
@@ -393,6 +472,8 @@ impl Call {
         self.current = Some(picked);
         self.tried |= 1 << picked.index;
         self.tries += 1;
+        // Of the number that chose the target another one; never zero.
+        self.span_id = (balance::mix(!random) | 1).to_be_bytes();
         let plan = &self.plan;
         let Some(target) = plan.route.targets.get(picked.index) else {
             return Err(plan.nobody(now_ms));
@@ -563,7 +644,7 @@ impl Call {
         self.begin_head(&mut head, provider, path);
         head.extend_from_slice(&provider.credential);
         match self.asked.request() {
-            Some(request) => forward_fields(request, &mut head),
+            Some(request) => forward_fields(request, self.trace.is_some(), &mut head),
             None => encode::field(&mut head, b"Content-Type", b"application/json"),
         }
         for (name, value) in codec.default_headers() {
@@ -686,6 +767,21 @@ impl Call {
         if let Some(request) = self.asked.request() {
             encode::field(head, b"x-request-id", request.id());
         }
+        if let Some(trace) = self.trace {
+            let mut value = Vec::new();
+            self.context(trace).write(&mut value);
+            encode::field(head, b"traceparent", &value);
+            // Of a trace that begins here there is no state, whatever the client says.
+            let request = self
+                .asked
+                .request()
+                .filter(|request| request.trace().is_some_and(|trace| trace.parent.is_some()));
+            let state = request
+                .and_then(|request| trace_context::state(request.header_values(b"tracestate")));
+            if let Some(state) = state {
+                encode::field(head, b"tracestate", &state);
+            }
+        }
     }
 }
 
@@ -707,7 +803,7 @@ fn end_head(head: &mut Vec<u8>, body_len: usize) {
 
 /// The client's fields that are the provider's business: not those of this hop (RFC 9110 section
 /// 7.6.1), not those that we say ourselves, and no credential.
-fn forward_fields(request: &Request, head: &mut Vec<u8>) {
+fn forward_fields(request: &Request, is_traced: bool, head: &mut Vec<u8>) {
     let connection = request.known(Known::Connection);
     for index in 0..request.header_count() {
         let Some((name, value)) = request.header_at(index) else { continue };
@@ -734,7 +830,9 @@ fn forward_fields(request: &Request, head: &mut Vec<u8>) {
                 | Known::XForwardedFor
                 | Known::Forwarded
         );
-        if is_ours || is_private(name) || is_listed(connection, name) {
+        let is_trace =
+            name.eq_ignore_ascii_case(b"traceparent") || name.eq_ignore_ascii_case(b"tracestate");
+        if is_ours || is_trace && is_traced || is_private(name) || is_listed(connection, name) {
             continue;
         }
         encode::field(head, name, value);

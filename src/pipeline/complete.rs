@@ -145,6 +145,7 @@ fn try_begin(
         None => return Ok(Step::Block),
     };
     let mut call = Call::new(asked, dialect, scan, plan);
+    call.belong(exchange.request.trace());
     call.leave_out(unfit);
     call.want = want;
     if let Some(answer) = hit(app, &mut call) {

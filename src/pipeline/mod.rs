@@ -45,7 +45,9 @@ pub use admin::{Order, models_shown};
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };
-pub use app::{App, HostRoute, PluginStage, Renewal, Settings, Status, StatusCounts, Tuned};
+pub use app::{
+    App, HostRoute, PluginStage, Renewal, Sampling, Settings, Status, StatusCounts, Tuned,
+};
 pub use auth::Guard;
 pub use builtin::Builtin;
 pub use call::{Attempt, Call, Making, Moment, Outgoing, Verdict};

@@ -14,6 +14,7 @@ use super::worker::Worker;
 use crate::ai::chat::Usage;
 use crate::base::slab::Key;
 use crate::exchange::Exchange;
+use crate::http::trace_context::write_hex;
 
 /// Of a path that is longer only the beginning is told, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
@@ -25,6 +26,10 @@ pub(super) struct Told {
     pub(super) started_us: u64,
     /// 0: no answer has begun.
     pub(super) status: u16,
+    /// It came over TLS.
+    pub(super) is_tls: bool,
+    /// The pattern of its path, when it is one of ours and a collector is told.
+    pub(super) route: Option<&'static str>,
     /// Of the body, before any transfer coding.
     pub(super) body_bytes: u64,
     /// Of a request to a model.
@@ -64,6 +69,7 @@ impl Worker {
         if told.status != 0 {
             self.stats.request_time.record(elapsed_us);
         }
+        self.report_request(told, exchange);
         if !self.is_told(told.status) {
             return;
         }
@@ -77,9 +83,16 @@ impl Worker {
         let method = text(request.method_text());
         let peer = request.peer().to_string();
         let usage = told.call.usage;
+        let trace = request.trace().map(|trace| {
+            let mut id = Vec::new();
+            write_hex(&trace.context.trace_id, &mut id);
+            id
+        });
+        let trace = trace.as_deref().map(text);
         tracing::info!(
             target: log::ACCESS,
             id = request.id_text(),
+            trace_id = trace.as_deref(),
             peer = &*peer,
             method = &*method,
             path = &*path,
@@ -131,7 +144,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// The path of a target as it was received, without its query, cut to a length for one line.
-fn path_of(target: &[u8]) -> &[u8] {
+pub(super) fn path_of(target: &[u8]) -> &[u8] {
     let end = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
     &target[..end.min(PATH_BYTES_MAX)]
 }

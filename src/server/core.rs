@@ -16,6 +16,7 @@ use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::reload::Live;
 use super::stats::WorkerStats;
+use super::telemetry::Telemetry;
 use super::tuning::Tuning;
 use crate::base::error::Failure;
 use crate::config::Config;
@@ -72,6 +73,8 @@ pub(super) struct Core {
     pub(super) tuning: Arc<Tuning>,
     /// Who watches.
     pub(super) live_page: LivePage,
+    /// The way to a collector.
+    pub(super) telemetry: Telemetry,
     connections_max: AtomicU64,
     drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
@@ -116,6 +119,7 @@ impl Core {
             listeners: Mutex::default(),
             leaving: Mutex::default(),
             port: AtomicU16::new(0),
+            telemetry: Telemetry::new(count, dispatch.clone()),
             pool: Pool::new(threads, waiting, dispatch, Arc::clone(&tuning)),
             tuning,
             live_page: LivePage::default(),
@@ -466,6 +470,17 @@ impl Core {
         }
     }
 
+    fn telemetry_json(&self) -> serde_json::Value {
+        let [sent, dropped, failed, waiting] = self.telemetry.figures();
+        serde_json::json!({
+            "enabled": self.app().settings.sampling.is_some(),
+            "spans_sent": sent,
+            "spans_dropped": dropped,
+            "spans_waiting": waiting,
+            "failures": failed,
+        })
+    }
+
     /// What `/stats` says.
     pub(super) fn stats_json(&self) -> String {
         let sum = |get: fn(&WorkerStats) -> u64| -> u64 {
@@ -531,6 +546,7 @@ impl Core {
             "firewall": self.app().firewall.stats().to_json(),
             "guard": self.app().text_guard.stats().to_json(),
             "ai_bodies_bytes": self.ai_bytes(),
+            "telemetry": self.telemetry_json(),
             "memory_resident_bytes": proc::resident_bytes(),
             "kernels": {
                 "level": kernel::level().name(),

@@ -35,6 +35,7 @@ impl Core {
         self.add_model_times(&mut page);
         self.add_targets(&mut page);
         self.add_optimizer(&mut page);
+        self.add_telemetry(&mut page);
         self.add_workers(&mut page);
         add_process(&mut page);
         page.text()

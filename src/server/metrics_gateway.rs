@@ -58,6 +58,26 @@ impl Core {
         );
     }
 
+    /// What became of what a collector is told.
+    pub(super) fn add_telemetry(&self, page: &mut Page) {
+        let [sent, dropped, failed, waiting] = self.telemetry.figures();
+        page.counter(
+            "neurohttp_telemetry_spans_total",
+            "Steps of traces that a collector has taken, and those that were dropped.",
+            &[(&[("result", "sent")], sent as f64), (&[("result", "dropped")], dropped as f64)],
+        );
+        page.counter(
+            "neurohttp_telemetry_failures_total",
+            "Deliveries that a collector has not taken.",
+            &[(&[], failed as f64)],
+        );
+        page.gauge(
+            "neurohttp_telemetry_waiting_spans",
+            "Steps of traces that wait for their delivery.",
+            &[(&[], waiting as f64)],
+        );
+    }
+
     pub(super) fn add_optimizer(&self, page: &mut Page) {
         page.counter(
             "neurohttp_optimizer_refused_total",

@@ -37,6 +37,7 @@ mod serve;
 mod share;
 mod stats;
 mod supervise;
+mod telemetry;
 mod tls;
 mod transport;
 mod tuning;
@@ -279,6 +280,7 @@ impl Server {
     }
 
     fn tell_started(&self) {
+        self.core.telemetry.follow(&self.config().telemetry);
         self.with_log(|| {
             for observer in &self.core.app().observers {
                 observer.started();
@@ -439,6 +441,7 @@ impl Server {
         }
         self.core.close_listeners();
         self.core.live_page.end();
+        self.core.telemetry.end();
         self.core.pool.end();
         self.with_log(|| self.core.plugins.clear());
         self.core.forget_host();

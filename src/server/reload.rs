@@ -288,6 +288,9 @@ impl Core {
         self.set_certificates(ready.certificates);
         self.take_settings(config);
         self.app().cache.resize(config, super::now_s());
+        if self.state() != NEW {
+            self.telemetry.follow(&config.telemetry);
+        }
         log::renew(&self.live.dispatch, &config.log, ready.place);
         let has_given_sockets = ready.listeners.is_none() && self.state() != NEW;
         if let Some(listeners) = ready.listeners {

@@ -303,6 +303,13 @@ fn rows() -> Vec<(&'static str, Value, Option<Seen>)> {
                 assert!(!answer.text().contains(secret), "{}", answer.text());
             }),
         ),
+        (
+            "telemetry.endpoint",
+            json!("http://127.0.0.1:9"),
+            Some(|server| assert_eq!(telemetry(server)["enabled"], true)),
+        ),
+        ("telemetry.headers", list("x-key: k"), none),
+        ("telemetry.service_name", json!("another"), none),
         ("dialects.dropped", json!("refuse"), none),
         ("log.level", json!("debug"), none),
         ("log.format", json!("json"), none),
@@ -356,6 +363,10 @@ fn ask(server: &Server, first: &str, fields: &[&str], body: &str) -> Answer {
     let length = format!("Content-Length: {}\r\n", body.len());
     let length = if first.starts_with("GET") { "" } else { &length };
     server.connect().send(format!("{head}{length}\r\n{body}")).answer()
+}
+
+fn telemetry(server: &Server) -> Value {
+    server.connect().get("/stats").answer().json()["telemetry"].clone()
 }
 
 fn asks(server: &Server, model: &str) -> Answer {

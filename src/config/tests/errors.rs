@@ -19,7 +19,7 @@ fn errors_name_line_and_column() {
         "port = 1\n",
         "1:1: unknown table `port`, expected one of server, limits, timeouts, tls, auth, key, \
          admin, provider, model, retry, breaker, hedge, compression, cache, firewall, guard, \
-         dialects, optimizer, plugins, plugin, log",
+         dialects, optimizer, plugins, plugin, telemetry, log",
     );
     check("[server]\nworker = 1\n", "2:1: unknown key `worker` in [server], expected `workers`");
     check(
@@ -90,7 +90,7 @@ fn errors_name_line_and_column() {
         "\u{feff}workers = 1\n",
         "1:1: unknown table `workers`, expected one of server, limits, \
         timeouts, tls, auth, key, admin, provider, model, retry, breaker, hedge, compression, cache, \
-        firewall, guard, dialects, optimizer, plugins, plugin, log",
+        firewall, guard, dialects, optimizer, plugins, plugin, telemetry, log",
     );
 }
 
@@ -130,6 +130,13 @@ fn tables_must_fit_together() {
         "[[provider]]\nname = \"mine\"\nkind = \"openai\"\nproxy = \"https://u:p@h:1\"\n",
         "7:9: `proxy` is not usable, expected http://[USER:PASSWORD@]HOST:PORT, or nothing",
     );
+    // Nor is what may be a key.
+    for field in ["Bearer k", "x y: k", "x: ", ": k"] {
+        check(
+            &format!("[telemetry]\nheaders = [\"x: k\", \"{field}\"]\n"),
+            "5:20: `headers[1]` is not usable, expected \"NAME: VALUE\"",
+        );
+    }
     check(
         "[[model]]\nname = \"fast\"\n",
         "4:1: model \"fast\" has no `targets`, expected at least one",

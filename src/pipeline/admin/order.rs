@@ -84,6 +84,8 @@ const OF_KEY_HOLDERS: &[&str] = &[
     "firewall.rules",
     "key.",
     "log.file",
+    "telemetry.endpoint",
+    "telemetry.headers",
     "plugin.",
     "provider.",
     "server.listen",

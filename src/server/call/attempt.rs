@@ -7,6 +7,7 @@ use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::slab::Key;
 use crate::pipeline::{Attempt, Provider, Verdict};
+use crate::server::telemetry::error_type;
 use crate::server::worker::Worker;
 
 impl Worker {
@@ -27,6 +28,8 @@ impl Worker {
         state.has_token = false;
         // The outer count of the snapshot is this worker's own; that of a provider is not.
         let attempt = call.attempt(&app, moment, &mut state.response);
+        self.observe(key);
+        let Some(state) = self.calls.get_mut(key) else { return };
         match attempt {
             Ok(Attempt::Remote(outgoing, inbound)) => {
                 let Some(provider) = app.providers.get(outgoing.provider) else { return };
@@ -43,11 +46,13 @@ impl Worker {
                 if self.is_first(key) {
                     self.count_local(key);
                     self.count_tokens(key, Some(usage));
+                    self.report_attempt(key, None);
                     self.deliver(key);
                 }
             }
             Ok(Attempt::LocalStream(pull)) => {
                 self.count_local(key);
+                self.report_attempt(key, None);
                 self.deliver_local(key, pull);
             }
             Ok(Attempt::Make(making)) => {
@@ -116,6 +121,9 @@ impl Worker {
             Fault::Answer => Verdict::of(&failure),
             Fault::Ours => Verdict::Unknown,
         };
+        if self.calls.get(key).is_some_and(|state| state.observed.is_some()) {
+            self.report_attempt(key, Some(error_type(&failure)));
+        }
         let opened = self.conclude(key, verdict);
         let moment = self.moment();
         let Some(state) = self.calls.get_mut(key) else { return };

@@ -37,6 +37,9 @@ impl Worker {
     pub(in crate::server) fn answer_data(&mut self, key: Key, data: &[u8]) -> Result<(), Failure> {
         let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
         let Some(inbound) = &mut state.inbound else { return Ok(()) };
+        if let Some(observed) = &mut state.observed {
+            observed.look(data);
+        }
         let mut out = std::mem::take(&mut self.relay_scratch);
         out.clear();
         let result = inbound.on_data(data, &mut out);
@@ -63,6 +66,9 @@ impl Worker {
         {
             state.has_token = true;
             let took_us = self.now_us.saturating_sub(state.attempt_us);
+            if let Some(observed) = &mut state.observed {
+                observed.first_token_us = Some(took_us);
+            }
             call.measured(took_us, self.now_ms);
             call.is_good();
             let limited = state.limited.take();
@@ -139,6 +145,7 @@ impl Worker {
         let phase = state.phase;
         match ended {
             Ok(()) => {
+                self.report_attempt(key, None);
                 self.conclude(key, Verdict::Good);
                 let began_us = self.calls.get(key).map(|state| state.began_us);
                 if let (Some(number), Some(began_us)) = (self.number_of(key), began_us) {

@@ -28,6 +28,7 @@ use crate::server::access::CallTold;
 use crate::server::deadline::Deadline;
 use crate::server::host::HostSink;
 use crate::server::share::{self, CallLeader};
+use crate::server::telemetry::Observed;
 use crate::server::worker::{OwnApp, Worker};
 
 /// Who gets the answer.
@@ -108,6 +109,8 @@ pub(super) struct CallState {
     /// When the last piece of a streamed answer came, monotonic microseconds; 0: none yet.
     last_token_us: u64,
     pub(super) told: CallTold,
+    /// What a collector is told of the current attempt.
+    pub(super) observed: Option<Box<Observed>>,
     /// The sink is full: the upstream is left unread.
     pub(super) is_paused: bool,
     /// It ends with an error: it is not to be kept.
@@ -145,6 +148,7 @@ impl Default for CallState {
             has_token: false,
             last_token_us: 0,
             told: CallTold::default(),
+            observed: None,
             is_paused: false,
             is_spoilt: false,
             limited: None,
@@ -190,6 +194,9 @@ impl Worker {
 
     pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) -> Option<Key> {
         let mut state = self.spare_calls.pop().unwrap_or_default();
+        if let Some(sampling) = self.app.settings.sampling {
+            call.begin_trace(|| self.placed(None, sampling));
+        }
         state.app = Some(Arc::clone(&self.app));
         state.began_us = self.now_us;
         state.sink = sink;
@@ -258,6 +265,9 @@ impl Worker {
         let cost_nano = self.count_usage(&spent);
         if let Some(state) = self.calls.get_mut(key) {
             state.told.add(usage, cost_nano);
+            if let Some(observed) = &mut state.observed {
+                (observed.usage, observed.cost_nano) = (Some(usage), cost_nano);
+            }
         }
     }
 
@@ -289,6 +299,7 @@ impl Worker {
             }
             self.count_tokens(key, usage);
         }
+        self.report_attempt(key, Some("cancelled".to_owned()));
         self.detach(key);
         let Some(state) = self.take_call(key) else { return CallTold::default() };
         let told = state.told;

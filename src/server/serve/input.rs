@@ -369,7 +369,8 @@ impl Worker {
         is_last: bool,
     ) {
         self.stats.requests.add(1);
-        active.told = Told { started_us: self.now_us, ..Told::default() };
+        let is_tls = active.tls.is_some();
+        active.told = Told { started_us: self.now_us, is_tls, ..Told::default() };
         let peer = match self.conns.get_mut(key) {
             Some(conn) => {
                 conn.requests = conn.requests.saturating_add(1);
@@ -384,6 +385,10 @@ impl Worker {
         let mut exchange = self.borrow_exchange(Ticket { place: key.0, serial: active.serial });
         let Some(request) = Arc::get_mut(&mut exchange.request) else { return };
         request.fill(bytes, &mut active.head, &mut active.target, peer, number);
+        let sampling = self.app.settings.sampling;
+        if let Some(sampling) = sampling {
+            request.set_trace(self.place(request, sampling));
+        }
         for observer in &self.app.observers {
             observer.requested(request);
         }
@@ -397,6 +402,9 @@ impl Worker {
         let plan =
             pipeline::on_head(&self.app, request, &mut active.matched, &mut params, self.now_ms);
         self.params = params;
+        if let (Some(_), pipeline::Matched::Builtin(builtin)) = (sampling, &active.matched) {
+            active.told.route = builtin.route();
+        }
         active.exchange = Some(exchange);
         active.decoder = BodyDecoder::new(body);
         let plan = match plan {
