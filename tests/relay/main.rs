@@ -22,5 +22,6 @@ mod models;
 mod passing;
 mod reload;
 mod routing;
+mod switching;
 mod upstream;
 mod ways;
