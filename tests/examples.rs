@@ -356,7 +356,7 @@ fn cached_keeps_what_it_was_given_and_what_it_answered() {
             assert_eq!(answer.header("x-neurohttp-cache").as_deref(), Some(state));
             assert!(answer.text().starts_with("1\n4\n9\n") && answer.text().ends_with("10000\n"));
         }
-        let again = "GET /squares HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"1\"\r\n\r\n";
+        let again = "GET /squares HTTP/1.1\r\nHost: 127.0.0.1\r\nIf-None-Match: \"1\"\r\n\r\n";
         assert_eq!(connection.send(again).answer().status, 304);
         server.stop();
     });
