@@ -19,7 +19,8 @@ fn replace(file: &Path, text: &str) {
     fs::rename(&new, file).unwrap();
 }
 
-fn start(name: &str, text: &str, workers: usize) -> (Server, PathBuf) {
+/// The program with this text as its configuration file.
+pub fn start(name: &str, text: &str, workers: usize) -> (Server, PathBuf) {
     let folder = scratch().join(format!("relay-reload-{name}"));
     drop(fs::remove_dir_all(&folder));
     fs::create_dir_all(&folder).unwrap();

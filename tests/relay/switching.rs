@@ -4,17 +4,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
+use crate::reload::start;
+use crate::support::process::Server;
 use crate::support::wait_until;
 use crate::support::wire::Answer;
-use crate::upstream::{ASK, ASK_STREAM, GOOD, Gateway, Upstream, provider};
+use crate::upstream::{ASK, ASK_STREAM, GOOD, Upstream, provider};
 
 const CHAT: &str = "/v1/chat/completions";
 
-fn change(gateway: &Gateway, line: &str, body: &str) -> Answer {
+fn change(server: &Server, line: &str, body: &str) -> Answer {
     let length = body.len();
     let fields = "Host: localhost\r\nContent-Type: application/json\r\n";
     let request = format!("{line} HTTP/1.1\r\n{fields}Content-Length: {length}\r\n\r\n{body}");
-    let answer = gateway.connect().send(request).answer();
+    let answer = server.connect().send(request).answer();
     assert_eq!(answer.status, 200, "{line}: {}", answer.text());
     answer
 }
@@ -82,13 +84,13 @@ fn a_model_is_switched_and_taken_out_under_load() {
         )
     };
     let text = provider("up", upstream.port, "") + &table("a") + &table("b");
-    let gateway = Gateway::with_workers(&text, 2);
+    let (server, _) = start("switching", &text, 2);
     let seen: Arc<[Seen; 2]> = Arc::default();
     let is_over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (seen, is_over) = (Arc::clone(&seen), Arc::clone(&is_over));
-            let mut client = gateway.connect();
+            let mut client = server.connect();
             std::thread::spawn(move || {
                 while !is_over.load(Ordering::SeqCst) {
                     for (name, seen) in ["a", "b"].iter().zip(seen.iter()) {
@@ -100,25 +102,25 @@ fn a_model_is_switched_and_taken_out_under_load() {
         .collect();
     let [a, b] = &*seen;
     wait_more("both models answer", &a.good);
-    let mut stream = gateway.connect();
+    let mut stream = server.connect();
     stream.post(CHAT, &ASK_STREAM.replace("up/m", "a"));
     assert_eq!(stream.head().status, 200);
     assert_eq!(stream.chunk().unwrap(), b"data: {\"a\":1}\n\n");
     for _ in 0..3 {
-        change(&gateway, "PATCH /admin/models/a", r#"{"available": false}"#);
+        change(&server, "PATCH /admin/models/a", r#"{"available": false}"#);
         wait_more("it is off for all", &a.off);
         let good = a.good.load(Ordering::SeqCst);
         wait_more("it stays off", &a.off);
         assert_eq!(a.good.load(Ordering::SeqCst), good, "a model that is off has answered");
-        change(&gateway, "PATCH /admin/models/a", r#"{"available": true}"#);
+        change(&server, "PATCH /admin/models/a", r#"{"available": true}"#);
         wait_more("it is back", &a.good);
     }
-    change(&gateway, "DELETE /admin/models/a", "");
+    change(&server, "DELETE /admin/models/a", "");
     wait_more("it is gone for all", &a.gone);
     let good = a.good.load(Ordering::SeqCst);
     wait_more("it stays gone", &a.gone);
     assert_eq!(a.good.load(Ordering::SeqCst), good, "a model that is gone has answered");
-    let listed = gateway.connect().get("/v1/models").answer();
+    let listed = server.connect().get("/v1/models").answer();
     assert!(!listed.text().contains("\"id\":\"a\"") && listed.text().contains("\"id\":\"b\""));
     go.send(()).unwrap();
     assert_eq!(stream.chunk().unwrap(), b"data: [DONE]\n\n", "the stream was cut");
@@ -129,4 +131,5 @@ fn a_model_is_switched_and_taken_out_under_load() {
     }
     assert_eq!((b.off.load(Ordering::SeqCst), b.gone.load(Ordering::SeqCst)), (0, 0));
     assert!(b.good.load(Ordering::SeqCst) > 0);
+    server.stop();
 }
