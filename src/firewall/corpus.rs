@@ -387,7 +387,7 @@ fn no_input_takes_longer_than_its_length() {
     ]
     .map(str::to_owned)
     .to_vec();
-    for _ in 0..40 {
+    for _ in 0..16 {
         let pieces = (0..24).map(|_| literals[below(literals.len())].as_str());
         units.push(pieces.collect::<Vec<_>>().join(["", " ", "'", "\n"][below(4)]));
     }
