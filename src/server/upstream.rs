@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use super::call::{Fault, Sink};
+use super::core::Core;
 use super::deadline::Deadline;
 use super::mailbox::Message;
 use super::resolve::{self, Answer};
@@ -21,6 +22,7 @@ use super::worker::{MARK_SHIFT, MARK_UP, Worker};
 use crate::ai::health;
 use crate::base::error::Failure;
 use crate::base::limits;
+use crate::base::metrics::Counter;
 use crate::base::slab::Key;
 use crate::http::encode;
 use crate::http::framing::BodyDecoder;
@@ -95,6 +97,38 @@ pub(super) struct Pool {
     is_gone: bool,
     /// How many requests may wait for its first byte.
     pub(super) limit: PeerLimit,
+    /// The same figures for others to see.
+    counts: Arc<PoolCounts>,
+}
+
+/// A worker's connections to one provider, as figures tell them.
+pub(super) struct PoolCounts {
+    provider: u64,
+    open: Counter,
+    idle: Counter,
+    waiting: Counter,
+}
+
+/// The connections of all workers to one provider, and the requests that wait for one.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PoolFigures {
+    pub(super) open: u64,
+    pub(super) idle: u64,
+    pub(super) waiting: u64,
+}
+
+impl Core {
+    pub(super) fn pool_figures(&self, provider: u64) -> PoolFigures {
+        let mut sum = PoolFigures::default();
+        for worker in &self.workers {
+            for counts in worker.pools.lock().iter().filter(|it| it.provider == provider) {
+                sum.open += counts.open.get();
+                sum.idle += counts.idle.get();
+                sum.waiting += counts.waiting.get();
+            }
+        }
+        sum
+    }
 }
 
 /// How a request's connection failed.
@@ -150,7 +184,14 @@ impl Worker {
             waiting: VecDeque::new(),
             is_gone: false,
             limit: PeerLimit::default(),
+            counts: Arc::new(PoolCounts {
+                provider,
+                open: Counter::default(),
+                idle: Counter::default(),
+                waiting: Counter::default(),
+            }),
         };
+        self.core.workers[self.index].pools.lock().push(Arc::clone(&pool.counts));
         self.pools.push(pool);
         self.pools.len() - 1
     }
@@ -168,6 +209,18 @@ impl Worker {
             self.close_up(key);
         }
         self.pools.retain(|it| it.open > 0 || !it.waiting.is_empty() || is_known(it.id));
+        let pools = &self.pools;
+        let is_kept = |counts: &Arc<PoolCounts>| pools.iter().any(|it| it.id == counts.provider);
+        self.core.workers[self.index].pools.lock().retain(is_kept);
+    }
+
+    /// Has others see how many connections there are.
+    pub(super) fn tell_pools(&self) {
+        for pool in &self.pools {
+            pool.counts.open.set(pool.open as u64);
+            pool.counts.idle.set(pool.idle.len() as u64);
+            pool.counts.waiting.set(pool.waiting.len() as u64);
+        }
     }
 
     /// Whether a call waits for one of the connections that are all in use.
