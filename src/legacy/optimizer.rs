@@ -1,4 +1,5 @@
-//! optimizer.h over [`crate::optimizer`]; here the process is measured.
+//! optimizer.h over [`crate::optimizer`]; here the process and its servers are measured. What is done about
+//! load is done by the servers' own optimizer: its limits and decisions are in the report.
 
 use super::cache::resize_to_percent;
 use super::instance::INSTANCE;
@@ -8,6 +9,7 @@ use super::utils::logging::{Level, print, write};
 use crate::boundary::guard;
 use crate::optimizer::{Optimizer, Reading, Sample, TREND_SAMPLES};
 use std::ffi::{c_char, c_double, c_int};
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 /// Runs `body` on the optimizer; −1 when there is none.
@@ -18,7 +20,7 @@ fn with(body: impl FnOnce(&mut Optimizer) -> c_int) -> c_int {
     }
 }
 
-/// What the process and a server say now.
+/// What the process and its servers say now: one of them, or with NULL all.
 ///
 /// # Safety
 /// `server` is NULL or points to a server between server_init and server_cleanup.
@@ -32,23 +34,50 @@ unsafe fn reading(server: *mut Server) -> Reading {
         failures: INSTANCE.failures.load(Relaxed),
         ..Reading::default()
     };
-    if server.is_null() {
-        return reading;
+    let mut sites = Vec::new();
+    let (mut sum_ms, mut answers) = (0.0, 0.0);
+    {
+        // A server is known as long as its struct lives, and forgotten under this lock.
+        let known = INSTANCE.servers.lock();
+        let mut add = |server: *mut Server| {
+            // SAFETY: a live server; its counters are only ever changed atomically.
+            let (mean_ms, weight) = unsafe { add_counters(&mut reading, server) };
+            sum_ms += mean_ms * weight;
+            answers += weight;
+            sites.extend(known.get(&(server as usize)).cloned());
+        };
+        match server.is_null() {
+            true => known.values().for_each(|site| add(site.server())),
+            false => add(server),
+        }
     }
-    // SAFETY: a live server; its counters are only ever changed atomically.
+    if answers > 0.0 {
+        reading.response_ms = sum_ms / answers;
+    }
+    let engines: Vec<_> = sites.iter().filter_map(|site| site.engine()).collect();
+    reading.pool_percent = engines.iter().map(|engine| engine.busy_percent()).max().unwrap_or(0);
+    reading
+}
+
+/// Adds what a host's struct says; returns its mean time to answer, and what that weighs.
+///
+/// # Safety
+/// `server` is alive.
+unsafe fn add_counters(reading: &mut Reading, server: *mut Server) -> (f64, f64) {
+    // SAFETY: as promised by the caller.
     unsafe {
         let stats = &raw mut (*server).stats;
         let counter = |place: *mut u64| AtomicU64::from_ptr(place).load(Relaxed);
-        reading.requests = counter(&raw mut (*stats).total_requests);
-        reading.network_bytes = counter(&raw mut (*stats).bytes_sent)
-            .wrapping_add(counter(&raw mut (*stats).bytes_received));
-        reading.response_ms = f64::from_bits(counter((&raw mut (*stats).avg_response_time).cast()));
+        let answers = counter(&raw mut (*stats).total_responses);
+        let mean_ms = f64::from_bits(counter((&raw mut (*stats).avg_response_time).cast()));
+        reading.requests += counter(&raw mut (*stats).total_requests);
+        let sent = counter(&raw mut (*stats).bytes_sent);
+        let received = counter(&raw mut (*stats).bytes_received);
+        reading.network_bytes = reading.network_bytes.wrapping_add(sent).wrapping_add(received);
         let connections = AtomicI32::from_ptr(&raw mut (*server).active_connections).load(Relaxed);
-        reading.connections = connections.max(0).unsigned_abs();
-        let threads = (*server).thread_count.max(1).unsigned_abs();
-        reading.pool_percent = (reading.connections.min(threads) * 100) / threads;
+        reading.connections += connections.max(0).unsigned_abs();
+        (mean_ms, answers.max(1) as f64)
     }
-    reading
 }
 
 /// Processor time of all threads so far.
@@ -120,13 +149,19 @@ pub unsafe extern "C" fn optimizer_init(config: *const Config) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn optimizer_run(server: *mut Server) -> c_int {
     guard(-1, || {
-        let now_ms = monotonic_ns() / 1_000_000;
+        let is_due = |optimizer: &Optimizer| {
+            optimizer.choices.automatic && optimizer.due(monotonic_ns() / 1_000_000)
+        };
+        let status = with(|optimizer| if is_due(optimizer) { 1 } else { 0 });
+        if status != 1 {
+            return status;
+        }
+        // SAFETY: as promised by the caller. Measured while no lock is held.
+        let reading = unsafe { reading(server) };
         let mut recorded = None;
         let status = with(|optimizer| {
-            if optimizer.choices.automatic && optimizer.due(now_ms) {
-                // SAFETY: as promised by the caller.
-                recorded = Some(optimizer.record(unsafe { reading(server) }));
-            }
+            // Somebody else may have been faster.
+            recorded = is_due(optimizer).then(|| optimizer.record(reading));
             0
         });
         if let Some((sample, advice)) = recorded {
@@ -136,6 +171,16 @@ pub unsafe extern "C" fn optimizer_run(server: *mut Server) -> c_int {
             tell(&sample);
         }
         status
+    })
+}
+
+/// The latest sample, or what a fresh reading says. None without an optimizer.
+fn current() -> Option<Sample> {
+    let latest = INSTANCE.optimizer.lock().as_ref()?.latest();
+    latest.or_else(|| {
+        // SAFETY: no server of the host's is named.
+        let fresh = unsafe { reading(std::ptr::null_mut()) };
+        INSTANCE.optimizer.lock().as_ref().map(|optimizer| optimizer.preview(&fresh))
     })
 }
 
@@ -169,14 +214,10 @@ pub unsafe extern "C" fn optimizer_get_current_data(data: *mut PerformanceData) 
         if data.is_null() {
             return -1;
         }
-        with(|optimizer| {
-            // SAFETY: no server is asked for.
-            let fresh = || optimizer.preview(&unsafe { reading(std::ptr::null_mut()) });
-            let sample = optimizer.latest().unwrap_or_else(fresh);
-            // SAFETY: not NULL, so writable.
-            unsafe { data.write(to_c(&sample)) };
-            0
-        })
+        let Some(sample) = current() else { return -1 };
+        // SAFETY: not NULL, so writable.
+        unsafe { data.write(to_c(&sample)) };
+        0
     })
 }
 
@@ -341,10 +382,14 @@ pub unsafe extern "C" fn optimizer_generate_report(
             report = optimizer.report();
             0
         });
-        let Ok(length) = c_int::try_from(report.len()) else { return -1 };
         if status != 0 {
             return status;
         }
+        let sites: Vec<_> = INSTANCE.servers.lock().values().cloned().collect();
+        for line in sites.iter().filter_map(|it| it.engine()).flat_map(|it| it.optimizer_lines()) {
+            let _ = writeln!(report, "{line}");
+        }
+        let Ok(length) = c_int::try_from(report.len()) else { return -1 };
         let copy = give(report.as_bytes());
         if copy.is_null() {
             return -1;
@@ -363,18 +408,9 @@ pub unsafe extern "C" fn optimizer_generate_report(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn optimizer_show_performance() -> c_int {
     guard(-1, || {
-        let mut text = String::new();
-        let status = with(|optimizer| {
-            // SAFETY: no server is asked for.
-            let fresh = || optimizer.preview(&unsafe { reading(std::ptr::null_mut()) });
-            text = line(&optimizer.latest().unwrap_or_else(fresh));
-            0
-        });
-        if status == 0 {
-            text.push('\n');
-            print(text.as_bytes());
-        }
-        status
+        let Some(sample) = current() else { return -1 };
+        print(format!("{}\n", line(&sample)).as_bytes());
+        0
     })
 }
 

@@ -6,7 +6,6 @@ use super::memory::{allocate, bytes, text};
 use super::routes::{Found, Handler, Middleware, Page, Target};
 use super::types::{HttpRequest, RouteResponse, Server};
 use crate::boundary::guard;
-use crate::http::status::reason;
 use crate::pipeline::old_pages;
 use crate::plugin::old::{Answer, empty_response, release_response};
 use std::ffi::{CStr, c_char, c_int};
@@ -40,17 +39,32 @@ fn static_reason(status: u16) -> &'static CStr {
         204 => c"No Content",
         400 => c"Bad Request",
         401 => c"Unauthorized",
+        402 => c"Payment Required",
         403 => c"Forbidden",
         404 => c"Not Found",
         405 => c"Method Not Allowed",
         408 => c"Request Timeout",
+        406 => c"Not Acceptable",
+        409 => c"Conflict",
+        410 => c"Gone",
+        411 => c"Length Required",
+        412 => c"Precondition Failed",
         413 => c"Content Too Large",
+        414 => c"URI Too Long",
+        415 => c"Unsupported Media Type",
+        416 => c"Range Not Satisfiable",
+        417 => c"Expectation Failed",
+        422 => c"Unprocessable Content",
+        426 => c"Upgrade Required",
+        428 => c"Precondition Required",
         429 => c"Too Many Requests",
+        431 => c"Request Header Fields Too Large",
         500 => c"Internal Server Error",
         501 => c"Not Implemented",
         502 => c"Bad Gateway",
         503 => c"Service Unavailable",
         504 => c"Gateway Timeout",
+        505 => c"HTTP Version Not Supported",
         _ => c"",
     }
 }
@@ -198,7 +212,7 @@ pub unsafe extern "C" fn create_error_response(
         let known = old_pages::ERROR_TEXTS.get(index).map(|text| (*text, error));
         let (text, code) = known.unwrap_or((old_pages::ERROR_TEXTS[4], 4));
         let status = u16::try_from(status_code).unwrap_or(0);
-        let status = if reason(status).is_empty() { 500 } else { status };
+        let status = if (200..=599).contains(&status) { status } else { 500 };
         // SAFETY: not NULL, so writable.
         unsafe { fill(response, &answer::error(status, text, code)) }
     })

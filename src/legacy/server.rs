@@ -75,6 +75,7 @@ fn engine_config(config: &Config, keys: Vec<Vec<u8>>) -> config::Config {
         keys.iter().map(|key| Secret::new(String::from_utf8_lossy(key).as_ref())).collect();
     engine.auth.open = true;
     engine.firewall.enable = config.enable_firewall != 0;
+    engine.optimizer.enable = config.enable_optimization != 0;
     engine.legacy = true;
     engine
 }

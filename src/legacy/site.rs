@@ -156,6 +156,11 @@ impl Site {
         Counts::of(self.server())
     }
 
+    /// The engine that serves.
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.lock().clone()
+    }
+
     /// Counts a request, which the firewall is asked about.
     pub fn count_request(&self) {
         self.counts().request();
@@ -166,8 +171,7 @@ impl Site {
 
     /// Shares lists, memory and counters of the firewall with the engine, if one serves.
     pub fn share(&self, shared: &Shared) {
-        let engine = self.engine.lock().clone();
-        if let Some(engine) = engine.filter(|_| self.is_guarded) {
+        if let Some(engine) = self.engine().filter(|_| self.is_guarded) {
             engine.firewall_join(shared);
         }
     }
@@ -208,13 +212,13 @@ impl Site {
 
     /// Whether the engine serves.
     pub fn is_running(&self) -> bool {
-        self.engine.lock().as_ref().is_some_and(|engine| !engine.is_stopping())
+        self.engine().is_some_and(|engine| !engine.is_stopping())
     }
 
     /// Finishes what is under way and ends the threads. Called by a handler of its own it only begins:
     /// the thread cannot wait for itself.
     pub fn stop(&self) {
-        let Some(engine) = self.engine.lock().clone() else { return };
+        let Some(engine) = self.engine() else { return };
         engine.stop();
         if engine.is_own_thread() {
             return;

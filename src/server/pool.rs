@@ -146,6 +146,15 @@ impl Pool {
         (state.alive, state.jobs.len())
     }
 
+    /// Share of the threads there may be that run a job, in percent.
+    pub(super) fn busy_percent(&self) -> u32 {
+        let (busy, threads) = {
+            let state = self.inner.state.lock();
+            (state.alive.saturating_sub(state.idle), self.inner.threads_max.load(Relaxed))
+        };
+        u32::try_from((busy * 100 / threads.max(1)).min(100)).unwrap_or(100)
+    }
+
     /// Whether the calling thread belongs to this pool.
     pub(super) fn is_own_thread(&self) -> bool {
         self.inner.state.lock().ids.contains(&thread::current())

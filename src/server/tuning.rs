@@ -5,9 +5,11 @@
 //! themselves, and only when they move.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use parking_lot::Mutex;
 
+use super::Server;
 use super::core::Core;
 use super::stats::WorkerStats;
 use super::worker::Worker;
@@ -26,6 +28,19 @@ struct Decision {
     at_s: i64,
     lever: String,
     moved: Moved,
+}
+
+/// A limit as people read it.
+fn word(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string())
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Moved { from, to, reason } = self.moved;
+        let (lever, from, to) = (&self.lever, word(from), word(to));
+        write!(f, "the limit of {lever} goes from {from} to {to}: {reason}")
+    }
 }
 
 struct Lever {
@@ -71,14 +86,20 @@ impl Tuning {
             board.decisions.pop_front();
         }
         let at_s = clock::unix_seconds();
-        board.decisions.push_back(Decision { at_s, lever: lever.to_owned(), moved });
+        let decision = Decision { at_s, lever: lever.to_owned(), moved };
+        let line = decision.to_string();
+        board.decisions.push_back(decision);
         drop(board);
-        let word = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), |n| n.to_string());
-        let (from, to) = (word(moved.from), word(moved.to));
-        tracing::info!(
-            "optimizer: the limit of {lever} goes from {from} to {to}: {}",
-            moved.reason
-        );
+        tracing::info!("optimizer: {line}");
+    }
+
+    /// Limits that have moved, then the last decisions, a line each.
+    fn lines(&self) -> Vec<String> {
+        let board = self.board.lock();
+        let levers =
+            board.levers.iter().map(|(name, it)| format!("limit: {name}: {}", word(it.now)));
+        let decisions = board.decisions.iter().map(|decision| format!("decision: {decision}"));
+        levers.chain(decisions).collect()
     }
 
     fn json(&self) -> (serde_json::Value, serde_json::Value) {
@@ -121,6 +142,18 @@ impl Core {
             },
             "decisions": decisions,
         })
+    }
+}
+
+impl Server {
+    /// What the optimizer has limited and decided, a line each for people.
+    pub fn optimizer_lines(&self) -> Vec<String> {
+        self.core.tuning.lines()
+    }
+
+    /// Share of the blocking threads there may be that are busy, in percent.
+    pub fn busy_percent(&self) -> u32 {
+        self.core.pool.busy_percent()
     }
 }
 
@@ -190,5 +223,26 @@ impl Worker {
                 .tuning
                 .moved(&format!("microseconds in a turn of worker {}", self.index), moved);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_and_decisions_are_told_in_words() {
+        let tuning = Tuning::default();
+        assert!(tuning.lines().is_empty());
+        tuning.moved("a queue", Moved { from: Some(64), to: Some(8), reason: "it stands" });
+        tuning.moved("a queue", Moved { from: Some(8), to: Some(9), reason: "it moves" });
+        tuning.moved("a peer", Moved { from: None, to: Some(4), reason: "it is slow" });
+        let lines = [
+            "limit: a peer: 4",
+            "limit: a queue: 9",
+            "decision: the limit of a queue goes from 64 to 8: it stands",
+            "decision: the limit of a peer goes from none to 4: it is slow",
+        ];
+        assert_eq!(tuning.lines(), lines);
     }
 }

@@ -189,9 +189,35 @@ static void by_hand(Server *server) {
     CHECK(server_handle_request(server, pair[0]) == -1);
 }
 
+/* The optimizer's samples are those of the server that runs. */
+static void measured(Server *server) {
+    PerformanceData data;
+    char *report;
+    int size;
+    CHECK(optimizer_init(NULL) == 0);
+    int fd = dial(server->port);
+    put(fd, "GET /body HTTP/1.1\r\nHost: x\r\n\r\n");
+    free(take(fd));
+    CHECK(optimizer_get_current_data(&data) == 0 && data.active_connections >= 1);
+    CHECK(data.avg_response_time > 0.0 && data.thread_pool_utilization >= 0 && data.thread_pool_utilization <= 100);
+    CHECK(optimizer_run(server) == 0 && optimizer_get_average_data(&data) == 0 && data.active_connections >= 1);
+    CHECK(optimizer_generate_report(&report, &size) == 0 && (int)strlen(report) == size);
+    free(report);
+    close(fd);
+    optimizer_cleanup();
+}
+
 static void without_a_socket(Server *server) {
     HTTPRequest request;
     RouteResponse response;
+    memset(&response, 0, sizeof response);
+    CHECK(create_error_response(&response, ROUTE_ERROR_INVALID_PARAM, 422) == 0 && response.status_code == 422);
+    CHECK_TEXT(response.status_message, "Unprocessable Content");
+    CHECK(strncmp(response.data, "HTTP/1.1 422 Unprocessable Content\r\n", 36) == 0);
+    CHECK_HAS(response.data, "{\"error\": \"Invalid parameter\", \"code\": 2, \"timestamp\": ");
+    free_route_response(&response);
+    CHECK(create_error_response(&response, ROUTE_ERROR_INTERNAL, 599) == 0 && response.status_code == 599);
+    free_route_response(&response);
     memset(&response, 0xff, sizeof response);
     CHECK(parse_http_request("GET /message HTTP/1.1\r\n\r\n", &request) == 0);
     CHECK(route_request(server, &request, &response) == 0 && response.status_code == 200);
@@ -282,6 +308,7 @@ int main(void) {
     by_hand(&server);
     without_a_socket(&server);
     one_firewall(&server);
+    measured(&server);
     CHECK(register_route("/late", HTTP_GET, late_route) == 0);
     CHECK_PAGE(server.port, "/late", "HTTP/1.1 201 ", "{\"made\":true}");
     CHECK(register_route("/", HTTP_GET, whole_message) == 0);

@@ -199,6 +199,15 @@ static void statistics(void) {
     free(all);
     CHECK(stats_auto_save() == 0);
     stats_cleanup();
+    /* A file of somebody else's is not replaced. */
+    const char *foreign = write_file("foreign.json", "{\"requests\": 7}");
+    CHECK(stats_init(foreign, 0) == 0 && stats_add_model("m") == 0 && stats_save() == -1);
+    stats_cleanup();
+    char kept[32] = {0};
+    FILE *reader = fopen(foreign, "r");
+    CHECK(reader != NULL && fread(kept, 1, sizeof kept - 1, reader) > 0);
+    fclose(reader);
+    CHECK_TEXT(kept, "{\"requests\": 7}");
 }
 
 static void tokens(void) {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Used when no file is named.
 const FILE: &str = "stats.json";
-/// Models that are counted at most.
+/// From this many models on no more are added; a file may hold more.
 const MODELS_MAX: usize = 4096;
 /// A larger file is not ours.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -32,8 +32,8 @@ struct Model {
     last_used: i64,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+/// Without `models` it is a file of somebody else's.
+#[derive(Deserialize)]
 struct Document {
     models: Vec<Model>,
 }
@@ -182,9 +182,8 @@ fn load(file: &Path) -> Result<Vec<Model>, String> {
     if content.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    let document: Document = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
-    let mut models = document.models;
-    models.truncate(MODELS_MAX);
+    let document = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
+    let Document { models } = document;
     Ok(models)
 }
 
@@ -339,7 +338,7 @@ pub unsafe extern "C" fn stats_get_all_stats(
             // SAFETY: the array has one place per model.
             unsafe { array.add(index).write(filled) };
         }
-        // SAFETY: checked not to be NULL, so writable. MODELS_MAX fits an int.
+        // SAFETY: checked not to be NULL, so writable. What a file can hold fits an int.
         unsafe {
             stats.write(array);
             count.write(models.len() as c_int);
@@ -420,12 +419,31 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_very_many_models_is_kept_whole() {
+        let file = std::env::temp_dir().join(format!("nh-stats-many-{}", std::process::id()));
+        let mut stats = StatsFile {
+            file: file.clone(),
+            interval_ns: 0,
+            saved_ns: 0,
+            models: (0..MODELS_MAX + 10)
+                .map(|n| Model { model_name: n.to_string(), total_requests: 1, ..Model::default() })
+                .collect(),
+            unread: false,
+        };
+        assert!(stats.save());
+        assert_eq!(load(&file).unwrap(), stats.models);
+        assert!(stats.add("4100") && !stats.add("another"));
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
     fn a_file_that_cannot_be_read_is_kept() {
         let folder = std::env::temp_dir().join(format!("nh-stats-kept-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("stats.json");
         let large = vec![b' '; FILE_BYTES_MAX as usize + 1];
-        for content in [&b"{\"models\": [{\"total_requests\": 7"[..], &large] {
+        let foreign = [&b"{\"models\": [{\"total_requests\": 7"[..], b"{\"requests\": 7}", b"{}"];
+        for content in foreign.into_iter().chain([&large[..]]) {
             std::fs::write(&file, content).unwrap();
             let unread = load(&file).is_err();
             assert!(unread);
