@@ -4,31 +4,32 @@
 //! perhaps led through a proxy and TLS, carries one request at a time and is kept for the next one
 //! if nothing about its last answer was in doubt.
 
+mod answer;
+mod counts;
+mod dial;
+
 use std::collections::VecDeque;
 use std::io::ErrorKind as Io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use super::call::{Fault, Sink};
-use super::deadline::Deadline;
-use super::mailbox::Message;
-use super::resolve::{self, Answer};
-use super::tls;
-use super::transport::Transport;
-use super::tuning::overloaded;
-use super::worker::{MARK_SHIFT, MARK_UP, Worker};
+pub(super) use self::counts::PoolCounts;
 use crate::ai::health;
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
 use crate::http::encode;
 use crate::http::framing::BodyDecoder;
-use crate::http::head::{Body, HeadLimits, Progress, ResponseHead, parse_response};
+use crate::http::head::{HeadLimits, Progress, ResponseHead, parse_response};
 use crate::http::method::Method;
 use crate::kernel::prefetch;
 use crate::optimizer::load::PeerLimit;
-use crate::pipeline::{Provider, cut_off};
+use crate::pipeline::Provider;
+use crate::server::call::{Fault, Sink};
+use crate::server::deadline::Deadline;
+use crate::server::tls;
+use crate::server::transport::Transport;
+use crate::server::worker::{MARK_SHIFT, MARK_UP, Worker};
 use crate::sys::{epoll, socket};
 
 /// Where a connection is.
@@ -95,6 +96,8 @@ pub(super) struct Pool {
     is_gone: bool,
     /// How many requests may wait for its first byte.
     pub(super) limit: PeerLimit,
+    /// The same figures for others to see.
+    counts: Arc<PoolCounts>,
 }
 
 /// How a request's connection failed.
@@ -111,236 +114,6 @@ enum Trouble {
 const REFUSED: Fault = Fault::Connection(health::Trouble::Refused);
 
 impl Worker {
-    // ---- finding a connection ----
-
-    /// Finds a connection for the current attempt of a call, or has it wait for one.
-    pub(super) fn acquire(&mut self, call: Key, provider: &Arc<Provider>, only_new: bool) {
-        let share = self.share_of(provider);
-        let index = self.pool_index(provider.id);
-        if !only_new && !self.enter_limit(call, index) {
-            let failure = overloaded("the model's provider is busy");
-            self.attempt_failed(call, failure, Fault::Answer);
-            return;
-        }
-        while !only_new && let Some(up) = self.pools[index].idle.pop() {
-            if self.ups.get(up).is_some() {
-                self.assign(up, call);
-                return;
-            }
-        }
-        if self.pools[index].open >= share {
-            self.pools[index].waiting.push_back(call);
-            return;
-        }
-        self.resolve_and_dial(call, provider);
-    }
-
-    fn share_of(&self, provider: &Provider) -> usize {
-        (provider.connections_max as usize).div_ceil(self.core.workers.len()).max(1)
-    }
-
-    fn pool_index(&mut self, provider: u64) -> usize {
-        if let Some(index) = self.pools.iter().position(|pool| pool.id == provider) {
-            return index;
-        }
-        let pool = Pool {
-            id: provider,
-            idle: Vec::new(),
-            open: 0,
-            waiting: VecDeque::new(),
-            is_gone: false,
-            limit: PeerLimit::default(),
-        };
-        self.pools.push(pool);
-        self.pools.len() - 1
-    }
-
-    /// Connections to providers that are no more are closed, once nobody uses them.
-    pub(super) fn prune_pools(&mut self) {
-        let app = Arc::clone(&self.app);
-        let is_known = |id: u64| app.providers.iter().any(|provider| provider.id == id);
-        let mut gone = Vec::new();
-        for pool in self.pools.iter_mut().filter(|pool| !is_known(pool.id)) {
-            pool.is_gone = true;
-            gone.append(&mut pool.idle);
-        }
-        for key in gone {
-            self.close_up(key);
-        }
-        self.pools.retain(|it| it.open > 0 || !it.waiting.is_empty() || is_known(it.id));
-    }
-
-    /// Whether a call waits for one of the connections that are all in use.
-    pub(super) fn is_waiting_for_place(&self, call: Key) -> bool {
-        self.pools.iter().any(|pool| pool.waiting.contains(&call))
-    }
-
-    /// A call that waits for a connection does so no more.
-    pub(super) fn stop_waiting(&mut self, call: Key) {
-        for pool in &mut self.pools {
-            pool.waiting.retain(|waiting| *waiting != call);
-        }
-    }
-
-    fn resolve_and_dial(&mut self, call: Key, provider: &Arc<Provider>) {
-        let (host, port) = match &provider.proxy {
-            Some(proxy) => (&proxy.host, proxy.port),
-            None => (&provider.base.host, provider.base.port),
-        };
-        match self.names.get(host, port, self.now_ms, call) {
-            Answer::Addresses(addresses) => self.dial_all(call, addresses),
-            Answer::Wait => {}
-            Answer::Ask => {
-                let (host, mailbox) = (host.clone(), Arc::clone(&self.mailbox));
-                let asked = host.clone();
-                let job = Box::new(move || {
-                    let result = resolve::look_up(&host, port);
-                    mailbox.post(Message::Resolved(host, port, result));
-                });
-                if self.core.pool.submit(job).is_err() {
-                    self.on_resolved(asked, port, Err("the resolver is busy".to_owned()));
-                }
-            }
-        }
-    }
-
-    pub(super) fn on_resolved(
-        &mut self,
-        host: String,
-        port: u16,
-        result: Result<Arc<[SocketAddr]>, String>,
-    ) {
-        let addresses = result.as_ref().ok().cloned();
-        let calls = self.names.set(host.clone(), port, addresses, self.now_ms);
-        for call in calls {
-            match &result {
-                Ok(addresses) => self.dial_all(call, Arc::clone(addresses)),
-                Err(reason) => {
-                    tracing::warn!("the name {host} cannot be resolved: {reason}");
-                    let message = "the provider's name cannot be resolved";
-                    let failure = Failure::new(502, message).code("upstream_unreachable");
-                    self.attempt_failed(call, failure, REFUSED);
-                }
-            }
-        }
-    }
-
-    fn dial_all(&mut self, call: Key, addresses: Arc<[SocketAddr]>) {
-        let Some(state) = self.calls.get_mut(call) else { return };
-        state.addresses = Some(addresses);
-        state.next_address = 0;
-        self.dial_next(call, None);
-    }
-
-    /// Dials the next address. `reason` is why the one before failed.
-    fn dial_next(&mut self, call: Key, reason: Option<std::io::Error>) {
-        let mut reason = reason;
-        loop {
-            let Some(state) = self.calls.get_mut(call) else { return };
-            let Some(provider) = state.provider().map(Arc::clone) else { return };
-            let addresses = state.addresses.as_deref().unwrap_or_default();
-            let Some(address) = addresses.get(state.next_address).copied() else {
-                if state.dials.is_empty() {
-                    self.unreachable(call, &provider, reason);
-                }
-                return;
-            };
-            state.next_address += 1;
-            let has_more = state.next_address < addresses.len();
-            match self.dial(call, &provider, address) {
-                Ok(up) => {
-                    if has_more {
-                        let at_ms = self.now_ms + limits::NEXT_ADDRESS_MS;
-                        self.set_up_deadline(up, at_ms);
-                    }
-                    self.try_at_once(up);
-                    return;
-                }
-                Err(error) => reason = Some(error),
-            }
-        }
-    }
-
-    fn unreachable(&mut self, call: Key, provider: &Provider, reason: Option<std::io::Error>) {
-        let reason = reason.map_or_else(|| "no address".to_owned(), |error| error.to_string());
-        tracing::warn!("the provider {} cannot be reached: {reason}", provider.name);
-        self.names.forget(&provider.base.host, provider.base.port);
-        let failure = Failure::new(502, "the provider cannot be reached");
-        self.attempt_failed(call, failure.code("upstream_unreachable"), REFUSED);
-    }
-
-    fn dial(
-        &mut self,
-        call: Key,
-        provider: &Arc<Provider>,
-        address: SocketAddr,
-    ) -> std::io::Result<Key> {
-        let fd = socket::connect(address)?;
-        let raw = fd.as_raw_fd();
-        let up = Up {
-            fd,
-            provider: Arc::clone(provider),
-            transport: Transport::Plain,
-            state: UpState::Connecting,
-            call: Some(call),
-            deadline: Deadline::default(),
-            sent: 0,
-            is_reused: false,
-            has_answered: false,
-            is_deaf: false,
-            is_readable: false,
-            is_hung_up: false,
-            is_blocked: false,
-            is_listed: false,
-            input: Vec::new(),
-            head: ResponseHead::new(),
-            in_body: false,
-            decoder: BodyDecoder::new(Body::None),
-            keep_alive: false,
-            interim: 0,
-        };
-        let key = self.ups.insert(up);
-        let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;
-        if let Err(error) = self.epoll.add(raw, interest, MARK_UP << MARK_SHIFT | key.0) {
-            self.ups.remove(key);
-            return Err(error);
-        }
-        let index = self.pool_index(provider.id);
-        self.pools[index].open += 1;
-        if let Some(state) = self.calls.get_mut(call) {
-            state.dials.push(key);
-        }
-        Ok(key)
-    }
-
-    /// On a near network the connection stands when connect(2) has returned: the request then goes
-    /// out at once, not behind all that this turn still has to do.
-    fn try_at_once(&mut self, key: Key) {
-        let Some(up) = self.ups.get(key) else { return };
-        if up.state == UpState::Connecting && socket::is_connected(up.fd.as_raw_fd()) {
-            self.connected(key);
-        }
-    }
-
-    fn set_up_deadline(&mut self, key: Key, at_ms: u64) {
-        if let Some(up) = self.ups.get_mut(key) {
-            up.deadline.set(&mut self.wheel, at_ms, MARK_UP << MARK_SHIFT | key.0);
-        }
-    }
-
-    pub(super) fn on_up_timer(&mut self, key: Key) {
-        let now_ms = self.now_ms;
-        let Some(up) = self.ups.get_mut(key) else { return };
-        if !up.deadline.fired(&mut self.wheel, now_ms, MARK_UP << MARK_SHIFT | key.0) {
-            return;
-        }
-        match (up.state, up.call) {
-            (UpState::Connecting, Some(call)) => self.dial_next(call, None),
-            (UpState::Idle, _) => self.close_up(key),
-            _ => {}
-        }
-    }
-
     // ---- events ----
 
     pub(super) fn on_up_event(&mut self, key: Key, flags: u32) {
@@ -633,188 +406,6 @@ impl Worker {
         }
         self.relay_scratch = joined;
         true
-    }
-
-    /// Reads the answer as long as there is something to read and somebody who takes it.
-    fn read_answer(&mut self, key: Key) {
-        for round in 0.. {
-            let Some(up) = self.ups.get_mut(key) else { return };
-            let Some(call) = up.call else { return };
-            let is_paused = self.calls.get(call).is_some_and(|state| state.is_paused);
-            if up.state != UpState::Busy || !up.is_readable || is_paused {
-                return;
-            }
-            if round == 8 {
-                self.list_up(key);
-                return;
-            }
-            let fd = up.fd.as_raw_fd();
-            let mut scratch = self.take_scratch();
-            let Some(up) = self.ups.get_mut(key) else { return };
-            let got = match &mut up.transport {
-                Transport::Plain => socket::receive(fd, &mut scratch),
-                transport => {
-                    let mut cipher = std::mem::take(&mut self.tls_scratch);
-                    cipher.resize(limits::READ_BYTES, 0);
-                    let got = transport.receive(fd, &mut scratch, &mut cipher);
-                    self.tls_scratch = cipher;
-                    got
-                }
-            };
-            match got {
-                Ok(0) => {
-                    self.scratch = scratch;
-                    self.on_answer_end(key, true);
-                    return;
-                }
-                Ok(count) => {
-                    // Less than there was room for: the kernel's buffer is empty (epoll(7)). After a
-                    // hang-up no further edge tells of the end: only reading finds it.
-                    if count < scratch.len() && !up.transport.is_tls() && !up.is_hung_up {
-                        up.is_readable = false;
-                    }
-                    up.has_answered = true;
-                    self.take_answer(key, call, &scratch[..count]);
-                    self.scratch = scratch;
-                    self.flush_call(call);
-                }
-                Err(error) => {
-                    self.scratch = scratch;
-                    match error.kind() {
-                        Io::WouldBlock => up.is_readable = false,
-                        Io::Interrupted => {}
-                        _ => {
-                            self.on_answer_end(key, false);
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes bytes of an answer: head, body, or what should not be there.
-    fn take_answer(&mut self, key: Key, call: Key, bytes: &[u8]) {
-        let Some(up) = self.ups.get_mut(key) else { return };
-        if up.in_body {
-            self.take_answer_body(key, call, bytes);
-            return;
-        }
-        let held = !up.input.is_empty();
-        let mut owned = Vec::new();
-        let mut rest = bytes;
-        if held {
-            up.input.extend_from_slice(bytes);
-            owned = std::mem::take(&mut up.input);
-            rest = &owned;
-        }
-        loop {
-            let Some(up) = self.ups.get_mut(key) else { return };
-            let parsed = parse_response(rest, &answer_limits(), Method::Post, &mut up.head);
-            match parsed {
-                Ok(Progress::Partial) => {
-                    up.input = rest.to_vec();
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!("the provider {} answered garbage: {error}", up.provider.name);
-                    let failure = Failure::new(502, "the provider's answer is not valid HTTP");
-                    self.up_failed(key, Trouble::Answer(failure.code("upstream_garbage")));
-                    return;
-                }
-                Ok(Progress::Complete) => {}
-            }
-            let size = up.head.size;
-            if up.head.status < 200 {
-                up.interim += 1;
-                if up.interim > limits::UPSTREAM_INTERIM_MAX {
-                    let failure = Failure::new(502, "the provider sends no final answer");
-                    self.up_failed(key, Trouble::Answer(failure.code("upstream_garbage")));
-                    return;
-                }
-                up.head.reset();
-                rest = &rest[size..];
-                if rest.is_empty() {
-                    return;
-                }
-                continue;
-            }
-            up.in_body = true;
-            up.decoder = BodyDecoder::new(up.head.body);
-            up.keep_alive = up.head.keep_alive;
-            let head = std::mem::take(&mut up.head);
-            let decided = self.answer_head(call, &head, &rest[..size]);
-            if let Some(up) = self.ups.get_mut(key) {
-                up.head = head;
-            }
-            match decided {
-                Ok(()) => self.take_answer_body(key, call, &rest[size..]),
-                Err(failure) => self.up_failed(key, Trouble::Answer(failure)),
-            }
-            break;
-        }
-        // The memory of a held head serves again.
-        if let Some(up) = self.ups.get_mut(key) {
-            owned.clear();
-            if up.input.is_empty() && owned.capacity() <= 16 * 1024 {
-                up.input = owned;
-            }
-        }
-    }
-
-    fn take_answer_body(&mut self, key: Key, call: Key, bytes: &[u8]) {
-        let mut at = 0;
-        loop {
-            let Some(up) = self.ups.get_mut(key) else { return };
-            if up.decoder.is_done() {
-                if at < bytes.len() {
-                    // Bytes after the answer: this connection is not to be trusted again.
-                    up.keep_alive = false;
-                }
-                self.up_done(key, call);
-                return;
-            }
-            if at == bytes.len() {
-                return;
-            }
-            let piece = match up.decoder.decode(&bytes[at..]) {
-                Ok(piece) => piece,
-                Err(error) => {
-                    tracing::warn!("the provider {} broke its framing: {error}", up.provider.name);
-                    let failure = Failure::new(502, "the provider's answer is not valid HTTP");
-                    self.up_failed(key, Trouble::Answer(failure.code("upstream_garbage")));
-                    return;
-                }
-            };
-            let data = &bytes[at..][piece.data.clone()];
-            at += piece.consumed;
-            if !data.is_empty()
-                && let Err(failure) = self.answer_data(call, data)
-            {
-                self.up_failed(key, Trouble::Answer(failure));
-                return;
-            }
-        }
-    }
-
-    /// The provider has closed; a reset, or an end that TLS does not vouch for, is no clean end and
-    /// never completes a body.
-    fn on_answer_end(&mut self, key: Key, is_clean: bool) {
-        let Some(up) = self.ups.get_mut(key) else { return };
-        let Some(call) = up.call else { return };
-        if up.in_body {
-            up.keep_alive = false;
-            match up.decoder.end_of_input() {
-                Ok(()) if is_clean => self.up_done(key, call),
-                _ => self.up_failed(key, Trouble::Answer(cut_off())),
-            }
-            return;
-        }
-        let failure = Failure::new(502, "the provider closed without an answer");
-        let failure = failure.code("upstream_cut");
-        let trouble =
-            if up.has_answered { Trouble::Answer(failure) } else { Trouble::Connection(failure) };
-        self.up_failed(key, trouble);
     }
 
     /// The answer is complete: the connection is kept if nothing about it is in doubt.

@@ -11,37 +11,39 @@
 //! A request lives on one worker from accept to close. Nothing on its path takes a lock that
 //! another worker holds or writes a cache line that another worker reads often.
 
+mod accept;
+mod agenda;
+
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
-use super::call::{CallState, Sink};
-use super::conn::{Active, Conn};
-use super::core::{Core, DRAINING, RUNNING, STOPPED};
-use super::counts::ModelCounts;
-use super::listener::Listener;
-use super::mailbox::{Accepted, Mailbox, Message};
-use super::reserve::Reserve;
-use super::resolve::Names;
-use super::share;
-use super::stats::WorkerStats;
-use super::transport::Tls;
-use super::upstream::{Pool, Up};
 use crate::ai::chat::Delta;
 use crate::ai::latency::Hedge;
 use crate::ai::retry::Budget;
 use crate::base::limits;
 use crate::base::slab::{Key, Slab};
 use crate::base::timer::Wheel;
-use crate::exchange::{Exchange, Owner, Params, Peer, Request, Ticket};
+use crate::exchange::{Exchange, Owner, Params, Request, Ticket};
 use crate::http::date;
 use crate::kernel::prefetch;
 use crate::optimizer::load::TurnLimit;
 use crate::pipeline::{App, Call};
+use crate::server::call::{CallState, Sink};
+use crate::server::conn::{Active, Conn};
+use crate::server::core::{Core, DRAINING, RUNNING, STOPPED};
+use crate::server::counts::ModelCounts;
+use crate::server::listener::Listener;
+use crate::server::mailbox::{Mailbox, Message};
+use crate::server::reserve::Reserve;
+use crate::server::resolve::Names;
+use crate::server::share;
+use crate::server::stats::WorkerStats;
+use crate::server::upstream::{Pool, Up};
 use crate::sys::epoll::{self, Epoll};
-use crate::sys::{clock, memory, random, socket};
+use crate::sys::{clock, random};
 
 /// Marks of epoll data and timer keys: what the rest of the word names.
 pub(super) const MARK_SHIFT: u32 = 60;
@@ -237,6 +239,8 @@ impl Worker {
     pub(super) fn successor(self) -> std::io::Result<Worker> {
         self.core.return_ai_bytes(self.ai_bytes_reserved);
         self.stats.connections.set(0);
+        self.stats.doing.iter().for_each(|count| count.set(0));
+        self.core.workers[self.index].pools.lock().clear();
         let Worker { core, index, mailbox, messages, id_count, .. } = self;
         let mut worker = Worker::new(core, index, mailbox, messages)?;
         // Tickets of the old one's exchanges must never fit.
@@ -304,6 +308,7 @@ impl Worker {
         handled += self.go_on();
         handled += self.fire_timers();
         handled += self.start_calls();
+        self.tell_pools();
         self.end_turn();
         if self.check_state() { Some(handled) } else { None }
     }
@@ -373,315 +378,6 @@ impl Worker {
         if version != self.version {
             self.version = version;
             self.app = Arc::new(self.core.app());
-        }
-    }
-
-    // ---- messages, ready list, timers ----
-
-    fn read_messages(&mut self) -> usize {
-        if !self.mailbox.begin_reading() {
-            return 0;
-        }
-        let mut count = 0;
-        while let Ok(message) = self.messages.try_recv() {
-            count += 1;
-            match message {
-                Message::Accepted(accepted) => self.adopt(accepted),
-                Message::Returned(ticket, exchange, step) => {
-                    self.on_returned(ticket, exchange, step);
-                }
-                Message::DeferredDone(ticket, exchange) => {
-                    self.on_deferred(ticket, exchange);
-                }
-                Message::StreamStarted(ticket, exchange, queue) => {
-                    self.on_stream_started(ticket, exchange, queue);
-                }
-                Message::StreamReady(ticket) => self.on_stream_ready(ticket),
-                Message::Resolved(host, port, result) => self.on_resolved(host, port, result),
-                Message::HostStart(call, host) => self.starting.push_back((call, Sink::Host(host))),
-                Message::SharedStart(call, flight) => {
-                    if let Some(want) = call.want.clone() {
-                        self.starting.push_back((call, Sink::Shared(flight, Box::new(want))));
-                    }
-                }
-                Message::SharedMoved(ticket) => self.on_shared(ticket),
-                Message::HostReady(key) => self.resume_call(key),
-                Message::HostCancel(key) => {
-                    self.cancel_call(key);
-                }
-                #[cfg(test)]
-                Message::Panic => panic!("on purpose"),
-                Message::Count(sender) => self.count_connections(&sender),
-                Message::Close(key, sender) => {
-                    let is_there = self.conns.get(key).is_some();
-                    self.close(key);
-                    // Who has asked may have given up.
-                    let _ = sender.send(is_there);
-                }
-                Message::Made(key) => self.on_made(key),
-                Message::Worked(key, body) => self.worked(key, body),
-            }
-        }
-        count
-    }
-
-    /// Has a connection looked at in the next turn.
-    pub(super) fn list(&mut self, key: Key) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && !conn.is_listed
-        {
-            conn.is_listed = true;
-            self.ready.push(key);
-        }
-    }
-
-    fn go_on(&mut self) -> usize {
-        let ready_ups = std::mem::take(&mut self.ready_ups);
-        for key in &ready_ups {
-            if let Some(up) = self.ups.get_mut(*key) {
-                up.is_listed = false;
-                self.drive_up(*key);
-            }
-        }
-        let ready = std::mem::take(&mut self.ready);
-        for key in &ready {
-            if let Some(conn) = self.conns.get_mut(*key) {
-                conn.is_listed = false;
-                self.drive(*key);
-            }
-        }
-        ready.len() + ready_ups.len()
-    }
-
-    /// Sets when a connection is looked at again at the latest.
-    pub(super) fn set_deadline(&mut self, key: Key, deadline_ms: u64) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.deadline.set(&mut self.wheel, deadline_ms, key.0);
-        }
-    }
-
-    fn fire_timers(&mut self) -> usize {
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(self.now_ms, |key| due.push(key));
-        let count = due.len();
-        for data in due.drain(..) {
-            match data >> MARK_SHIFT {
-                MARK_ACCEPT => self.resume_accepting(),
-                MARK_HEALTH => self.check_health(),
-                MARK_UP => self.on_up_timer(Key(data & MARK_MASK)),
-                MARK_TRIM => self.trim(),
-                MARK_CALL => self.on_call_timer(Key(data & MARK_MASK)),
-                _ => self.on_timer(Key(data)),
-            }
-        }
-        self.due = due;
-        count
-    }
-
-    /// A crowd has left some time ago: the memory it needed goes back to the system, on the pool
-    /// because that can take its time.
-    fn trim(&mut self) {
-        self.is_trim_due = false;
-        if self.conns.len() * 8 <= self.conns_peak {
-            self.conns_peak = self.conns.len();
-            while self.actives.take().is_some() {}
-            while self.exchanges.take().is_some() {}
-            self.spare_calls = Vec::new();
-            // A pool that is full has no quiet time.
-            drop(self.core.pool.submit(Box::new(memory::trim)));
-        }
-    }
-
-    fn on_timer(&mut self, key: Key) {
-        let now_ms = self.now_ms;
-        if let Some(conn) = self.conns.get_mut(key)
-            && conn.deadline.fired(&mut self.wheel, now_ms, key.0)
-        {
-            self.on_deadline(key);
-        }
-    }
-
-    // ---- accepting ----
-
-    fn listen(&mut self, on: bool) {
-        if self.is_listening == on {
-            return;
-        }
-        self.is_listening = on;
-        for listener in &*self.listeners {
-            self.watch_listener(listener, on);
-        }
-    }
-
-    fn watch_listener(&self, listener: &Listener, on: bool) {
-        let fd = listener.fd.as_raw_fd();
-        let done = if on {
-            // Level-triggered: what one turn leaves is told again. Exclusive: one connection
-            // does not wake every worker.
-            let data = MARK_LISTENER << MARK_SHIFT | listener.id;
-            self.epoll.add(fd, epoll::IN | epoll::EXCLUSIVE, data)
-        } else {
-            self.epoll.remove(fd)
-        };
-        if let Err(error) = done {
-            tracing::error!("cannot watch {listener}: {error}");
-        }
-    }
-
-    /// Takes up the listeners of a new configuration. One that is no more is left without a client
-    /// waiting in it: whoever has connected before is served.
-    fn follow_listeners(&mut self) {
-        let now = self.core.listeners();
-        if self.is_draining || Arc::ptr_eq(&now, &self.listeners) {
-            return;
-        }
-        let is_in = |list: &[Arc<Listener>], id| list.iter().any(|listener| listener.id == id);
-        let before = Arc::clone(&self.listeners);
-        for listener in before.iter().filter(|it| !is_in(&now, it.id)) {
-            if self.is_listening {
-                self.watch_listener(listener, false);
-                // Bounded: as many as can wait there.
-                let _ = (0..LEAVING_TURNS).all(|_| self.accept(listener.id));
-            }
-        }
-        if self.is_listening {
-            for listener in now.iter().filter(|it| !is_in(&before, it.id)) {
-                self.watch_listener(listener, true);
-            }
-        }
-        self.listeners = now;
-    }
-
-    /// Takes no connection any more. Once every worker has let go, who connects is refused, and
-    /// another server may listen on the address.
-    fn close_listeners(&mut self) {
-        self.listen(false);
-        self.listeners = Arc::default();
-        self.core.close_listeners();
-    }
-
-    fn pause_accepting(&mut self, why: &str) {
-        if !self.is_accept_paused {
-            tracing::warn!("accepting pauses: {why}");
-        }
-        self.is_accept_paused = true;
-        self.listen(false);
-        let at = self.now_ms + limits::ACCEPT_PAUSE_MS;
-        self.wheel.arm(at, MARK_ACCEPT << MARK_SHIFT);
-    }
-
-    fn resume_accepting(&mut self) {
-        if self.is_accept_paused && !self.is_draining {
-            if self.core.is_full() {
-                self.pause_accepting("");
-                return;
-            }
-            // Said only when accepting works again, see `accept`.
-            self.listen(true);
-        }
-    }
-
-    /// True when more may wait than one turn takes.
-    fn accept(&mut self, id: u64) -> bool {
-        if self.is_draining {
-            return false;
-        }
-        let listeners = Arc::clone(&self.listeners);
-        let Some(listener) = listeners.iter().find(|it| it.id == id) else { return false };
-        for _ in 0..limits::ACCEPTS_PER_TURN {
-            if self.core.is_full() {
-                self.pause_accepting("server.max_connections is reached");
-                return false;
-            }
-            match socket::accept(listener.fd.as_raw_fd()) {
-                Ok((fd, address)) => {
-                    if self.is_accept_paused {
-                        self.is_accept_paused = false;
-                        tracing::warn!("accepting goes on");
-                    }
-                    self.refresh();
-                    let peer = address.map_or(Peer::Unix, Peer::Tcp);
-                    if let Peer::Tcp(address) = peer
-                        && !self.app.firewall.accepts(address, self.second)
-                    {
-                        continue;
-                    }
-                    let Some(is_counted) = self.admit(peer) else {
-                        self.stats.refused.add(1);
-                        continue;
-                    };
-                    self.stats.accepted.add(1);
-                    let accepted = Accepted { fd, peer, is_tls: listener.is_tls, is_counted };
-                    match self.core.less_loaded(self.index) {
-                        // A worker that has ended closes it by dropping it.
-                        Some(other) => drop(other.post(Message::Accepted(accepted))),
-                        None => self.adopt(accepted),
-                    }
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return false,
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        self.pause_accepting(&error.to_string());
-                        return false;
-                    }
-                    // The peer went before it was taken, or the network says so (accept(2)).
-                    _ => {}
-                },
-            }
-        }
-        true
-    }
-
-    /// Whether one more connection of a peer is let in, and whether it counts for its address;
-    /// `None` when it has all it may have.
-    fn admit(&self, peer: Peer) -> Option<bool> {
-        let max = self.app.settings.connections_per_address;
-        match peer {
-            Peer::Tcp(address)
-                if max > 0 && self.app.firewall.limits_connections(address.ip(), self.second) =>
-            {
-                self.core.addresses.enter(address.ip(), max).then_some(true)
-            }
-            _ => Some(false),
-        }
-    }
-
-    /// Takes a connection. What its peer has sent already is told by the first edge.
-    fn adopt(&mut self, accepted: Accepted) {
-        let Accepted { fd, peer, is_tls, is_counted } = accepted;
-        let raw = fd.as_raw_fd();
-        let tls = match is_tls {
-            false => None,
-            true => match self.core.certificates() {
-                // A listener that speaks TLS has a certificate: the configuration says so.
-                None => return,
-                Some(certificates) => Some(Tls::accept(certificates)),
-            },
-        };
-        let mut conn = Conn::new(fd, peer, tls);
-        conn.is_readable = true;
-        (conn.opened_ms, conn.moved_ms) = (self.now_ms, self.now_ms);
-        if let Peer::Tcp(address) = peer {
-            conn.counted = is_counted.then(|| address.ip());
-            conn.awaits_preface = self.app.firewall.reads_preface(Some(address.ip()), self.second);
-        } else {
-            conn.awaits_preface = self.app.firewall.reads_preface(None, self.second);
-        }
-        let key = self.conns.insert(conn);
-        self.stats.connections.set(self.conns.len() as u64);
-        self.conns_peak = self.conns_peak.max(self.conns.len());
-        let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE;
-        for observer in &self.app.observers {
-            observer.connected(peer);
-        }
-        self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
-        // Most clients have sent their request by now; one that wants no other is done with here.
-        self.drive(key);
-        if self.conns.get(key).is_some()
-            && let Err(error) = self.epoll.add(raw, interest, MARK_CONN << MARK_SHIFT | key.0)
-        {
-            tracing::error!("cannot watch a connection: {error}");
-            self.close(key);
         }
     }
 
