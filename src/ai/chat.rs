@@ -17,6 +17,8 @@ pub struct Request {
     /// Those of them that the client knows as custom tools, which take free text: here they are
     /// functions with the one string `input`.
     pub custom_tools: Vec<String>,
+    /// Those of them that the client knows within a namespace.
+    pub namespaced: Vec<Namespaced>,
     /// How it may choose among them.
     pub tool_choice: Option<ToolChoice>,
     /// Whether it may call several at once.
@@ -56,8 +58,36 @@ pub struct Request {
     /// Members of OpenAI's chat dialect that this type has no place for: name and JSON text, in
     /// their order. Its compatibles get them as they are.
     pub extra: Vec<(String, String)>,
-    /// Names of members in another dialect that no other format has a place for.
+    /// Names of members that no other format has a place for, each once: see [`Request::lose`].
     pub lost: Vec<String>,
+}
+
+/// A function that the client knows by another name, within a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespaced {
+    /// The function's name.
+    pub name: String,
+    /// The namespace.
+    pub namespace: String,
+    /// Its name there.
+    pub own: String,
+}
+
+/// Most names of lost members that are told: a client can make up any number.
+pub const LOST_NAMES_MAX: usize = 64;
+
+impl Request {
+    /// Notes once that a member finds no place elsewhere.
+    pub fn lose(&mut self, name: &str) {
+        lose(&mut self.lost, name);
+    }
+}
+
+/// Adds a name to those of lost members, once and within their bound.
+pub fn lose(lost: &mut Vec<String>, name: &str) {
+    if lost.len() < LOST_NAMES_MAX && !lost.iter().any(|other| other == name) {
+        lost.push(name.to_owned());
+    }
 }
 
 /// A JSON number, kept as it was written.

@@ -388,8 +388,9 @@ impl<'a> Parser<'a> {
             return Err(self.error("a string without an end"));
         };
         let run = rest.get(..len).unwrap_or(&[]);
-        if let Some(bad) = run.iter().position(|&b| b < 0x20) {
-            self.at += bad;
+        // Without a way out of the loop many bytes are looked at together.
+        if run.iter().fold(false, |bad, &b| bad | (b < 0x20)) {
+            self.at += run.iter().position(|&b| b < 0x20).unwrap_or(0);
             return Err(self.error("a bare control character in a string"));
         }
         self.at += len;

@@ -285,12 +285,13 @@ impl Call {
         text.push_str(prefix);
         text.extend(id.chars().filter(char::is_ascii_alphanumeric));
         let model = self.plan.model.clone();
-        Meta { id: text, model, created: self.created, custom_tools: Vec::new() }
+        Meta { id: text, model, created: self.created, ..Meta::default() }
     }
 
     /// The same of an answer that is encoded for the client, which asked `request`.
     pub(super) fn meta_for(&self, request: chat::Request) -> Meta {
-        Meta { custom_tools: request.custom_tools, ..self.meta() }
+        let chat::Request { custom_tools, namespaced, .. } = request;
+        Meta { custom_tools, namespaced, ..self.meta() }
     }
 
     /// The same of a kept answer in another form.

@@ -470,7 +470,7 @@ impl Stream {
             id: reply.id.clone().unwrap_or_default(),
             model: reply.model.clone().unwrap_or_default(),
             created: crate::sys::clock::unix_seconds(),
-            custom_tools: Vec::new(),
+            ..Meta::default()
         };
         let mut json = Vec::new();
         Dialect::OpenAiChat.encode_reply(&reply, &meta, &mut json);

@@ -18,6 +18,7 @@ use super::reload::Live;
 use super::stats::WorkerStats;
 use super::telemetry::Telemetry;
 use super::tuning::Tuning;
+use super::upstream::PoolCounts;
 use crate::base::error::Failure;
 use crate::config::Config;
 use crate::exchange::StreamQueue;
@@ -54,6 +55,8 @@ pub(super) struct WorkerHandle {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) counts: Counts,
+    /// Its connections to providers.
+    pub(super) pools: Mutex<Vec<Arc<PoolCounts>>>,
 }
 
 /// What the workers of one server share.
@@ -545,8 +548,11 @@ impl Core {
             },
             "models": self.model_stats(),
             "cache": self.app().cache.stats(),
+            "providers": self.providers_json(),
+            "targets": self.targets_json(),
             "connections": {
                 "active": self.connections(),
+                "by_state": self.doing_json(),
                 "accepted": sum(|s| s.accepted.get()),
                 "refused": sum(|s| s.refused.get()),
             },

@@ -33,19 +33,28 @@ CHAT = json.dumps({
         {"role": "user", "content": "How does an event loop keep many connections moving? " * 36},
     ],
 })
+# The same for a provider of Anthropic's format: nothing passes unread.
+TRANSLATED = CHAT.replace('"echo"', '"other"')
 HEALTH = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-POST = (
-    "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    f"Content-Length: {len(CHAT)}\r\n\r\n{CHAT}"
-)
+
+
+def post(body):
+    return (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    )
+
+
 # name: request, connections, requests sent at once, a connection for each
 SCENARIOS = {
     "small": (HEALTH, 64, 1, 0),
     "pipelined x16": (HEALTH, 64, 16, 0),
     "new connection": (HEALTH, 64, 1, 1),
-    "chat relayed": (POST, 64, 1, 0),
-    "one chat at a time": (POST, 1, 1, 0),
+    "chat relayed": (post(CHAT), 64, 1, 0),
+    "one chat at a time": (post(CHAT), 1, 1, 0),
+    "chat translated": (post(TRANSLATED), 64, 1, 0),
 }
+OURS_ONLY = ("chat translated",)
 
 
 def free_port():
@@ -123,6 +132,13 @@ base_url = "http://127.0.0.1:{upstream}/v1"
 [[model]]
 name = "echo"
 targets = [{{ provider = "upstream" }}]
+[[provider]]
+name = "anthropic"
+base_url = "http://127.0.0.1:{upstream}/v1"
+api_key = "none"
+[[model]]
+name = "other"
+targets = [{{ provider = "anthropic", model = "echo" }}]
 """)
     return [program, "serve", "-c", path]
 
@@ -224,6 +240,8 @@ def run_scenario(arguments, folder, servers, name):
     request = os.path.join(folder, "request")
     with open(request, "w") as file:
         file.write(scenario[0])
+    if name in OURS_ONLY:
+        servers = {"neurohttp": servers["neurohttp"]}
     rounds = {server: [] for server in servers}
     for _ in range(arguments.rounds):
         for server, (process, port) in servers.items():

@@ -22,6 +22,7 @@ mod models;
 mod passing;
 mod reload;
 mod routing;
+mod seen;
 mod telemetry;
 mod upstream;
 mod ways;

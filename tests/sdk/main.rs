@@ -10,7 +10,7 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use support::process::{Server, clean};
@@ -94,6 +94,16 @@ fn the_openai_sdk_works_through_the_relay() {
     assert!(output.ends_with("all well"), "{output}");
 }
 
+/// A process that ends with the test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Wrong: a dialect or a codec that an SDK or a provider would not take. Every dialect in front of
 /// every provider's format; the table is printed.
 #[test]
@@ -109,9 +119,9 @@ fn every_dialect_works_over_every_provider() {
     let mut upstreams = clean(&python);
     // -B: nothing is written beside the sources.
     upstreams.arg("-B").arg(folder.join("upstreams.py")).stdout(Stdio::piped());
-    let mut upstreams = upstreams.spawn().expect("the upstreams start");
+    let mut upstreams = Killed(upstreams.spawn().expect("the upstreams start"));
     let mut config = String::new();
-    let output = upstreams.stdout.take().expect("a pipe");
+    let output = upstreams.0.stdout.take().expect("a pipe");
     for line in BufReader::new(output).lines() {
         let line = line.expect("text");
         if line == "# ready" {
@@ -129,8 +139,7 @@ fn every_dialect_works_over_every_provider() {
     matrix.arg("-B").arg(folder.join("matrix.py")).arg(format!("http://127.0.0.1:{}", server.port));
     let output = Server::launch(&mut matrix).expect_exit(0);
     println!("{output}");
-    upstreams.kill().expect("the upstreams end");
-    let _ = upstreams.wait();
+    drop(upstreams);
     assert!(output.ends_with("all well"), "{output}");
     server.stop();
 }

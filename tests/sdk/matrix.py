@@ -10,6 +10,7 @@ import traceback
 
 import anthropic
 import openai
+import pydantic
 
 from upstreams import PATCH, PNG, SCHEMA_ANSWER, TEXT, WEATHER
 
@@ -95,6 +96,41 @@ class Chat:
             asked.append({"role": "tool", "tool_call_id": call.id, "content": RESULTS[call.function.name]})
         answer = self.ask(model, messages=asked, tools=self.TOOLS)
         assert answer.choices[0].message.content == "It is 21 degrees."
+
+    def agent(self, model):
+        """What users of the package send beside the usual."""
+        class Answer(pydantic.BaseModel):
+            city: str
+            days: int
+
+        provider = model.split("/")[0]
+        parsed = oai.chat.completions.parse(
+            model=f"{provider}/schema", messages=self.messages("hi"), response_format=Answer)
+        assert parsed.choices[0].message.parsed == Answer(**json.loads(SCHEMA_ANSWER)), parsed
+        more = {
+            "logprobs": True, "top_logprobs": 2, "n": 1, "seed": 7, "service_tier": "auto", "store": False,
+            "modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"},
+            "prediction": {"type": "content", "content": "x"}, "metadata": {"a": "b"}, "user": "u",
+            "logit_bias": {"1": 2}, "verbosity": "low", "frequency_penalty": 0.5, "presence_penalty": 0.5,
+            "parallel_tool_calls": False, "safety_identifier": "s", "extra_body": {"made_up": 1},
+        }
+        raw = oai.chat.completions.with_raw_response.create(
+            model=f"{provider}/text", messages=[{"role": "user", "name": "ann", "content": "hi"}], **more)
+        assert raw.parse().choices[0].message.content == "".join(TEXT)
+        dropped = sorted(filter(None, raw.headers.get("x-neurohttp-dropped", "").split(",")))
+        only_openai = ["audio", "logit_bias", "made_up", "messages.name", "modalities", "safety_identifier",
+                       "service_tier", "store", "user", "verbosity"]
+        expected = {
+            "openai": [],
+            "mistral": only_openai,
+            "anthropic": only_openai + ["frequency_penalty", "logprobs", "metadata", "prediction",
+                                        "presence_penalty", "seed"],
+            "gemini": only_openai + ["metadata", "parallel_tool_calls", "prediction"],
+            "ollama": only_openai + ["metadata", "parallel_tool_calls", "prediction"],
+        }
+        if provider == "anthropic":
+            expected[provider].remove("user")
+        assert dropped == sorted(expected[provider]), dropped
 
     GRAMMAR = {"syntax": "lark", "definition": "start: /.+/s"}
 
@@ -222,6 +258,45 @@ class Responses(Chat):
             asked.append({"type": "function_call_output", "call_id": call.call_id, "output": RESULTS[call.name]})
         assert self.ask(model, input=asked, tools=self.TOOLS).output_text == "It is 21 degrees."
 
+    def agent(self, model):
+        """What Codex sends."""
+        def function(name, parameters):
+            return {"type": "function", "name": name, "description": "d", "strict": False, "parameters": parameters}
+
+        tools = [
+            function("get_weather", PARAMETERS),
+            {"type": "namespace", "name": "mcp__clock", "description": "time", "tools": [function("now", EMPTY)]},
+            {"type": "web_search", "external_web_access": False},
+            {"type": "local_shell"},
+        ]
+        asked = [
+            {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "<permissions>"}]},
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "weather?"}]},
+        ]
+        more = {
+            "model": model, "instructions": "You are Codex.", "tools": tools, "tool_choice": "auto",
+            "parallel_tool_calls": True, "reasoning": {"effort": "medium", "summary": "auto"},
+            "store": False, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k",
+            "text": {"verbosity": "low"},
+        }
+        raw = oai.responses.with_raw_response.create(
+            input=asked, stream=True, extra_headers={"originator": "codex_cli_rs", "session_id": "s"}, **more)
+        dropped = raw.headers.get("x-neurohttp-dropped").split(",")
+        assert "tools" in dropped and "prompt_cache_key" in dropped or "mistral" in model, dropped
+        for event in raw.parse():
+            if event.type == "response.output_item.done":
+                asked.append(event.item.model_dump(exclude_none=True))
+        assert event.type == "response.completed", event
+        calls = [item for item in event.response.output if item.type == "function_call"]
+        assert [(call.namespace, call.name) for call in calls] == [(None, "get_weather"), ("mcp__clock", "now")], calls
+        for call in calls:
+            asked.append({"type": "function_call_output", "call_id": call.call_id, "output": RESULTS[call.name]})
+        asked.append({"type": "local_shell_call", "id": "l", "call_id": "l", "status": "completed",
+                      "action": {"type": "exec", "command": ["ls"], "env": {}}})
+        raw = oai.responses.with_raw_response.create(input=asked, **more)
+        assert raw.parse().output_text == "It is 21 degrees."
+        assert "local_shell_call" in raw.headers["x-neurohttp-dropped"].split(","), raw.headers
+
     def custom(self, model):
         format = {"type": "grammar", **self.GRAMMAR}
         tools = [{"type": "custom", "name": "patch", "description": "edits", "format": format}]
@@ -330,6 +405,44 @@ class Messages(Chat):
 
     custom = None
 
+    def agent(self, model):
+        """What Claude Code sends."""
+        cached = {"cache_control": {"type": "ephemeral"}}
+        tools = [{**tool, **cached} for tool in self.TOOLS]
+        system = [{"type": "text", "text": "You are Claude Code.", **cached}, {"type": "text", "text": "be brief"}]
+        messages = [
+            {"role": "user", "content": [{"type": "text", "text": "<system-reminder>x</system-reminder>"},
+                                         {"type": "text", "text": "weather?", **cached}]},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+                {"type": "text", "text": "I look."},
+                {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": WEATHER},
+                {"type": "tool_use", "id": "toolu_2", "name": "now", "input": {}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "21 degrees"}]},
+                {"type": "tool_result", "tool_use_id": "toolu_2", "content": "noon", "is_error": False},
+                {"type": "text", "text": "go on", **cached}]},
+        ]
+        with ant.beta.messages.stream(
+            model=model, max_tokens=32000, system=system, messages=messages, tools=tools,
+            thinking={"type": "enabled", "budget_tokens": 31999},
+            metadata={"user_id": "user_1_account__session_2"},
+            betas=["claude-code-20250219", "interleaved-thinking-2025-05-14", "fine-grained-tool-streaming-2025-05-14"],
+            extra_headers={"x-app": "cli", "x-stainless-helper-method": "stream"},
+        ) as events:
+            answer = events.get_final_message()
+            dropped = events.response.headers.get("x-neurohttp-dropped", "").split(",")
+        assert answer.content[-1].text == "It is 21 degrees." and answer.stop_reason == "end_turn", answer
+        expected = {
+            "openai": ["cache_control", "thinking"],
+            "mistral": ["cache_control", "thinking", "user"],
+            "anthropic": [""],
+            # Whether a model of this name can think it does not know.
+            "gemini": ["cache_control", "reasoning_effort", "thinking", "user"],
+            "ollama": ["cache_control", "user"],
+        }
+        assert sorted(dropped) == expected[model.split("/")[0]], dropped
+
     def count(self, model):
         def tokens(text, **more):
             asked = {"model": model, "messages": self.messages(text), **more}
@@ -383,7 +496,7 @@ class Messages(Chat):
 
 
 COLUMNS = ["openai", "mistral", "anthropic", "gemini", "ollama"]
-ROWS = ["text", "stream", "tools", "tools streamed", "custom", "image", "history", "schema", "count", "errors"]
+ROWS = ["text", "stream", "tools", "tools streamed", "custom", "image", "history", "schema", "agent", "count", "errors"]
 
 
 def cell(dialect, provider, what):
@@ -395,7 +508,7 @@ def cell(dialect, provider, what):
     elif what == "errors":
         dialect.errors(provider)
     else:
-        model = "text" if what == "stream" else what
+        model = {"stream": "text", "agent": "tools"}.get(what, what)
         getattr(dialect, what)(f"{provider}/{model}")
 
 

@@ -71,11 +71,14 @@ def think(asked):
     if name == "broken":
         return Answer(TEXT[:2], broken=True)
     if name == "tools":
+        # Codex has it in a namespace.
+        now = "mcp__clock__now" if "mcp__clock__now" in asked.tools else "now"
         if not asked.results:
-            need(set(asked.tools) == {"get_weather", "now"}, f"tools {asked.tools}")
-            return Answer((), [("get_weather", WEATHER), ("now", {})], "tools")
+            need(set(asked.tools) == {"get_weather", now}, f"tools {asked.tools}")
+            return Answer((), [("get_weather", WEATHER), (now, {})], "tools")
         need(asked.results.get("get_weather") == "21 degrees", f"results {asked.results}")
-        need(asked.results.get("now") == "noon", f"results {asked.results}")
+        # Mistral wants no user behind a tool: what follows stands in the last result.
+        need(asked.results.get(now) in ("noon", "noon\n\ngo on"), f"results {asked.results}")
         return Answer(["It is ", "21 degrees."])
     if name == "custom":
         if not asked.results:

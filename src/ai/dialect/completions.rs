@@ -31,7 +31,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Request, Failure> {
             }
             // Asking for none of what chat models cannot do is fine.
             "echo" if node.boolean() == Some(false) => {}
-            "logprobs" | "suffix" | "echo" => request.lost.push(name.to_string()),
+            "logprobs" | "suffix" | "echo" => request.lose(name),
             _ => openai_chat::parameter(name, node, &mut request)?,
         }
     }

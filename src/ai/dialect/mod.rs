@@ -15,6 +15,7 @@ mod openai_chat;
 mod read;
 mod responses;
 mod signature;
+mod unread;
 
 use crate::ai::chat;
 use crate::base::error::Failure;
@@ -57,12 +58,20 @@ pub struct Meta {
     pub created: i64,
     /// The request's custom tools: see [`chat::Request::custom_tools`].
     pub custom_tools: Vec<String>,
+    /// Its tools within namespaces.
+    pub namespaced: Vec<chat::Namespaced>,
 }
 
 impl Meta {
     /// Whether the client knows the tool of this name as a custom one.
     fn is_custom(&self, name: &str) -> bool {
         self.custom_tools.iter().any(|custom| custom == name)
+    }
+
+    /// The namespace of the tool of this name, and its name there.
+    fn namespaced(&self, name: &str) -> Option<(&str, &str)> {
+        let found = self.namespaced.iter().find(|tool| tool.name == name)?;
+        Some((&found.namespace, &found.own))
     }
 }
 

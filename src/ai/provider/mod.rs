@@ -64,11 +64,14 @@ pub struct EncodedRequest {
     pub dropped: Vec<Cow<'static, str>>,
 }
 
+/// Most names of members in [`EncodedRequest::dropped`].
+const DROPPED_NAMES_MAX: usize = 2 * chat::LOST_NAMES_MAX;
+
 impl EncodedRequest {
-    /// Notes that a member was left out.
+    /// Notes that a member was left out. Of too many the last are not named.
     fn drop_member(&mut self, name: impl Into<Cow<'static, str>>) {
         let name = name.into();
-        if !self.dropped.contains(&name) {
+        if self.dropped.len() < DROPPED_NAMES_MAX && !self.dropped.contains(&name) {
             self.dropped.push(name);
         }
     }
@@ -83,6 +86,20 @@ impl EncodedRequest {
     fn drop_lost(&mut self, request: &chat::Request) {
         for name in &request.lost {
             self.drop_foreign(name);
+        }
+    }
+
+    /// Notes what of messages OpenAI's format alone has a place for.
+    fn drop_openai_only(&mut self, request: &chat::Request) {
+        for message in &request.messages {
+            // A result goes by its call.
+            if message.name.is_some() && message.role != chat::Role::Tool {
+                self.drop_member("messages.name");
+            }
+            let wishes = |part: &chat::Part| matches!(part, chat::Part::Image { detail: Some(detail), .. } if detail != "auto");
+            if message.parts.iter().any(wishes) {
+                self.drop_member("image_url.detail");
+            }
         }
     }
 

@@ -25,6 +25,10 @@ pub struct Row {
     pub json_schema: bool,
     /// Whether it serves `/responses` itself.
     pub responses: bool,
+    /// Whether it serves `/completions` itself.
+    pub completions: bool,
+    /// Whether `logprobs` and `logit_bias` may be sent.
+    pub logprobs: bool,
     /// Whether it knows OpenAI's own latest: the role `developer`, `metadata`, `service_tier` …
     pub official: bool,
     /// Whether messages may carry `name`.
@@ -44,6 +48,8 @@ const PLAIN: Row = Row {
     stream_options: true,
     json_schema: true,
     responses: false,
+    completions: true,
+    logprobs: true,
     official: false,
     names: true,
     thinking: Some("reasoning_content"),
@@ -66,7 +72,15 @@ const OPENAI: Row = Row {
 const ROWS: &[Row] = &[
     OPENAI,
     Row { kind: "azure", azure: true, ..OPENAI },
-    Row { kind: "groq", responses: true, names: false, thinking: None, ..PLAIN },
+    Row {
+        kind: "groq",
+        responses: true,
+        completions: false,
+        logprobs: false,
+        names: false,
+        thinking: None,
+        ..PLAIN
+    },
     Row {
         kind: "mistral",
         stream_options: false,
@@ -75,15 +89,17 @@ const ROWS: &[Row] = &[
         strict: true,
         ..PLAIN
     },
-    Row { kind: "deepseek", json_schema: false, ..PLAIN },
-    Row { kind: "zhipu", json_schema: false, ..PLAIN },
-    Row { kind: "zai", json_schema: false, ..PLAIN },
+    Row { kind: "deepseek", json_schema: false, completions: false, ..PLAIN },
+    Row { kind: "zhipu", json_schema: false, completions: false, ..PLAIN },
+    Row { kind: "zai", json_schema: false, completions: false, ..PLAIN },
+    Row { kind: "moonshot", completions: false, ..PLAIN },
+    Row { kind: "huggingface", completions: false, ..PLAIN },
     Row { kind: "openrouter", official: true, thinking: Some("reasoning"), ..PLAIN },
-    Row { kind: "perplexity", stream_options: false, thinking: None, ..PLAIN },
+    Row { kind: "perplexity", stream_options: false, completions: false, thinking: None, ..PLAIN },
     Row { kind: "xai", responses: true, thinking: None, ..PLAIN },
     Row { kind: "nvidia", thinking: None, ..PLAIN },
     Row { kind: "cerebras", thinking: None, ..PLAIN },
-    Row { kind: "cohere", thinking: None, ..PLAIN },
+    Row { kind: "cohere", completions: false, thinking: None, ..PLAIN },
     Row { kind: "vllm", responses: true, ..PLAIN },
     Row { kind: "lmstudio", responses: true, ..PLAIN },
 ];
@@ -157,7 +173,7 @@ impl Codec for OpenAi {
         let path = match dialect {
             // What OpenAI's clients send by habit is a 422 to the strict one.
             Dialect::OpenAiChat if !row.strict => "/chat/completions",
-            Dialect::OpenAiCompletions if !row.strict => "/completions",
+            Dialect::OpenAiCompletions if row.completions && !row.strict => "/completions",
             Dialect::OpenAiEmbeddings => "/embeddings",
             Dialect::OpenAiResponses if row.responses && !OpenAi::is_dated(target) => "/responses",
             _ => return None,
@@ -208,6 +224,8 @@ mod tests {
         assert!(path("together", Dialect::OpenAiChat).is_some());
         assert!(path("together", Dialect::OpenAiResponses).is_none());
         assert!(path("mistral", Dialect::OpenAiChat).is_none());
+        assert!(path("together", Dialect::OpenAiCompletions).is_some());
+        assert!(path("groq", Dialect::OpenAiCompletions).is_none());
         assert!(path("mistral", Dialect::OpenAiEmbeddings).is_some());
         assert!(path("openai", Dialect::AnthropicMessages).is_none());
         let target = TargetInfo { kind: "x", base_path: "", model: "m", api_key: Some("") };

@@ -178,6 +178,7 @@ impl Worker {
         } else {
             conn.awaits_preface = self.app.firewall.reads_preface(None, self.second);
         }
+        self.stats.doing[conn.doing as usize].add(1);
         let key = self.conns.insert(conn);
         self.stats.connections.set(self.conns.len() as u64);
         self.conns_peak = self.conns_peak.max(self.conns.len());

@@ -245,6 +245,8 @@ impl Worker {
     pub(super) fn successor(self) -> std::io::Result<Worker> {
         self.core.return_ai_bytes(self.ai_bytes_reserved);
         self.stats.connections.set(0);
+        self.stats.doing.iter().for_each(|count| count.set(0));
+        self.core.workers[self.index].pools.lock().clear();
         let Worker { core, index, mailbox, messages, id_count, .. } = self;
         let mut worker = Worker::new(core, index, mailbox, messages)?;
         // Tickets of the old one's exchanges must never fit.
@@ -312,6 +314,7 @@ impl Worker {
         handled += self.go_on();
         handled += self.fire_timers();
         handled += self.start_calls();
+        self.tell_pools();
         self.end_turn();
         if self.check_state() { Some(handled) } else { None }
     }

@@ -3,9 +3,10 @@
 
 use std::fmt;
 
-use super::super::{read, signature};
+use super::super::{read, signature, unread};
 use crate::ai::chat::{
     Message, Part, Reasoning, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
+    lose,
 };
 use crate::ai::tree::Node;
 use crate::base::error::Failure;
@@ -57,8 +58,8 @@ pub(in crate::ai::dialect) fn decode_count(body: &[u8]) -> Result<Request, Failu
                 read::object(node, format_args!("metadata"))?;
                 request.user = read::optional_text(node, "user_id", format_args!("metadata"))?;
             }
-            // The tier is the provider's matter: every other one has tiers of its own.
-            "service_tier" => {}
+            // Every other provider has tiers of its own, and picks one unless told.
+            "service_tier" if node.text() == Some("auto") => {}
             _ => lose(&mut request.lost, name),
         }
     }
@@ -75,14 +76,8 @@ pub(in crate::ai::dialect) fn decode_count(body: &[u8]) -> Result<Request, Failu
         let message = message(node, index, &mut request.lost)?;
         request.messages.push(message);
     }
+    unread::anthropic(&root, &mut request.lost);
     Ok(request)
-}
-
-/// Notes once that a member finds no place elsewhere.
-fn lose(lost: &mut Vec<String>, name: &str) {
-    if !lost.iter().any(|other| other == name) {
-        lost.push(name.to_owned());
-    }
 }
 
 fn message(node: &Node<'_>, index: usize, lost: &mut Vec<String>) -> Result<Message, Failure> {
@@ -178,6 +173,11 @@ fn block(
             parts.push(Part::RedactedThinking(data.to_owned()));
         }
         "search_result" => {
+            let head = ["title", "source"].into_iter().filter_map(|name| node.text_of(name));
+            let head = head.collect::<Vec<_>>().join("\n");
+            if !head.is_empty() {
+                parts.push(Part::Text(head));
+            }
             if let Some(found) = node.get("content") {
                 content(found, format_args!("{at}.content"), parts, lost)?;
             }

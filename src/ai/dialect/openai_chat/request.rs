@@ -1,9 +1,10 @@
 //! Requests: bytes to the neutral request.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::fmt;
 
-use super::super::{custom, read, signature};
+use super::super::{custom, read, signature, unread};
 use crate::ai::chat::{
     Message, Part, Reasoning, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
 };
@@ -77,6 +78,7 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
     for (index, node) in messages.iter().enumerate() {
         request.messages.push(message(node, index)?);
     }
+    unread::chat(&root, &mut request.lost);
     Ok(request)
 }
 
@@ -333,7 +335,10 @@ fn function(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Tool, Failure> {
 }
 
 /// The choice, and the names `allowed_tools` narrows the tools to.
-fn tool_choice(node: &Node<'_>, param: &str) -> Result<(ToolChoice, Option<Vec<String>>), Failure> {
+fn tool_choice(
+    node: &Node<'_>,
+    param: &str,
+) -> Result<(ToolChoice, Option<HashSet<String>>), Failure> {
     let wrong =
         || read::wrong_value(format_args!("{param}"), "'auto', 'none', 'required' or a function");
     let word = |word: &str| match word {

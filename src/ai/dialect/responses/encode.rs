@@ -3,6 +3,7 @@
 
 use super::super::{Meta, custom, signature};
 use crate::ai::chat::{FinishReason, Part, Reply, ToolCall, Usage};
+use crate::ai::tree;
 use crate::ai::write::{self, Array, Object};
 use crate::base::error::Failure;
 
@@ -11,14 +12,28 @@ pub(in crate::ai::dialect) fn encode(reply: &Reply, meta: &Meta, out: &mut Vec<u
     let ids = Ids::new(&meta.id);
     write::object(out, |o| {
         let state = State::of(&reply.finish);
+        // They are those of all texts together.
+        let mut logprobs = reply.logprobs.as_deref().and_then(logprob_items);
         response(meta, state, None, o, |output| {
             for (index, part) in reply.parts.iter().enumerate() {
+                let logprobs = match part {
+                    Part::Text(_) => logprobs.take(),
+                    _ => None,
+                };
                 let is_custom = matches!(part, Part::ToolCall(call) if meta.is_custom(&call.name));
-                item(part, is_custom, &ids.make(prefix(part, is_custom), index), output);
+                let id = ids.make(prefix(part, is_custom), index);
+                item(part, meta, logprobs.as_deref(), &id, output);
             }
         });
         usage(reply.usage.as_ref(), o);
     });
+}
+
+/// The items of OpenAI's `logprobs` object, without the brackets around them.
+pub(super) fn logprob_items(json: &str) -> Option<String> {
+    let node = tree::parse_str(json).ok()?;
+    let items = node.get("content").filter(|content| !content.items().is_empty())?.raw.trim();
+    Some(items.strip_prefix('[')?.strip_suffix(']')?.replace(['\n', '\r'], " "))
 }
 
 /// Names the items of a response after it.
@@ -136,11 +151,17 @@ pub(super) fn usage(usage: Option<&Usage>, o: &mut Object<'_>) {
     });
 }
 
-/// Writes a finished output item; `is_custom`: it calls a custom tool.
-pub(super) fn item(part: &Part, is_custom: bool, id: &str, output: &mut Array<'_>) {
+/// Writes a finished output item.
+pub(super) fn item(
+    part: &Part,
+    meta: &Meta,
+    logprobs: Option<&str>,
+    id: &str,
+    output: &mut Array<'_>,
+) {
     match part {
         Part::Text(text) => {
-            output.object(|o| message(id, "completed", o, |c| output_text(text, c)));
+            output.object(|o| message(id, "completed", o, |c| output_text(text, logprobs, c)));
         }
         Part::Refusal(text) => {
             output.object(|o| message(id, "completed", o, |c| refusal(text, c)));
@@ -152,7 +173,7 @@ pub(super) fn item(part: &Part, is_custom: bool, id: &str, output: &mut Array<'_
             output.object(|o| reasoning(id, "", Some(data), o));
         }
         Part::ToolCall(call) => {
-            output.object(|o| tool_call(id, "completed", call, is_custom, o));
+            output.object(|o| tool_call(id, "completed", call, meta, o));
         }
         _ => {}
     }
@@ -172,11 +193,18 @@ pub(super) fn message(
 }
 
 /// Writes the members of a text part.
-pub(super) fn output_text(text: &str, c: &mut Object<'_>) {
-    c.string("type", "output_text")
-        .raw("annotations", "[]")
-        .raw("logprobs", "[]")
-        .string("text", text);
+pub(super) fn output_text(text: &str, logprobs: Option<&str>, c: &mut Object<'_>) {
+    c.string("type", "output_text").raw("annotations", "[]");
+    self::logprobs(logprobs, c);
+    c.string("text", text);
+}
+
+/// Writes `logprobs`.
+pub(super) fn logprobs(items: Option<&str>, o: &mut Object<'_>) {
+    let out = o.key("logprobs");
+    out.push(b'[');
+    out.extend_from_slice(items.unwrap_or_default().as_bytes());
+    out.push(b']');
 }
 
 /// Writes the members of a refusal part.
@@ -196,19 +224,16 @@ pub(super) fn reasoning(id: &str, text: &str, signature: Option<&str>, o: &mut O
     o.string_if("encrypted_content", signature);
 }
 
-/// Writes the members of a call.
-pub(super) fn tool_call(
-    id: &str,
-    status: &str,
-    call: &ToolCall,
-    is_custom: bool,
-    o: &mut Object<'_>,
-) {
+/// Writes the members of a call, with its tool as the client knows it.
+pub(super) fn tool_call(id: &str, status: &str, call: &ToolCall, meta: &Meta, o: &mut Object<'_>) {
+    let is_custom = meta.is_custom(&call.name);
+    let (namespace, name) = meta.namespaced(&call.name).unzip();
     o.string("id", id)
         .string("type", if is_custom { "custom_tool_call" } else { "function_call" })
         .string("status", status)
         .string("call_id", &signature::into_id(&call.id, call.signature.as_deref()))
-        .string("name", &call.name);
+        .string("name", name.unwrap_or(&call.name))
+        .string_if("namespace", namespace);
     if is_custom {
         o.string("input", &custom::input(&call.arguments));
     } else {
@@ -237,7 +262,7 @@ mod tests {
             ],
             finish: FinishReason::Length,
             usage: Some(Usage { prompt_tokens: 2, completion_tokens: 3, ..Usage::default() }),
-            logprobs: None,
+            logprobs: Some("{\"content\":[{\"token\":\"hi\",\"logprob\":-0.50}]}".into()),
         };
         let mut out = Vec::new();
         let meta = Meta { id: "resp_a".into(), model: "m".into(), created: 7, ..Meta::default() };
@@ -248,6 +273,7 @@ mod tests {
         assert_eq!(value["output"][0]["encrypted_content"], "sig");
         assert_eq!(value["output"][0]["summary"][0]["text"], "hm");
         assert_eq!(value["output"][1]["content"][0]["text"], "hi");
+        assert_eq!(value["output"][1]["content"][0]["logprobs"][0]["logprob"], -0.50);
         assert_eq!(value["output"][1]["id"], "msg_a_1");
         assert_eq!(value["output"][2]["call_id"], "c");
         assert_eq!(value["usage"]["total_tokens"], 5);

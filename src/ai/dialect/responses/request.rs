@@ -1,14 +1,19 @@
 //! Requests: bytes to the neutral request.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::fmt;
 
-use super::super::{custom, read, signature};
+use super::super::{custom, read, signature, unread};
 use crate::ai::chat::{
-    Message, Part, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
+    Message, Namespaced, Part, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
 };
+use crate::ai::provider::openai;
 use crate::ai::tree::Node;
 use crate::base::error::Failure;
+
+/// Longest name of a function that every provider takes.
+const FUNCTION_NAME_BYTES_MAX: usize = 64;
 
 /// Reads a request.
 pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
@@ -43,7 +48,7 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
                 allowed = only;
                 let kind = node.text_of("type").unwrap_or("function");
                 if !["function", "custom", "allowed_tools"].contains(&kind) {
-                    request.lost.push(format!("tool_choice.{kind}"));
+                    request.lose(&format!("tool_choice.{kind}"));
                 }
             }
             "parallel_tool_calls" => {
@@ -56,7 +61,7 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
                 let param = format_args!("top_logprobs");
                 let top = read::unsigned_from(node, param, 0)?;
                 request.top_logprobs = Some(top);
-                request.logprobs = top > 0;
+                request.logprobs |= top > 0;
             }
             "user" => request.user = Some(read::text(node, format_args!("user"))?.to_owned()),
             "store" | "background" => {
@@ -65,13 +70,21 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
                 }
             }
             "previous_response_id" | "conversation" | "prompt" => return Err(stateless(name)),
-            // What they ask for is done without asking.
-            "include" | "stream_options" => {}
-            "metadata" | "service_tier" | "prompt_cache_key" | "safety_identifier" => {
+            // Else it asks for what is told without asking, or for what tools found that are lost.
+            "include" => {
+                let asks = |item: &Node<'_>| item.text() == Some("message.output_text.logprobs");
+                request.logprobs |= node.items().iter().any(asks);
+            }
+            "stream_options" => {}
+            "metadata"
+            | "service_tier"
+            | "prompt_cache_key"
+            | "prompt_cache_retention"
+            | "safety_identifier" => {
                 request.extra.push((name.to_string(), node.raw.to_owned()));
             }
             "truncation" if node.text() == Some("disabled") => {}
-            _ => request.lost.push(name.to_string()),
+            _ => request.lose(name),
         }
     }
     if let Some(allowed) = allowed {
@@ -96,6 +109,7 @@ pub(in crate::ai::dialect) fn decode(body: &[u8]) -> Result<Request, Failure> {
             return Err(read::wrong_type(param, "a string or an array of items", input));
         }
     }
+    unread::responses(&root, &mut request.lost);
     if request.messages.is_empty() {
         return Err(Failure::new(400, "'input' must hold at least one item.")
             .param("input")
@@ -142,7 +156,11 @@ fn item(node: &Node<'_>, index: usize, request: &mut Request) -> Result<(), Fail
                 None => node.text_of("arguments").unwrap_or_default().to_owned(),
             };
             let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
-            let name = read::required_text(node, "name", at)?.to_owned();
+            let name = read::required_text(node, "name", at)?;
+            let name = match node.text_of("namespace") {
+                Some(namespace) => flat_name(namespace, name),
+                None => name.to_owned(),
+            };
             let call = ToolCall { id, name, arguments, signature };
             say(request, Role::Assistant, vec![Part::ToolCall(call)]);
         }
@@ -167,11 +185,7 @@ fn item(node: &Node<'_>, index: usize, request: &mut Request) -> Result<(), Fail
             say(request, Role::Assistant, vec![part]);
         }
         "item_reference" => return Err(stateless("item_reference")),
-        kind => {
-            if !request.lost.iter().any(|other| other == kind) {
-                request.lost.push(kind.to_owned());
-            }
-        }
+        kind => request.lose(kind),
     }
     Ok(())
 }
@@ -253,36 +267,81 @@ fn part(node: &Node<'_>, at: fmt::Arguments<'_>) -> Result<Part, Failure> {
 }
 
 fn tools(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
-    for (i, tool) in read::items(node, format_args!("tools"))?.iter().enumerate() {
+    for (i, node) in read::items(node, format_args!("tools"))?.iter().enumerate() {
         let at = format_args!("tools[{i}]");
-        read::object(tool, at)?;
-        let found = match read::required_text(tool, "type", at)? {
-            "function" => {
-                let parameters = tool.get("parameters");
-                if let Some(parameters) = parameters {
-                    read::object(parameters, format_args!("{at}.parameters"))?;
-                }
-                Tool::Function {
-                    name: read::required_text(tool, "name", at)?.to_owned(),
-                    description: read::optional_text(tool, "description", at)?,
-                    parameters: parameters.map(|p| p.raw.to_owned()),
-                    strict: tool.get("strict").and_then(Node::boolean),
-                }
-            }
-            "custom" => {
-                let found = custom::tool(tool, at)?;
-                request.custom_tools.extend(tool.text_of("name").map(str::to_owned));
-                found
-            }
-            kind => Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() },
-        };
-        request.tools.push(found);
+        read::object(node, at)?;
+        if read::required_text(node, "type", at)? != "namespace" {
+            tool(node, None, at, request)?;
+            continue;
+        }
+        let inner = node.get("tools");
+        let inner = inner.ok_or_else(|| read::missing(format_args!("{at}.tools")))?;
+        let inner = read::items(inner, format_args!("{at}.tools"))?;
+        for (j, inner) in inner.iter().enumerate() {
+            let at = format_args!("{at}.tools[{j}]");
+            read::object(inner, at)?;
+            tool(inner, Some(node), at, request)?;
+        }
     }
     Ok(())
 }
 
+/// The function that stands for a tool within a namespace.
+fn flat_name(namespace: &str, name: &str) -> String {
+    let between = if namespace.ends_with("__") { "" } else { "__" };
+    let all = format!("{namespace}{between}{name}");
+    if all.len() <= FUNCTION_NAME_BYTES_MAX || !all.is_ascii() {
+        return all;
+    }
+    let short = openai::short_id(&all);
+    let head = all.get(..FUNCTION_NAME_BYTES_MAX - 1 - short.len()).unwrap_or_default();
+    format!("{head}_{short}")
+}
+
+/// Reads a tool, perhaps of a namespace, whose description goes before its own.
+fn tool(
+    tool: &Node<'_>,
+    namespace: Option<&Node<'_>>,
+    at: fmt::Arguments<'_>,
+    request: &mut Request,
+) -> Result<(), Failure> {
+    let mut found = match read::required_text(tool, "type", at)? {
+        "function" => {
+            let parameters = tool.get("parameters");
+            if let Some(parameters) = parameters {
+                read::object(parameters, format_args!("{at}.parameters"))?;
+            }
+            Tool::Function {
+                name: read::required_text(tool, "name", at)?.to_owned(),
+                description: read::optional_text(tool, "description", at)?,
+                parameters: parameters.map(|p| p.raw.to_owned()),
+                strict: tool.get("strict").and_then(Node::boolean),
+            }
+        }
+        "custom" => custom::tool(tool, at)?,
+        kind => Tool::Provider { kind: kind.to_owned(), json: tool.raw.to_owned() },
+    };
+    if let Tool::Function { name, description, .. } = &mut found {
+        if let Some(space) = namespace {
+            let namespace = read::required_text(space, "name", at)?;
+            let own = std::mem::replace(name, flat_name(namespace, name));
+            if let Some(about) = space.text_of("description").filter(|text| !text.is_empty()) {
+                let of_its_own = description.take().unwrap_or_default();
+                *description = Some(format!("{about}\n\n{of_its_own}").trim_end().to_owned());
+            }
+            let namespace = namespace.to_owned();
+            request.namespaced.push(Namespaced { name: name.clone(), namespace, own });
+        }
+        if tool.text_of("type") == Some("custom") {
+            request.custom_tools.push(name.clone());
+        }
+    }
+    request.tools.push(found);
+    Ok(())
+}
+
 /// The choice, and the names `allowed_tools` narrows the tools to.
-fn tool_choice(node: &Node<'_>) -> Result<(ToolChoice, Option<Vec<String>>), Failure> {
+fn tool_choice(node: &Node<'_>) -> Result<(ToolChoice, Option<HashSet<String>>), Failure> {
     let word = |word: &str| match word {
         "auto" => Ok(ToolChoice::Auto),
         "none" => Ok(ToolChoice::None),
@@ -415,6 +474,36 @@ mod tests {
             if d.starts_with("d\n") && d.ends_with("(regex):\na+")));
         assert_eq!(request.max_tokens, Some(9));
         assert_eq!(request.reasoning.unwrap().effort.as_deref(), Some("low"));
+    }
+
+    #[test]
+    fn tools_of_a_namespace_are_functions_with_longer_names() {
+        let request = decode(
+            br#"{"input":[{"type":"function_call","call_id":"c","namespace":"mcp__git","name":"log","arguments":"{}"},
+                {"type":"function_call_output","call_id":"c","output":"done"}],
+              "tools":[{"type":"namespace","name":"mcp__git","description":"the repository","tools":[
+                {"type":"function","name":"log","description":"its log","parameters":{"type":"object"}},
+                {"type":"custom","name":"patch"},{"type":"other"}]}]}"#,
+        )
+        .unwrap();
+        let names: Vec<&str> = request
+            .tools
+            .iter()
+            .filter_map(|tool| match tool {
+                Tool::Function { name, .. } => Some(name.as_str()),
+                Tool::Provider { .. } => None,
+            })
+            .collect();
+        assert_eq!(names, ["mcp__git__log", "mcp__git__patch"]);
+        assert_eq!(request.custom_tools, ["mcp__git__patch"]);
+        assert_eq!(request.namespaced[0].own, "log");
+        assert!(matches!(&request.tools[0], Tool::Function { description: Some(d), .. }
+            if d == "the repository\n\nits log"));
+        assert!(matches!(&request.messages[0].parts[0], Part::ToolCall(c) if c.name == names[0]));
+        let long = flat_name(&"n".repeat(40), &"m".repeat(40));
+        assert_eq!(long.len(), FUNCTION_NAME_BYTES_MAX);
+        assert_ne!(long, flat_name(&"n".repeat(40), &"m".repeat(41)));
+        assert_eq!(flat_name("mcp__a__", "b"), "mcp__a__b");
     }
 
     #[test]

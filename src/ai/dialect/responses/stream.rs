@@ -31,6 +31,8 @@ struct Item {
     call: u32,
     /// Reads the text of a custom tool's call.
     custom: Option<Input>,
+    /// Of a text: the log-probabilities so far, without brackets.
+    logprobs: Option<String>,
     is_open: bool,
     /// A summary part was announced.
     has_summary: bool,
@@ -138,7 +140,15 @@ impl Encoder {
     fn add(&mut self, part: Part, call: u32, custom: Option<Input>, out: &mut Vec<u8>) -> usize {
         let place = self.items.len();
         let id = self.ids.make(encode::prefix(&part, custom.is_some()), place);
-        self.items.push(Item { id, part, call, custom, is_open: true, has_summary: false });
+        self.items.push(Item {
+            id,
+            part,
+            call,
+            custom,
+            logprobs: None,
+            is_open: true,
+            has_summary: false,
+        });
         self.item_event("response.output_item.added", place, true, out);
         place
     }
@@ -160,18 +170,18 @@ impl Encoder {
                             .string("role", "assistant");
                     }
                     (Part::ToolCall(call), true) => {
-                        let is_custom = item.custom.is_some();
-                        encode::tool_call(&item.id, "in_progress", call, is_custom, i);
+                        encode::tool_call(&item.id, "in_progress", call, &self.meta, i);
                     }
                     (Part::Text(text), false) => {
-                        encode::message(&item.id, "completed", i, |c| encode::output_text(text, c))
+                        encode::message(&item.id, "completed", i, |c| {
+                            encode::output_text(text, item.logprobs.as_deref(), c);
+                        });
                     }
                     (Part::Refusal(text), false) => {
                         encode::message(&item.id, "completed", i, |c| encode::refusal(text, c));
                     }
                     (Part::ToolCall(call), false) => {
-                        let is_custom = item.custom.is_some();
-                        encode::tool_call(&item.id, "completed", call, is_custom, i);
+                        encode::tool_call(&item.id, "completed", call, &self.meta, i);
                     }
                     (Part::Thinking { text, signature }, _) => {
                         encode::reasoning(&item.id, text, signature.as_deref(), i);
@@ -212,6 +222,10 @@ impl Encoder {
             return;
         };
         let (done, has_summary) = (content_done(item), item.has_summary);
+        let own = match &item.part {
+            Part::ToolCall(call) => self.meta.namespaced(&call.name).map(|(_, own)| own.to_owned()),
+            _ => None,
+        };
         match done {
             Some(INPUT_DONE) => self.about(INPUT_DONE, place, out, |item, o| {
                 if let Part::ToolCall(call) = &item.part {
@@ -221,7 +235,8 @@ impl Encoder {
             Some(name) if name.contains("arguments") => {
                 self.about(name, place, out, |item, o| {
                     if let Part::ToolCall(call) = &item.part {
-                        o.string("name", &call.name).string("arguments", &call.arguments);
+                        let name = own.as_deref().unwrap_or(&call.name);
+                        o.string("name", name).string("arguments", &call.arguments);
                     }
                 });
             }
@@ -229,14 +244,21 @@ impl Encoder {
                 self.about(name, place, out, |item, o| {
                     o.number("content_index", 0);
                     match &item.part {
-                        Part::Text(text) => o.string("text", text).raw("logprobs", "[]"),
-                        Part::Refusal(text) => o.string("refusal", text),
-                        _ => o,
-                    };
+                        Part::Text(text) => {
+                            o.string("text", text);
+                            encode::logprobs(item.logprobs.as_deref(), o);
+                        }
+                        Part::Refusal(text) => {
+                            o.string("refusal", text);
+                        }
+                        _ => {}
+                    }
                 });
                 self.about("response.content_part.done", place, out, |item, o| {
                     o.number("content_index", 0).object("part", |p| match &item.part {
-                        Part::Text(text) => encode::output_text(text, p),
+                        Part::Text(text) => {
+                            encode::output_text(text, item.logprobs.as_deref(), p);
+                        }
                         Part::Refusal(text) => encode::refusal(text, p),
                         _ => {}
                     });
@@ -301,7 +323,7 @@ impl Encoder {
 fn empty_part(part: &Part, p: &mut Object<'_>) {
     match part {
         Part::Refusal(_) => encode::refusal("", p),
-        _ => encode::output_text("", p),
+        _ => encode::output_text("", None, p),
     }
 }
 
@@ -391,7 +413,17 @@ impl StreamEncoder for Encoder {
                 self.call_started(*index, call, out);
             }
             Delta::ToolCallArguments { index, json } => self.arguments(*index, json, out),
-            Delta::Logprobs(_) => {}
+            // They come behind their text, whose deltas are out: the whole text is told with them.
+            Delta::Logprobs(json) => {
+                let last = self.items.last_mut().filter(|item| matches!(item.part, Part::Text(_)));
+                if let (Some(item), Some(more)) = (last, encode::logprob_items(json)) {
+                    let all = item.logprobs.get_or_insert_default();
+                    if !all.is_empty() {
+                        all.push(',');
+                    }
+                    all.push_str(&more);
+                }
+            }
             Delta::Finish(reason) => self.finish = Some(reason.clone()),
             Delta::Usage(usage) => self.usage = Some(*usage),
         }
@@ -411,7 +443,8 @@ impl StreamEncoder for Encoder {
             o.object("response", |r| {
                 encode::response(&meta, state, None, r, |output| {
                     for item in &items {
-                        encode::item(&item.part, item.custom.is_some(), &item.id, output);
+                        let logprobs = item.logprobs.as_deref();
+                        encode::item(&item.part, &meta, logprobs, &item.id, output);
                     }
                 });
                 encode::usage(usage.as_ref(), r);
@@ -468,7 +501,9 @@ mod tests {
             Delta::Thinking("hm".into()),
             Delta::Signature("sig".into()),
             Delta::Text("a".into()),
+            Delta::Logprobs("{\"content\":[{\"token\":\"a\",\"logprob\":-1}]}".into()),
             Delta::Text("b".into()),
+            Delta::Logprobs("{\"content\":[\n{\"token\":\"b\",\"logprob\":-2}]}".into()),
             Delta::ToolCallStart { index: 0, id: "c0".into(), name: "f".into(), signature: None },
             Delta::ToolCallStart { index: 1, id: "c1".into(), name: "g".into(), signature: None },
             Delta::ToolCallArguments { index: 0, json: "{\"x\":1}".into() },
@@ -510,6 +545,10 @@ mod tests {
         );
         assert_eq!(events[7]["item"]["encrypted_content"], "sig");
         assert_eq!(events[12]["text"], "ab");
+        assert_eq!(events[12]["logprobs"][1]["token"], "b");
+        for part in [&events[13]["part"], &events[22]["response"]["output"][1]["content"][0]] {
+            assert_eq!(part["logprobs"].as_array().unwrap().len(), 2);
+        }
         assert_eq!(events[19]["item"]["arguments"], "{\"x\":1}");
         assert_eq!(events[21]["item"]["arguments"], "{}");
         let last = &events[22]["response"];
@@ -528,7 +567,13 @@ mod tests {
 
     #[test]
     fn the_text_of_a_custom_tool_comes_as_it_is_known() {
-        let meta = Meta { custom_tools: vec!["patch".into()], ..encoder().meta };
+        let namespaced = vec![crate::ai::chat::Namespaced {
+            name: "git__patch".into(),
+            namespace: "git".into(),
+            own: "patch".into(),
+        }];
+        let custom_tools = vec!["patch".into(), "git__patch".into()];
+        let meta = Meta { custom_tools, namespaced, ..encoder().meta };
         let mut encoder = Encoder::new(meta.clone());
         let mut collector = crate::ai::chat::Collector::new();
         let mut out = Vec::new();
@@ -543,7 +588,7 @@ mod tests {
             start(0, "patch"),
             more(0, "{\"inp"),
             more(0, "ut\":\"a\\"),
-            start(1, "patch"),
+            start(1, "git__patch"),
             more(0, "nb\"}"),
             more(1, "odd"),
             Delta::Finish(FinishReason::ToolCalls),
@@ -576,6 +621,8 @@ mod tests {
         let first = serde_json::json!({"id": "ctc_a_0", "type": "custom_tool_call",
             "status": "completed", "call_id": "c0", "name": "patch", "input": "a\nb"});
         assert_eq!(last["response"]["output"][0], first);
+        let second = &last["response"]["output"][1];
+        assert_eq!((&second["namespace"], &second["name"]), (&"git".into(), &"patch".into()));
 
         let mut whole = Vec::new();
         encode::encode(&collector.reply(), &meta, &mut whole);

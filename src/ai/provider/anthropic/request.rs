@@ -111,6 +111,7 @@ fn leave_out(request: &Request, out: &mut EncodedRequest) {
     for (name, _) in &request.extra {
         out.drop_foreign(name);
     }
+    out.drop_openai_only(request);
     out.drop_lost(request);
 }
 
@@ -157,6 +158,11 @@ fn is_signed(part: &Part) -> bool {
         Part::RedactedThinking(_) => true,
         _ => false,
     }
+}
+
+/// A thought it would not believe.
+fn is_foreign_thought(part: &Part) -> bool {
+    matches!(part, Part::Thinking { text, .. } if !text.is_empty()) && !is_signed(part)
 }
 
 fn sampling(
@@ -306,8 +312,8 @@ fn turns<'r>(request: &'r Request, out: &mut EncodedRequest) -> (Vec<&'r str>, V
             Role::Assistant => true,
             Role::User | Role::Tool => false,
         };
-        if message.name.is_some() {
-            out.drop_member("messages.name");
+        if is_assistant && message.parts.iter().any(is_foreign_thought) {
+            out.drop_member("thinking");
         }
         let parts = message.parts.iter().filter(|part| match part {
             Part::Text(text) | Part::Refusal(text) => !text.trim().is_empty(),
@@ -486,12 +492,9 @@ fn tools(request: &Request, o: &mut Object<'_>, out: &mut EncodedRequest) {
         })
         .collect();
     // Tools that were called must be among those declared, even when none is offered any more.
-    let mut forgotten: Vec<&str> = Vec::new();
-    for name in called {
-        if !is_offered && !forgotten.contains(&name) {
-            forgotten.push(name);
-        }
-    }
+    let mut forgotten: Vec<&str> = if is_offered { Vec::new() } else { called };
+    forgotten.sort_unstable();
+    forgotten.dedup();
     if !is_offered && forgotten.is_empty() {
         return;
     }
@@ -632,7 +635,7 @@ mod tests {
           {"role":"tool","tool_call_id":"c","content":"x"}],"reasoning_effort":"low"}"#;
         let (value, dropped) = body("claude-3-7-sonnet-latest", unsigned);
         assert!(value.get("thinking").is_none());
-        assert_eq!(dropped, ["reasoning_effort"]);
+        assert_eq!(dropped, ["reasoning_effort", "thinking"]);
         assert_eq!(value["tools"][0]["name"], "f", "called tools are declared");
         assert_eq!(value["tool_choice"]["type"], "none");
     }

@@ -1,11 +1,12 @@
 //! Requests: the neutral request to Google's JSON.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
+
 use super::super::{EncodedRequest, one_answer_only};
 use super::{MARK, major, schema};
 use crate::ai::chat::{
-    Message, Part, Reasoning, Request, ResponseFormat, Role, Source, Tool, ToolCall, ToolChoice,
-    join_text,
+    Message, Part, Reasoning, Request, ResponseFormat, Role, Source, Tool, ToolChoice, join_text,
 };
 use crate::ai::tree;
 use crate::ai::write::{self, Array, Object};
@@ -21,7 +22,8 @@ pub(super) fn encode(
     out: &mut EncodedRequest,
 ) -> Result<(), Failure> {
     one_answer_only(request)?;
-    let turns = turns(request);
+    let calls = calls(request);
+    let turns = turns(request, &calls, out);
     let mut body = std::mem::take(&mut out.body);
     let mut result = Ok(());
     write::object(&mut body, |o| {
@@ -30,7 +32,7 @@ pub(super) fn encode(
             for turn in &turns {
                 contents.object(|c| {
                     c.string("role", if turn.is_model { "model" } else { "user" });
-                    c.array("parts", |parts| turn.write(request, model, parts, out));
+                    c.array("parts", |parts| turn.write(&calls, model, parts, out));
                 });
             }
         });
@@ -52,6 +54,7 @@ pub(super) fn encode(
     for (name, _) in &request.extra {
         out.drop_foreign(name);
     }
+    out.drop_openai_only(request);
     out.drop_lost(request);
     Ok(())
 }
@@ -86,7 +89,7 @@ struct Turn<'r> {
     parts: Vec<&'r Part>,
 }
 
-fn turns(request: &Request) -> Vec<Turn<'_>> {
+fn turns<'r>(request: &'r Request, calls: &Calls<'_>, out: &mut EncodedRequest) -> Vec<Turn<'r>> {
     let mut turns: Vec<Turn<'_>> = Vec::new();
     for message in &request.messages {
         let is_model = match message.role {
@@ -94,16 +97,28 @@ fn turns(request: &Request) -> Vec<Turn<'_>> {
             Role::Assistant => true,
             Role::User | Role::Tool => false,
         };
-        let parts = message.parts.iter().filter(|part| match part {
-            Part::Text(text) | Part::Refusal(text) => !text.is_empty(),
-            // Only what Google thought itself means something to it.
-            Part::Thinking { signature, .. } => {
-                signature.as_ref().is_some_and(|signature| signature.starts_with(MARK))
+        let mut parts: Vec<&Part> = Vec::with_capacity(message.parts.len());
+        for part in &message.parts {
+            let stays = match part {
+                Part::Text(text) | Part::Refusal(text) => !text.is_empty(),
+                // Only what Google thought itself means something to it.
+                Part::Thinking { text, signature } => {
+                    let is_its = signature.as_ref().is_some_and(|s| s.starts_with(MARK));
+                    if !is_its && !text.is_empty() {
+                        out.drop_member("thinking");
+                    }
+                    is_its
+                }
+                Part::RedactedThinking(_) => {
+                    out.drop_member("thinking");
+                    false
+                }
+                _ => true,
+            };
+            if stays {
+                parts.push(part);
             }
-            Part::RedactedThinking(_) => false,
-            _ => true,
-        });
-        let parts: Vec<&Part> = parts.collect();
+        }
         if parts.is_empty() {
             continue;
         }
@@ -115,12 +130,11 @@ fn turns(request: &Request) -> Vec<Turn<'_>> {
     if turns.first().is_none_or(|turn| turn.is_model) {
         turns.insert(0, Turn { is_model: false, parts: Vec::new() });
     }
-    let calls: Vec<&ToolCall> = calls(request).collect();
     for turn in turns.iter_mut().filter(|turn| !turn.is_model) {
         // Results come first, in the order of their calls: they are matched by name and place.
         turn.parts.sort_by_key(|part| match part {
             Part::ToolResult { id, .. } => {
-                calls.iter().rposition(|call| call.id == *id).unwrap_or(usize::MAX - 1)
+                calls.get(id.as_str()).map_or(usize::MAX - 1, |(place, _)| *place)
             }
             _ => usize::MAX,
         });
@@ -128,17 +142,22 @@ fn turns(request: &Request) -> Vec<Turn<'_>> {
     turns
 }
 
-fn calls(request: &Request) -> impl Iterator<Item = &ToolCall> {
-    request.messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
+/// The place among all calls and the tool's name, by a call's id; of two with one id the later.
+type Calls<'r> = HashMap<&'r str, (usize, &'r str)>;
+
+fn calls(request: &Request) -> Calls<'_> {
+    let parts = request.messages.iter().flat_map(|message| &message.parts);
+    let calls = parts.filter_map(|part| match part {
         Part::ToolCall(call) => Some(call),
         _ => None,
-    })
+    });
+    calls.enumerate().map(|(place, call)| (call.id.as_str(), (place, call.name.as_str()))).collect()
 }
 
 impl Turn<'_> {
     fn write(
         &self,
-        request: &Request,
+        calls: &Calls<'_>,
         model: &str,
         parts: &mut Array<'_>,
         out: &mut EncodedRequest,
@@ -183,7 +202,7 @@ impl Turn<'_> {
                     });
                 }
                 Part::ToolResult { id, parts: inner, is_error } => {
-                    result(request, id, inner, *is_error, parts, out);
+                    result(calls, id, inner, *is_error, parts, out);
                 }
                 other => media(other, parts, out),
             }
@@ -207,15 +226,14 @@ fn bare_signature(part: &Part) -> Option<&str> {
 
 /// A tool's answer goes by the tool's name and must be an object.
 fn result(
-    request: &Request,
+    calls: &Calls<'_>,
     id: &str,
     inner: &[Part],
     is_error: bool,
     parts: &mut Array<'_>,
     out: &mut EncodedRequest,
 ) {
-    let call = calls(request).filter(|call| call.id == id).last();
-    let name = call.map_or(id, |call| call.name.as_str());
+    let name = calls.get(id).map_or(id, |(_, name)| *name);
     let text = join_text(inner);
     parts.object(|p| {
         p.object("functionResponse", |f| {

@@ -1,6 +1,8 @@
 //! Requests: the neutral request to Ollama's JSON.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
+
 use super::super::{EncodedRequest, one_answer_only};
 use crate::ai::chat::{
     Message, Part, Request, ResponseFormat, Role, Source, Tool, ToolChoice, join_text,
@@ -18,9 +20,13 @@ pub(super) fn encode(
     let mut body = std::mem::take(&mut out.body);
     write::object(&mut body, |o| {
         o.string("model", model).array("messages", |messages| {
-            for (index, message) in request.messages.iter().enumerate() {
-                let before = request.messages.get(..index).unwrap_or(&[]);
-                self::message(message, before, messages, out);
+            let mut called = HashMap::new();
+            for message in &request.messages {
+                self::message(message, &called, messages, out);
+                called.extend(message.parts.iter().filter_map(|part| match part {
+                    Part::ToolCall(call) => Some((call.id.as_str(), call.name.as_str())),
+                    _ => None,
+                }));
             }
         });
         tools(request, o, out);
@@ -45,18 +51,31 @@ pub(super) fn encode(
         o.boolean("stream", request.stream);
     });
     out.body = body;
-    if request.user.is_some() {
-        out.drop_member("user");
+    for (name, is_there) in [
+        ("user", request.user.is_some()),
+        ("parallel_tool_calls", request.parallel_tool_calls == Some(false)),
+        ("tools.strict", request.tools.iter().any(is_strict)),
+    ] {
+        if is_there {
+            out.drop_member(name);
+        }
     }
     for (name, _) in &request.extra {
         out.drop_foreign(name);
     }
+    out.drop_openai_only(request);
     out.drop_lost(request);
     Ok(())
 }
 
 /// One neutral message is one message here, but for tool results, which are each their own.
-fn message(message: &Message, before: &[Message], all: &mut Array<'_>, out: &mut EncodedRequest) {
+/// `called`: the tools of the calls before it, by their ids.
+fn message(
+    message: &Message,
+    called: &HashMap<&str, &str>,
+    all: &mut Array<'_>,
+    out: &mut EncodedRequest,
+) {
     let mut rest = Vec::new();
     for part in &message.parts {
         let Part::ToolResult { id, parts, is_error } = part else {
@@ -68,7 +87,7 @@ fn message(message: &Message, before: &[Message], all: &mut Array<'_>, out: &mut
         all.object(|m| {
             m.string("role", "tool").string("content", &text);
             // Results are told by the tool's name; newer versions know the id too.
-            m.string_if("tool_name", called_name(before, id)).string("tool_call_id", id);
+            m.string_if("tool_name", called.get(id.as_str()).copied()).string("tool_call_id", id);
             images(parts.iter(), m, out);
         });
     }
@@ -100,9 +119,14 @@ fn message(message: &Message, before: &[Message], all: &mut Array<'_>, out: &mut
         match part {
             Part::Audio { .. } => out.drop_member("input_audio"),
             Part::File { .. } => out.drop_member("file"),
+            Part::RedactedThinking(_) => out.drop_member("thinking"),
             _ => {}
         }
     }
+}
+
+fn is_strict(tool: &Tool) -> bool {
+    matches!(tool, Tool::Function { strict: Some(true), .. })
 }
 
 fn text(part: &Part) -> Option<&str> {
@@ -110,14 +134,6 @@ fn text(part: &Part) -> Option<&str> {
         Part::Text(text) | Part::Refusal(text) => Some(text),
         _ => None,
     }
-}
-
-/// The tool a result answers, by its call earlier in the conversation.
-fn called_name<'m>(before: &'m [Message], id: &str) -> Option<&'m str> {
-    before.iter().rev().flat_map(|message| &message.parts).find_map(|part| match part {
-        Part::ToolCall(call) if call.id == id => Some(call.name.as_str()),
-        _ => None,
-    })
 }
 
 /// Images are base64 beside the text; it fetches none.

@@ -53,7 +53,7 @@ pub(super) fn encode(
             self::messages(request, row, messages, out);
         });
         sampling(request, row, o, out);
-        reasoning(request, target, o, out);
+        reasoning(request, target, row, o, out);
         response_format(request, row, o, out);
         if request.stream {
             o.boolean("stream", true);
@@ -106,7 +106,9 @@ fn sampling(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut EncodedR
             o.string_if("user", user);
         }
     }
-    if request.logprobs {
+    if request.logprobs && !row.logprobs {
+        out.drop_member("logprobs");
+    } else if request.logprobs {
         o.boolean("logprobs", true);
         if let Some(top) = request.top_logprobs {
             o.number("top_logprobs", top);
@@ -117,10 +119,15 @@ fn sampling(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut EncodedR
 fn reasoning(
     request: &Request,
     target: &TargetInfo<'_>,
+    row: &Row,
     o: &mut Object<'_>,
     out: &mut EncodedRequest,
 ) {
     let Some(reasoning) = &request.reasoning else { return };
+    // OpenAI's chat tells no thoughts at all; its compatibles do without asking.
+    if reasoning.summary.is_some() && row.official && row.thinking.is_none() {
+        out.drop_member("reasoning.summary");
+    }
     let Some(effort) = effort(reasoning) else { return };
     // OpenAI's models that do not think refuse the wish.
     let thinks = !["gpt-3", "gpt-4", "chatgpt-"].iter().any(|old| target.model.starts_with(old));
@@ -172,7 +179,9 @@ fn response_format(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut E
 
 fn extra(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut EncodedRequest) {
     for (name, json) in &request.extra {
-        let fits = if row.strict {
+        let fits = if name == "logit_bias" && !row.logprobs {
+            false
+        } else if row.strict {
             STRICT.contains(&name.as_str())
         } else {
             row.official || !OFFICIAL.contains(&name.as_str())
