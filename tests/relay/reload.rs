@@ -141,6 +141,23 @@ fn what_stays_keeps_its_state() {
     server.stop();
 }
 
+/// Wrong: only the configuration of the start decides whether providers are asked for their health.
+#[test]
+fn health_is_asked_for_from_a_reload_on() {
+    let up = Upstream::start(|peer| {
+        while peer.head().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let (server, file) = start("health", &provider("up", up.port, ""), 1);
+    assert_eq!(server.connect().get("/health").answer().status, 200);
+    assert_eq!(up.accepted(), 0);
+    replace(&file, &provider("up", up.port, "health_path = \"/models\""));
+    reload(&server);
+    wait_until("it is asked", || up.accepted() > 0);
+    server.stop();
+}
+
 /// Requests of one client until it is told to end; how many were answered.
 fn load(port: u16, round: impl Fn(&mut Connection), over: &AtomicBool) -> usize {
     let mut connection = Connection::open(port);
