@@ -45,8 +45,8 @@ unsafe fn read(filename: *const c_char) -> Option<String> {
     // SAFETY: as promised by the caller.
     let file = std::fs::File::open(unsafe { path(filename) }?).ok()?;
     let mut content = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut content).ok()?;
-    Some(String::from_utf8_lossy(&content).into_owned())
+    let size = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content).ok()?;
+    (size as u64 <= FILE_BYTES_MAX).then(|| String::from_utf8_lossy(&content).into_owned())
 }
 
 /// # Safety

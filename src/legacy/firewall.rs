@@ -11,7 +11,7 @@ use super::instance::INSTANCE;
 use super::memory::{allocate, copy_cut, give_list, path, text, unix_seconds};
 use super::types::{AttackPattern, Config, FirewallStats, RateLimitConfig};
 use crate::boundary::guard;
-use crate::firewall::{Cause, Moment};
+use crate::firewall::{Cause, Moment, Shared};
 use crate::sys::clock;
 use std::ffi::{c_char, c_int, c_ulong};
 use std::fmt::Write as _;
@@ -42,11 +42,15 @@ pub(super) fn now() -> Moment {
 fn change<R>(failed: R, body: impl FnOnce(&mut Policy) -> R) -> R {
     with(failed, |firewall| {
         let result = body(firewall);
-        // A list of its own: a server may be stopped meanwhile.
-        let sites: Vec<_> = INSTANCE.servers.lock().values().cloned().collect();
-        sites.iter().for_each(|site| site.share(firewall.shared()));
+        share(firewall.shared());
         result
     })
+}
+
+fn share(shared: &Shared) {
+    // A list of its own: a server may be stopped meanwhile.
+    let sites: Vec<_> = INSTANCE.servers.lock().values().cloned().collect();
+    sites.iter().for_each(|site| site.share(shared));
 }
 
 /// Has running servers take up what the firewall says.
@@ -84,9 +88,12 @@ pub(super) fn start(keys: Vec<Vec<u8>>) {
     }
 }
 
-/// Ends the firewall.
+/// Ends the firewall. A server that goes on has no lists then and remembers nothing.
 pub(super) fn stop() {
-    *INSTANCE.firewall.lock() = None;
+    let mut place = INSTANCE.firewall.lock();
+    if place.take().is_some() {
+        share(&Shared::default());
+    }
 }
 
 /// # Safety

@@ -182,6 +182,7 @@ fn a_client_of_a_server_shares_its_life() {
     unsafe {
         let mut json = null_mut();
         assert_eq!(nh_models_json(client, &mut json, null_mut()), NH_ERR_CLOSED);
+        assert_eq!(nh_client_stats_json(client, &mut json, null_mut()), NH_ERR_CLOSED);
         assert_eq!(nh_model_set_default(client, c"echo".as_ptr()), NH_ERR_CLOSED);
         nh_client_free(client);
     }

@@ -270,6 +270,7 @@ static void one_firewall(Server *server) {
     CHECK(before.blocked_requests == after.blocked_requests + 3 && before.total_requests == after.total_requests + 6);
     /* A firewall that is begun anew is the server's too. */
     firewall_cleanup();
+    CHECK_PAGE(server->port, "/body", "HTTP/1.1 201 ", "\r\n\r\n");
     CHECK(firewall_init(NULL) == 0);
     CHECK_PAGE(server->port, "/body", "HTTP/1.1 201 ", "\r\n\r\n");
     CHECK(firewall_get_stats(&after) == 0 && after.total_requests == 1 && after.blocked_requests == 0);

@@ -132,6 +132,13 @@ static void configuration(void) {
     free_config(&config);
     CHECK(config.port == 0 && config.log_file == NULL);
     free_config(NULL);
+    /* A file that is too large is read not at all, not in part. */
+    file = write_file("large.conf", "port = 9090\n");
+    CHECK(truncate(file, (1 << 20) + 1) == 0);
+    CHECK(load_config(file, &config) == -1 && config.port == 8080);
+    free_config(&config);
+    CHECK(load_config(folder, &config) == -1 && config.port == 8080);
+    free_config(&config);
 }
 
 static void parser(void) {

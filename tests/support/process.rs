@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::cc::{Link, build};
+use super::cc::{Link, build, c_compiler, succeed};
 use super::stage::{scratch, stage};
 use super::{PATIENCE, wire::Connection};
 
@@ -34,9 +34,15 @@ pub fn clean(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The `neurohttp` program in a clean environment.
+/// The `neurohttp` program in a clean environment. What it loads may have been compiled for
+/// AddressSanitizer, whose runtime has to be there first then.
 pub fn program() -> Command {
-    clean(&stage().program)
+    let mut command = clean(&stage().program);
+    if std::env::var("NH_CFLAGS").is_ok_and(|flags| flags.contains("-fsanitize=address")) {
+        let runtime = succeed(c_compiler().arg("-print-file-name=libasan.so"));
+        command.env("LD_PRELOAD", runtime.trim());
+    }
+    command
 }
 
 /// An example of `c_examples/`, built, in a clean environment.
