@@ -20,9 +20,10 @@ Usage:
             [-b BODY | -b @FILE] [--stream] [--timeout DURATION] [-t THREADS] [--json] [-q]
             [-k | --cacert FILE]
                           load on a server: rates and percentiles; the AI routes have a body of
-                          their own, --stream counts events, their first and their gaps
+                          their own, --stream counts events, their first and their gaps;
+                          Ctrl-C ends it and tells what has come so far
   neurohttp top [URL] [--once]
-                          the figures of a running server, every second
+                          the figures of a running server, every second; q ends it
   neurohttp kernels       CPU features, chosen kernels, self-test
   neurohttp --version | --help
 

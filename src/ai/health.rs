@@ -45,6 +45,31 @@ pub enum Admission {
     Closed(u64),
 }
 
+/// How a circuit stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Circuit {
+    /// Requests go.
+    Closed,
+    /// One request finds out.
+    HalfOpen,
+    /// Nobody asks.
+    Open,
+}
+
+impl Circuit {
+    /// All of them.
+    pub const ALL: [Circuit; 3] = [Circuit::Closed, Circuit::HalfOpen, Circuit::Open];
+
+    /// Its name in figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Circuit::Closed => "closed",
+            Circuit::HalfOpen => "half_open",
+            Circuit::Open => "open",
+        }
+    }
+}
+
 /// The state of one target. All its orderings are relaxed: each value is a hint by itself, and a
 /// request that sees an old one is a request that came a moment earlier.
 #[derive(Debug, Default)]
@@ -94,6 +119,15 @@ impl Health {
     /// The circuit is not closed.
     pub fn is_broken(&self) -> bool {
         self.open_until_ms.load(Relaxed) != 0
+    }
+
+    /// Whether its circuit is closed, open, or waits for the probe that decides.
+    pub fn circuit(&self, now_ms: u64) -> Circuit {
+        match self.open_until_ms.load(Relaxed) {
+            0 => Circuit::Closed,
+            open_ms if now_ms < open_ms => Circuit::Open,
+            _ => Circuit::HalfOpen,
+        }
     }
 
     /// Asking all the same would cost a long wait: nothing answered at all.

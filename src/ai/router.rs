@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ai::balance::{self, Candidate, Chance, Load, Turns, mix};
-use crate::ai::health::{Admission, Health};
+use crate::ai::health::{Admission, Circuit, Health};
 use crate::ai::price::Prices;
 use crate::ai::write::{self, Array};
 use crate::base::error::Failure;
@@ -113,6 +113,16 @@ pub struct RouteTarget {
 }
 
 impl RouteTarget {
+    /// How its circuit stands, or that of its provider if that is worse.
+    pub fn circuit(&self, now_ms: u64) -> Circuit {
+        self.state.health.circuit(now_ms).max(self.link.circuit(now_ms))
+    }
+
+    /// Until it may be asked again, in milliseconds.
+    pub fn pause_ms(&self, now_ms: u64) -> u64 {
+        self.link.pause_ms(now_ms).max(self.state.health.pause_ms(now_ms))
+    }
+
     /// Whether it may be asked now.
     pub fn is_open_for(&self, now_ms: u64) -> bool {
         self.state.health.is_open_for(now_ms) && self.link.is_open_for(now_ms)
@@ -253,10 +263,7 @@ impl Plan {
 
     /// Why no target was found, with the time after which one may be.
     pub fn nobody(&self, now_ms: u64) -> Failure {
-        let pauses =
-            self.route.targets.iter().map(|target| {
-                target.link.pause_ms(now_ms).max(target.state.health.pause_ms(now_ms))
-            });
+        let pauses = self.route.targets.iter().map(|target| target.pause_ms(now_ms));
         let seconds = pauses.min().unwrap_or(0).div_ceil(1_000).max(1);
         Failure::new(503, "No target of this model can be reached at present.")
             .code("no_target")

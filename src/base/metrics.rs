@@ -16,6 +16,11 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 
+    /// Takes away; on the writer's thread only, wrapping.
+    pub fn sub(&self, amount: u64) {
+        self.add(amount.wrapping_neg());
+    }
+
     /// The number as it is now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

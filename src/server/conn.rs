@@ -7,6 +7,7 @@ use super::access::Told;
 use super::coded::Coded;
 use super::deadline::Deadline;
 use super::share::Joined;
+use super::stats::WorkerStats;
 use super::transport::Tls;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
@@ -14,7 +15,7 @@ use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, RequestHead};
 use crate::http::target::Target;
-use crate::pipeline::{Matched, Pull};
+use crate::pipeline::{Matched, PageMaking, Pull};
 use std::sync::Arc;
 
 /// What a connection keeps all the time.
@@ -43,6 +44,8 @@ pub(super) struct Conn {
     pub(super) awaits_preface: bool,
     /// Borrowed while bytes are in flight or an exchange is open.
     pub(super) active: Option<Box<Active>>,
+    /// As what it counts among the figures.
+    pub(super) doing: Doing,
 }
 
 impl Conn {
@@ -63,6 +66,30 @@ impl Conn {
             awaits_preface: false,
             counted: None,
             active: None,
+            doing: Doing::Idle,
+        }
+    }
+}
+
+impl Conn {
+    /// What it is doing now.
+    fn doing(&self) -> Doing {
+        match self.active.as_ref().map(|active| active.phase) {
+            None => Doing::Idle,
+            Some(Phase::Head | Phase::Body | Phase::Draining) => Doing::Reading,
+            Some(Phase::Answering) => Doing::Answering,
+            Some(Phase::Streaming) => Doing::Streaming,
+            Some(Phase::Lingering) => Doing::Closing,
+        }
+    }
+
+    /// Counts it as what it is doing now.
+    pub(super) fn recount(&mut self, stats: &WorkerStats) {
+        let now = self.doing();
+        if now != self.doing {
+            stats.doing[self.doing as usize].sub(1);
+            stats.doing[now as usize].add(1);
+            self.doing = now;
         }
     }
 }
@@ -82,6 +109,32 @@ pub(super) enum Phase {
     Draining,
     /// Our side has ended; waiting for the peer's end, so that it can read what we sent.
     Lingering,
+}
+
+/// What a connection is doing, as figures tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Doing {
+    /// Nothing: no byte of a request has come.
+    Idle,
+    /// Its request comes.
+    Reading,
+    /// Its answer is being made.
+    Answering,
+    /// Its answer goes out as a stream.
+    Streaming,
+    /// It waits for the peer to end.
+    Closing,
+}
+
+impl Doing {
+    /// All of them with their names, in the order of their numbers.
+    pub(super) const ALL: [(Doing, &str); 5] = [
+        (Doing::Idle, "idle"),
+        (Doing::Reading, "reading"),
+        (Doing::Answering, "answering"),
+        (Doing::Streaming, "streaming"),
+        (Doing::Closing, "closing"),
+    ];
 }
 
 /// Where the body of a streamed answer comes from.
@@ -134,6 +187,8 @@ pub(super) struct Active {
     pub(super) is_chunked: bool,
     /// The streamed body is compressed; then it is in chunks too.
     pub(super) coded: Option<Box<Coded>>,
+    /// What is kept of the streamed body.
+    pub(super) page: Option<Box<PageMaking>>,
     /// It was, and counts among the worker's encoders until the exchange ends.
     pub(super) is_coded: bool,
     /// The answer goes out without its body (HEAD).
@@ -178,6 +233,7 @@ impl Default for Active {
             joined: None,
             is_chunked: false,
             coded: None,
+            page: None,
             is_coded: false,
             is_bodiless: false,
             hangs_on_client: false,
@@ -274,6 +330,7 @@ impl Active {
         self.joined = None;
         self.is_chunked = false;
         self.coded = None;
+        self.page = None;
         self.is_bodiless = false;
         self.hangs_on_client = false;
         self.close_after = false;

@@ -27,6 +27,7 @@ impl Core {
     pub(super) fn metrics_text(&self) -> String {
         let mut page = Page::default();
         self.add_traffic(&mut page);
+        self.add_doing(&mut page);
         self.add_calls(&mut page);
         self.add_models(&mut page);
         self.add_cache(&mut page);
@@ -34,6 +35,7 @@ impl Core {
         self.add_guard(&mut page);
         self.add_model_times(&mut page);
         self.add_targets(&mut page);
+        self.add_providers(&mut page);
         self.add_optimizer(&mut page);
         self.add_telemetry(&mut page);
         self.add_workers(&mut page);

@@ -133,6 +133,7 @@ impl Server {
                 mailbox: Arc::clone(&mailbox),
                 stats: Arc::default(),
                 counts: Counts::default(),
+                pools: Mutex::default(),
             });
             seats.push((mailbox, receiver));
         }

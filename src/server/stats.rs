@@ -1,5 +1,6 @@
 //! Counters of one worker: written by it alone, summed when somebody reads.
 
+use super::conn::Doing;
 use crate::base::metrics::{Counter, Histogram};
 
 /// What one worker counts. On cache lines of its own.
@@ -7,6 +8,8 @@ use crate::base::metrics::{Counter, Histogram};
 #[repr(align(128))]
 pub(super) struct WorkerStats {
     pub(super) connections: Counter,
+    /// Those by what they are doing.
+    pub(super) doing: [Counter; Doing::ALL.len()],
     pub(super) accepted: Counter,
     /// Closed at accept: their address had all it may have.
     pub(super) refused: Counter,

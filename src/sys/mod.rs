@@ -12,6 +12,7 @@ pub mod proc;
 pub mod random;
 pub mod signal;
 pub mod socket;
+pub mod terminal;
 pub mod thread;
 pub mod timerfd;
 pub mod wake;

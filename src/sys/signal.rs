@@ -32,6 +32,17 @@ impl Signals {
         unsafe { libc::sigwait(&self.0, &mut signal) };
         signal
     }
+
+    /// The next one, within so many milliseconds. None when none came.
+    pub fn wait_for(&self, wait_ms: u32) -> Option<i32> {
+        let wait = libc::timespec {
+            tv_sec: libc::time_t::from(wait_ms / 1_000),
+            tv_nsec: libc::c_long::from(wait_ms % 1_000) * 1_000_000,
+        };
+        // SAFETY: set and time are valid, and nothing is asked about the signal.
+        let signal = unsafe { libc::sigtimedwait(&self.0, std::ptr::null_mut(), &raw const wait) };
+        (signal > 0).then_some(signal)
+    }
 }
 
 /// The signal that asks for a reload.

@@ -232,7 +232,9 @@ fn the_statistics_are_json_and_name_nobody() {
         let answer = connection.get(target).answer();
         assert_eq!(answer.status, 200, "{target}");
         assert!(answer.json().is_object());
-        assert!(!answer.text().contains("secret"), "{}", answer.text());
+        let is_told =
+            ["a-secret-key", "a secret prompt"].iter().any(|it| answer.text().contains(it));
+        assert!(!is_told, "{}", answer.text());
     }
     let kernels = connection.get("/stats").answer().json()["kernels"].clone();
     let level = kernels["level"].as_str().expect("a level").to_owned();

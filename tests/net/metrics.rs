@@ -35,7 +35,36 @@ fn samples(page: &str) -> HashMap<String, f64> {
         let value = value.parse().unwrap();
         assert!(samples.insert(series.to_owned(), value).is_none(), "twice: {line}");
     }
+    let of_kind = kinds.iter().filter(|(_, kind)| *kind == "histogram");
+    of_kind.for_each(|(name, _)| check_histogram(name, page, &samples));
     samples
+}
+
+/// Buckets are cumulative in the order of their bounds, and the last one has all.
+fn check_histogram(name: &str, page: &str, samples: &HashMap<String, f64>) {
+    let prefix = format!("{name}_bucket{{");
+    let mut before: Option<(String, f64, f64)> = None;
+    let mut series = 0;
+    for line in page.lines().filter_map(|line| line.strip_prefix(&prefix)) {
+        let (labels, count) = line.rsplit_once("} ").unwrap();
+        let (labels, bound) = labels.rsplit_once("le=\"").unwrap();
+        let bound: f64 = bound.trim_end_matches('"').replace("+Inf", "inf").parse().unwrap();
+        let count: f64 = count.parse().unwrap();
+        if let Some((same, lower, fewer)) = &before
+            && same == labels
+        {
+            assert!(*lower < bound && *fewer <= count, "{name}: {line}");
+        }
+        before = Some((labels.to_owned(), bound, count));
+        if bound.is_infinite() {
+            let labels = labels.trim_end_matches(',');
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+            assert_eq!(samples[&format!("{name}_count{labels}")], count, "{name}: {line}");
+            assert!(samples.contains_key(&format!("{name}_sum{labels}")));
+            series += 1;
+        }
+    }
+    assert!(series > 0, "{name} has no bucket without a bound");
 }
 
 fn metrics(server: &Server) -> HashMap<String, f64> {
@@ -193,4 +222,15 @@ fn a_hang_up_opens_the_log_anew() {
     server.connect().get("/ready").answer();
     server.stop();
     assert!(fs::read_to_string(&path).unwrap().contains("path=/ready"));
+}
+
+/// Wrong: a full disk stops the server, or holds a worker up.
+#[test]
+fn a_full_disk_is_no_reason_to_stop_serving() {
+    let server = Server::gateway(&["log.file=/dev/full", "log.access=true", "server.workers=1"]);
+    let mut connection = server.connect();
+    for _ in 0..200 {
+        assert_eq!(connection.get("/health").answer().status, 200);
+    }
+    server.stop();
 }

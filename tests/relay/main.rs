@@ -22,6 +22,8 @@ mod models;
 mod passing;
 mod reload;
 mod routing;
+mod seen;
+mod switching;
 mod telemetry;
 mod upstream;
 mod ways;

@@ -23,10 +23,8 @@ pub fn models(app: &App) -> Value {
                         "model": target.model(),
                         "weight": target.weight(),
                         "open": target.is_open_for(now_ms),
-                        "retry_in_ms": target
-                            .link
-                            .pause_ms(now_ms)
-                            .max(target.state.health.pause_ms(now_ms)),
+                        "circuit": target.circuit(now_ms).name(),
+                        "retry_in_ms": target.pause_ms(now_ms),
                         "under_way": target.state.load.under_way(),
                     })
                 })

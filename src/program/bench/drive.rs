@@ -126,10 +126,19 @@ impl Driver<'_> {
             let Some(lane) = self.lanes.get_mut(index) else { return };
             let Some(wire) = lane.wire.as_mut().filter(|_| lane.is_busy) else { return };
             let unmade = if lane.is_proven { Trouble::Closed } else { Trouble::Connect };
-            while lane.sent < self.shared.request.len() {
+            let was_ready = wire.is_ready();
+            while was_ready && lane.sent < self.shared.request.len() {
+                let now_us = self.shared.now_us();
                 match wire.send(&self.shared.request[lane.sent..]) {
                     Ok(0) => break,
-                    Ok(count) => lane.sent += count,
+                    Ok(count) => {
+                        if lane.sent == 0 && !lane.is_proven {
+                            // What it took to connect is no part of the answer's time.
+                            self.tally.connect.record(now_us.saturating_sub(lane.began_us));
+                            lane.began_us = now_us;
+                        }
+                        lane.sent += count;
+                    }
                     Err(error) if error.kind() == Io::WouldBlock => break,
                     Err(error) if error.kind() == Io::Interrupted => {}
                     Err(error) => return self.fail(index, unmade, error.to_string()),
@@ -142,6 +151,10 @@ impl Driver<'_> {
             }
             let got = match wire.receive(&mut self.scratch) {
                 Ok(got) => got,
+                // The handshake has ended in what came: now the request goes out.
+                Err(error) if error.kind() == Io::WouldBlock && wire.is_ready() != was_ready => {
+                    continue;
+                }
                 Err(error) if error.kind() == Io::WouldBlock => return,
                 Err(error) if error.kind() == Io::Interrupted => continue,
                 Err(error) => return self.fail(index, unmade, error.to_string()),

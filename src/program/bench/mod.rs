@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use options::{Options, parse};
 
+use neurohttp::sys::signal::Signals;
+
 use super::terminal;
 use crate::Trouble;
 use tally::Tally;
@@ -87,6 +89,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Trouble> {
         is_over: AtomicBool::new(false),
         answers: AtomicU64::new(0),
     });
+    // An interrupted load tells what has come so far. Blocked before the threads begin.
+    let signals = Signals::block().map_err(|error| Trouble::Running(error.to_string()))?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let wanted = if options.threads == 0 { processors } else { options.threads };
     let count = wanted.clamp(1, options.connections);
@@ -98,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Trouble> {
             std::thread::spawn(move || drive::run(&shared, share))
         })
         .collect();
-    wait(options, &shared, &threads);
+    wait(options, &shared, &threads, &signals);
     shared.is_over.store(true, Relaxed);
     let mut tally = Tally::default();
     for thread in threads {
@@ -123,8 +127,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Trouble> {
     }
 }
 
-/// Waits for the end, with a bar on a terminal.
-fn wait<T>(options: &Options, shared: &Shared, threads: &[std::thread::JoinHandle<T>]) {
+/// Waits for the end or a signal, with a bar on a terminal.
+fn wait<T>(
+    options: &Options,
+    shared: &Shared,
+    threads: &[std::thread::JoinHandle<T>],
+    signals: &Signals,
+) {
     let limit = options.duration_ms.map(Duration::from_millis);
     let has_bar = !options.quiet && std::io::stderr().is_terminal();
     let mut told = Instant::now();
@@ -137,7 +146,10 @@ fn wait<T>(options: &Options, shared: &Shared, threads: &[std::thread::JoinHandl
             break;
         }
         let step = Duration::from_millis(20);
-        std::thread::sleep(limit.map_or(step, |limit| step.min(limit - elapsed)));
+        let step = limit.map_or(step, |limit| step.min(limit - elapsed));
+        if signals.wait_for(step.as_millis() as u32).is_some() {
+            break;
+        }
         if has_bar && told.elapsed() >= Duration::from_millis(250) {
             let answers = shared.answers.load(Relaxed);
             let rate = (answers - before) as f64 / told.elapsed().as_secs_f64();

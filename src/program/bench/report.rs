@@ -45,6 +45,7 @@ pub(super) fn text(options: &Options, tally: &Tally, elapsed: Duration) -> Strin
     if !classes.is_empty() {
         let _ = writeln!(out, "  status     {}", classes.join(", "));
     }
+    quantiles(&mut out, "connect", &tally.connect);
     quantiles(&mut out, "latency", &tally.latency);
     if options.stream {
         let _ = writeln!(
@@ -99,6 +100,7 @@ pub(super) fn json(options: &Options, tally: &Tally, elapsed: Duration) -> Strin
             "1xx": tally.by_class[0], "2xx": tally.by_class[1], "3xx": tally.by_class[2],
             "4xx": tally.by_class[3], "5xx": tally.by_class[4],
         },
+        "connect_us": times(&tally.connect),
         "latency_us": times(&tally.latency),
         "failed": troubles,
     });

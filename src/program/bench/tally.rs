@@ -44,6 +44,8 @@ pub(super) struct Tally {
     /// How often each trouble came, and what it said first.
     pub(super) troubles: BTreeMap<Trouble, (u64, String)>,
     pub(super) bytes: u64,
+    /// From the call for a connection to the first byte that could be sent on it, TLS included.
+    pub(super) connect: Histogram,
     /// From the first byte sent to the last byte received, of complete answers.
     pub(super) latency: Histogram,
     /// Events of streams, without the last mark.
@@ -83,6 +85,7 @@ impl Tally {
             self.troubles.entry(trouble).or_insert((0, said)).0 += count;
         }
         self.bytes += other.bytes;
+        self.connect.merge(&other.connect);
         self.latency.merge(&other.latency);
         self.events += other.events;
         self.first_event.merge(&other.first_event);

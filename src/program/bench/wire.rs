@@ -124,6 +124,15 @@ impl Wire {
         }
     }
 
+    /// Whether bytes that are sent go out, and do not wait for the end of a handshake.
+    pub(super) fn is_ready(&self) -> bool {
+        match self {
+            // While it connects the system takes no byte.
+            Wire::Plain(_) => true,
+            Wire::Tls(tls) => !tls.session.is_handshaking(),
+        }
+    }
+
     /// Sends what can be sent now; 0 when the session takes no more for now.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {

@@ -4,7 +4,7 @@ use super::{Fault, Phase, state_put_back};
 use crate::base::error::Failure;
 use crate::base::slab::Key;
 use crate::http::head::ResponseHead;
-use crate::pipeline::{AfterHead, Passing, Verdict};
+use crate::pipeline::{AfterHead, Inbound, Passing, Verdict};
 use crate::server::worker::Worker;
 
 impl Worker {
@@ -49,37 +49,8 @@ impl Worker {
         let is_refused =
             result.as_ref().is_err_and(|f| f.code.as_deref() == Some("content_refused"));
         let spent = inbound.usage().filter(|_| is_refused);
-        if inbound.is_stream() && has_begun {
-            let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
-            if before_us != 0 {
-                self.stats.token_gap.record(self.now_us.saturating_sub(before_us));
-            } else {
-                let elapsed_us = self.now_us.saturating_sub(state.began_us);
-                state.told.first_token_us = Some(elapsed_us);
-                self.stats.first_token_time.record(elapsed_us);
-            }
-        }
-        if !state.has_token
-            && has_begun
-            && is_answer
-            && let Some(call) = &mut state.call
-        {
-            state.has_token = true;
-            let took_us = self.now_us.saturating_sub(state.attempt_us);
-            if let Some(observed) = &mut state.observed {
-                observed.first_token_us = Some(took_us);
-            }
-            call.measured(took_us, self.now_ms);
-            call.is_good();
-            let limited = state.limited.take();
-            if let Some(id) = limited {
-                self.left_limit(id, Some(took_us));
-            }
-            let Some(state) = self.calls.get_mut(key) else { return Ok(()) };
-            let Some(call) = &state.call else { return Ok(()) };
-            let (number, began_us) = (call.number(), state.began_us);
-            self.learn_first_token(key);
-            self.count_first_token(number, self.now_us.saturating_sub(began_us));
+        if has_begun {
+            self.piece_came(key, is_answer);
         }
         if has_begun {
             self.set_idle_deadline(key);
@@ -98,6 +69,38 @@ impl Worker {
             self.count_tokens(key, spent);
         }
         result.map(drop)
+    }
+
+    /// A piece of an answer has come: the times of a stream, and what is thought of its target.
+    pub(super) fn piece_came(&mut self, key: Key, is_answer: bool) {
+        let Some(state) = self.calls.get_mut(key) else { return };
+        if state.inbound.as_ref().is_some_and(Inbound::is_stream) {
+            let before_us = std::mem::replace(&mut state.last_token_us, self.now_us);
+            if before_us != 0 {
+                self.stats.token_gap.record(self.now_us.saturating_sub(before_us));
+            } else {
+                let elapsed_us = self.now_us.saturating_sub(state.began_us);
+                state.told.first_token_us = Some(elapsed_us);
+                self.stats.first_token_time.record(elapsed_us);
+            }
+        }
+        if state.has_token || !is_answer {
+            return;
+        }
+        state.has_token = true;
+        let took_us = self.now_us.saturating_sub(state.attempt_us);
+        if let Some(observed) = &mut state.observed {
+            observed.first_token_us = Some(took_us);
+        }
+        let Some(call) = &mut state.call else { return };
+        call.measured(took_us, self.now_ms);
+        call.is_good();
+        let (number, began_us) = (call.number(), state.began_us);
+        if let Some(id) = state.limited.take() {
+            self.left_limit(id, Some(took_us));
+        }
+        self.learn_first_token(key);
+        self.count_first_token(number, self.now_us.saturating_sub(began_us));
     }
 
     /// The answer's head goes out if it has not: from now on no other target can answer. False

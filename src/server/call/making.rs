@@ -82,6 +82,12 @@ impl Worker {
                 self.send_head(key, None);
             }
         }
+        let says_something = deltas.iter().any(|delta| {
+            !matches!(delta, Delta::Start { .. } | Delta::Usage(_) | Delta::Finish(_))
+        });
+        if says_something {
+            self.piece_came(key, true);
+        }
         let moved = self.move_made(key, &mut deltas);
         deltas.clear();
         self.made = deltas;

@@ -173,15 +173,19 @@ impl Subscriber for Lines {
             Sink::Host(host) => {
                 host.line(level_number(level), &format!("{}{}", line.message, line.fields));
             }
-            Sink::Writer(writer) if json => writer.line(&format!(
-                "{{\"time\":\"{}\",\"level\":\"{}\",\"message\":{}{}}}\n",
-                now(),
-                level.as_str().to_ascii_lowercase(),
-                quoted(&line.message),
-                line.fields
-            )),
+            Sink::Writer(writer) if json => {
+                let line = format!(
+                    "{{\"time\":\"{}\",\"level\":\"{}\",\"message\":{}{}}}\n",
+                    now(),
+                    level.as_str().to_ascii_lowercase(),
+                    quoted(&line.message),
+                    line.fields
+                );
+                writer.line(&line, true);
+            }
             Sink::Writer(writer) => {
-                writer.line(&format!("{} {:5} {}{}\n", now(), level, line.message, line.fields));
+                let line = format!("{} {:5} {}{}\n", now(), level, line.message, line.fields);
+                writer.line(&line, false);
             }
         }
     }
@@ -208,11 +212,42 @@ fn now() -> String {
     format!("{}.{:03}Z", text.trim_end_matches('Z'), ms % 1_000)
 }
 
-/// A JSON string. Control characters, also those of a hostile peer, are escaped.
+/// A JSON string. What could forge a line, move a cursor or turn text around is escaped.
 fn quoted(text: &str) -> String {
     let mut out = Vec::new();
     crate::json::escape_into(&mut out, text);
-    String::from_utf8(out).unwrap_or_default()
+    let out = String::from_utf8(out).unwrap_or_default();
+    if !out.chars().any(is_hidden) {
+        return out;
+    }
+    let mut plain = String::with_capacity(out.len() + 8);
+    for c in out.chars() {
+        if is_hidden(c) {
+            // None of them is beyond the first plane.
+            let _ = write!(plain, "\\u{:04x}", u32::from(c));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// Control characters, of which terminals also know those beyond ASCII, line ends of Unicode, and
+/// marks that turn the direction of text.
+fn is_hidden(c: char) -> bool {
+    let is_mark =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_mark
+}
+
+/// What the log says of itself.
+fn notice(is_json: bool, text: &str) -> String {
+    match is_json {
+        true => {
+            format!("{{\"time\":\"{}\",\"level\":\"warn\",\"message\":{}}}\n", now(), quoted(text))
+        }
+        false => format!("{} WARN  {}\n", now(), escape_controls(text)),
+    }
 }
 
 /// Collects the parts of an event.
@@ -246,12 +281,12 @@ impl Line {
 
 /// Text for one line of a terminal: control characters could forge lines or move the cursor.
 fn escape_controls(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
+    if !text.chars().any(is_hidden) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if c.is_control() {
+        if is_hidden(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -307,5 +342,25 @@ mod tests {
         });
         let lines = kept.0.lock();
         assert_eq!(*lines, [(2, "line\\r\\nforged peer=a\\nb".to_owned())]);
+    }
+
+    /// Wrong: a name that a client chose moves the cursor of whoever reads the log, or turns a line
+    /// around.
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_written() {
+        for hostile in
+            ["\u{1b}[2J", "\u{9b}31m", "\u{7f}", "\u{85}", "\u{202e}", "\u{2028}", "\u{2066}"]
+        {
+            for value in [hostile.to_owned(), format!("with a blank {hostile}")] {
+                for json in [true, false] {
+                    let mut line = Line { json, message: String::new(), fields: String::new() };
+                    line.add("model", &value);
+                    assert!(!line.fields.chars().any(is_hidden), "{value:?}: {}", line.fields);
+                }
+                let read: String = serde_json::from_str(&quoted(&value)).unwrap();
+                assert_eq!(read, value);
+            }
+        }
+        assert_eq!(quoted("größer 日本"), "\"größer 日本\"");
     }
 }

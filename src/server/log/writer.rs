@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::notice;
 use crate::base::limits;
 
 /// Where lines go.
@@ -38,6 +39,8 @@ struct State {
     waiting: Vec<u8>,
     /// Lines that found no room since the last one that did.
     dropped: u64,
+    /// Lines are JSON.
+    is_json: bool,
     reopen: bool,
     is_running: bool,
     thread: Option<JoinHandle<()>>,
@@ -65,8 +68,9 @@ impl Writer {
     }
 
     /// Hands over one line, its line feed included.
-    pub(super) fn line(&self, text: &str) {
+    pub(super) fn line(&self, text: &str, is_json: bool) {
         let mut state = self.shared.state.lock();
+        state.is_json = is_json;
         if state.waiting.len() + text.len() > limits::LOG_WAITING_BYTES_MAX {
             state.dropped += 1;
             return;
@@ -135,6 +139,7 @@ fn open(path: &PathBuf) -> io::Result<File> {
 /// The thread: takes all that waits and writes it with one call.
 fn write_on(shared: &Shared, place: &mut Place) {
     let mut taken = Vec::new();
+    let mut lost = Lost::default();
     loop {
         let mut state = shared.state.lock();
         while state.waiting.is_empty() && !state.reopen && !state.ended {
@@ -148,32 +153,67 @@ fn write_on(shared: &Shared, place: &mut Place) {
         std::mem::swap(&mut state.waiting, &mut taken);
         let dropped = std::mem::take(&mut state.dropped);
         let reopen = std::mem::take(&mut state.reopen);
+        let is_json = state.is_json;
         drop(state);
         if reopen {
-            reopen_file(place, &mut taken);
+            reopen_file(place, &mut taken, is_json);
         }
         if dropped > 0 {
-            taken.extend_from_slice(format!("{dropped} log lines found no room\n").as_bytes());
+            let text = notice(is_json, &format!("{dropped} log lines found no room"));
+            taken.extend_from_slice(text.as_bytes());
         }
         // A log that cannot be written is no reason to stop serving.
+        let told = lost.notice(is_json);
         let written = match place {
-            Place::Stderr => io::stderr().write_all(&taken),
-            Place::File(file, _) => file.write_all(&taken),
+            Place::Stderr => write(&mut io::stderr(), told, &taken),
+            Place::File(file, _) => write(file, told, &taken),
         };
-        drop(written);
+        match written {
+            Ok(()) => lost = Lost::default(),
+            Err(error) => lost.add(&taken, &error),
+        }
         taken.clear();
         taken.shrink_to(limits::POOLED_BUFFER_BYTES_MAX);
     }
 }
 
+fn write(out: &mut impl Write, told: Option<String>, lines: &[u8]) -> io::Result<()> {
+    if let Some(told) = told {
+        out.write_all(told.as_bytes())?;
+    }
+    out.write_all(lines)
+}
+
+/// Lines that could not be written, as on a disk that is full.
+#[derive(Default)]
+struct Lost {
+    lines: usize,
+    reason: String,
+}
+
+impl Lost {
+    fn add(&mut self, lines: &[u8], error: &io::Error) {
+        self.lines += memchr::memchr_iter(b'\n', lines).count();
+        self.reason = error.to_string();
+    }
+
+    /// What is said as soon as something can be written again. A part of a line may stand before
+    /// it.
+    fn notice(&self, is_json: bool) -> Option<String> {
+        let Lost { lines, reason } = self;
+        let text = format!("{lines} log lines could not be written: {reason}");
+        (*lines > 0).then(|| format!("\n{}", notice(is_json, &text)))
+    }
+}
+
 /// A file that cannot be opened anew stays the one it was, and says so.
-fn reopen_file(place: &mut Place, taken: &mut Vec<u8>) {
+fn reopen_file(place: &mut Place, taken: &mut Vec<u8>, is_json: bool) {
     let Place::File(file, path) = place else { return };
     match open(path) {
         Ok(opened) => *file = opened,
         Err(error) => {
-            let text = format!("log.file {} cannot be opened anew: {error}\n", path.display());
-            taken.extend_from_slice(text.as_bytes());
+            let text = format!("log.file {} cannot be opened anew: {error}", path.display());
+            taken.extend_from_slice(notice(is_json, &text).as_bytes());
         }
     }
 }
@@ -213,7 +253,7 @@ mod tests {
             while writer.shared.state.lock().waiting.len() > limits::LOG_WAITING_BYTES_MAX / 2 {
                 thread::yield_now();
             }
-            writer.line(&line);
+            writer.line(&line, false);
         }
         drop(writer);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
@@ -225,7 +265,7 @@ mod tests {
         let folder = Folder::new("reopen");
         let (path, moved) = (folder.0.join("log"), folder.0.join("log.1"));
         let writer = Writer::file(path.to_str().unwrap()).unwrap();
-        writer.line("before\n");
+        writer.line("before\n", false);
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::fs::read_to_string(&path).unwrap() != "before\n" {
             assert!(Instant::now() < deadline, "the line was not written");
@@ -233,10 +273,36 @@ mod tests {
         }
         std::fs::rename(&path, &moved).unwrap();
         writer.reopen();
-        writer.line("after\n");
+        writer.line("after\n", false);
         drop(writer);
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "before\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
+    }
+
+    /// Wrong: a disk that was full leaves a gap that nobody can see, or ends the log for good.
+    #[test]
+    fn lines_that_a_full_disk_has_not_taken_are_told_of() {
+        let folder = Folder::new("full");
+        let path = folder.0.join("log");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let writer = Writer::file(path.to_str().unwrap()).unwrap();
+        writer.line("{}\n", true);
+        writer.line("{}\n", true);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !writer.shared.state.lock().waiting.is_empty() {
+            assert!(Instant::now() < deadline, "nobody has taken the lines");
+            thread::yield_now();
+        }
+        std::fs::remove_file(&path).unwrap();
+        writer.reopen();
+        writer.line("{\"after\":1}\n", true);
+        drop(writer);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+        let told: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        let words = "2 log lines could not be written: No space left on device (os error 28)";
+        assert_eq!((&told["message"], &told["level"]), (&words.into(), &"warn".into()), "{text}");
+        assert_eq!(lines[1..], ["{\"after\":1}"]);
     }
 
     /// Wrong: a place that takes nothing blocks the caller, or memory grows without a bound.
@@ -251,7 +317,7 @@ mod tests {
         let writer = Writer::new(Place::File(pipe.try_clone().unwrap(), path));
         let line = "x".repeat(4095) + "\n";
         for _ in 0..2 * limits::LOG_WAITING_BYTES_MAX / line.len() {
-            writer.line(&line);
+            writer.line(&line, false);
         }
         let state = writer.shared.state.lock();
         assert!(state.waiting.len() <= limits::LOG_WAITING_BYTES_MAX);

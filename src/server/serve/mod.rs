@@ -154,6 +154,7 @@ impl Worker {
             active.phase = Phase::Lingering;
             active.input.clear();
             conn.active = Some(active);
+            conn.recount(&self.stats);
             self.set_deadline(key, self.now_ms + limits::LINGER_MS);
             if self.conns.get(key).is_some_and(|conn| conn.is_readable) {
                 self.list(key);
@@ -164,12 +165,14 @@ impl Worker {
         if active.is_idle() {
             conn.sent_bytes += active.sent_bytes;
             conn.tls = active.tls.take();
+            conn.recount(&self.stats);
             self.give_back(active);
             if self.is_draining {
                 self.close(key);
             }
         } else {
             conn.active = Some(active);
+            conn.recount(&self.stats);
         }
     }
 
@@ -194,6 +197,7 @@ impl Worker {
 
     /// The streamed answer is over, or nobody reads it any more.
     fn drop_encoder(&mut self, active: &mut Active) {
+        active.page = None;
         if std::mem::take(&mut active.is_coded) {
             active.coded = None;
             self.coded_streams -= 1;
@@ -224,6 +228,7 @@ impl Worker {
             tls.close(conn.fd.as_raw_fd());
         }
         self.stats.connections.set(self.conns.len() as u64);
+        self.stats.doing[conn.doing as usize].sub(1);
         drop(conn);
         self.on_closed();
     }

@@ -51,6 +51,7 @@ impl Worker {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.moved_ms = now_ms;
             conn.active = Some(active);
+            conn.recount(&self.stats);
         }
     }
 

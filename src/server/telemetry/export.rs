@@ -90,7 +90,7 @@ impl Sender {
         let body = otlp::traces(&destination.service_name, &shared.instance, &spans);
         let (sent, dropped) = match deliver(destination, "/v1/traces", &body, is_over) {
             Delivery::Taken(answer) => {
-                self.went_well();
+                self.went_well(shared);
                 let rejected = rejected(&answer, "rejectedSpans").min(count);
                 (count - rejected, rejected)
             }
@@ -129,7 +129,7 @@ impl Sender {
         let body = otlp::metrics(&destination.service_name, &shared.instance, metrics);
         match deliver(destination, "/v1/metrics", &body, is_over) {
             Delivery::Taken(_) => {
-                self.went_well();
+                self.went_well(shared);
                 true
             }
             Delivery::Refused(reason) => {
@@ -143,10 +143,10 @@ impl Sender {
         }
     }
 
-    fn went_well(&mut self) {
+    fn went_well(&mut self, shared: &Shared) {
         self.pause = PAUSE_MIN;
         if std::mem::take(&mut self.is_failing) {
-            tracing::info!("telemetry is taken again");
+            shared.tell(|| tracing::info!("telemetry is taken again"));
         }
     }
 
@@ -155,7 +155,7 @@ impl Sender {
         self.not_before = Instant::now() + after.unwrap_or(self.pause).min(PAUSE_MAX);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         if !std::mem::replace(&mut self.is_failing, true) {
-            tracing::warn!("telemetry was not taken: {reason}");
+            shared.tell(|| tracing::warn!("telemetry was not taken: {reason}"));
         }
     }
 }

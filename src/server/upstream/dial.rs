@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use super::{Pool, REFUSED, Up, UpState};
+use super::{Pool, PoolCounts, REFUSED, Up, UpState};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::base::slab::Key;
@@ -66,7 +66,9 @@ impl Worker {
             waiting: VecDeque::new(),
             is_gone: false,
             limit: PeerLimit::default(),
+            counts: PoolCounts::of(provider),
         };
+        self.core.workers[self.index].pools.lock().push(Arc::clone(&pool.counts));
         self.pools.push(pool);
         self.pools.len() - 1
     }
@@ -84,6 +86,7 @@ impl Worker {
             self.close_up(key);
         }
         self.pools.retain(|it| it.open > 0 || !it.waiting.is_empty() || is_known(it.id));
+        self.prune_counts();
     }
 
     /// Whether a call waits for one of the connections that are all in use.

@@ -5,6 +5,7 @@
 //! if nothing about its last answer was in doubt.
 
 mod answer;
+mod counts;
 mod dial;
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use std::io::ErrorKind as Io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+pub(super) use self::counts::PoolCounts;
 use crate::ai::health;
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -94,6 +96,8 @@ pub(super) struct Pool {
     is_gone: bool,
     /// How many requests may wait for its first byte.
     pub(super) limit: PeerLimit,
+    /// The same figures for others to see.
+    counts: Arc<PoolCounts>,
 }
 
 /// How a request's connection failed.
