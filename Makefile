@@ -253,6 +253,7 @@ bench: build ## a short benchmark beside nginx, where that is installed; ratios 
 	python3 tests/bench/run.py $(PROGRAM) $(STAGE)/load $(ARGS)
 	$(CARGO) bench --bench routes
 	$(CARGO) bench --bench firewall
+	$(CARGO) bench --bench cache
 
 bench-overload: build ## what overload does with and without the optimizer, four minutes (ARGS=SECONDS a row)
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -Iinclude -o $(STAGE)/overload tests/bench/overload.c \

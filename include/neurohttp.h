@@ -6,7 +6,8 @@
  * LINKING
  *
  *     cc server.c $(pkg-config --cflags --libs neurohttp)                the shared library
- *     cc server.c $(pkg-config --cflags --libs --static neurohttp)       the archive
+ *     cc server.c $(pkg-config --cflags --libs --static neurohttp |
+ *         sed s/-lneurohttp/-l:libneurohttp.a/)                         the archive
  *
  * The header is C11 and C++17. The library needs Linux, installs no signal handler, prints nothing
  * but its log, and changes nothing of the process. Fork after a server was started is not
@@ -156,8 +157,8 @@
  * handler. What an answer says decides: Cache-Control (no-store, no-cache and private are not
  * kept; s-maxage and max-age say how long), Expires, Vary; without a word of it, [cache] ttl.
  * An answer with Set-Cookie is not kept, one to a request with Authorization only when it says
- * public, s-maxage or must-revalidate. If-None-Match is answered from a kept ETag. Streams are
- * not kept.
+ * public, s-maxage or must-revalidate. If-None-Match is answered from a kept ETag. A stream is
+ * kept when nh_stream_end has ended it, and given again as a whole.
  */
 #define NH_ROUTE_CACHE 2u
 
@@ -1811,6 +1812,16 @@ void nh_reply_free(nh_reply *reply);
  * [any-thread]   Since 1.0.
  */
 nh_status nh_models_json(nh_client *client, char **out, size_t *len);
+
+/**
+ * What was counted as JSON, as nh_server_stats_json tells it of a server: `models` has requests,
+ * failures, tokens, latency and time to first token of each model that was asked, `calls` and
+ * `cache` the sums. A client of nh_server_client tells its server's. Gives `*out`, NUL-terminated;
+ * free it with nh_free. Its length goes to `*len` unless that is NULL.
+ * Returns NH_OK, NH_ERR_CLOSED or NH_ERR_MEMORY.
+ * [any-thread]   Since 1.0.
+ */
+nh_status nh_client_stats_json(nh_client *client, char **out, size_t *len);
 
 /**
  * Takes a model out of service (0) or back into it (anything else), for its server's clients over

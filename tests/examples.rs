@@ -329,6 +329,40 @@ fn check_middleware(connection: &mut Connection) {
 }
 
 #[test]
+fn cached_keeps_what_it_was_given_and_what_it_answered() {
+    for_each_link(|link| {
+        let server = start("cached", link);
+        let mut connection = server.connect();
+        assert_eq!(connection.get("/notes/shopping").answer().status, 404);
+        let note = |method: &str, target: &str, text: &str| {
+            let length = text.len();
+            format!(
+                "{method} {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{text}"
+            )
+        };
+        for text in ["milk", "milk and eggs", ""] {
+            let put = note("PUT", "/notes/shopping?seconds=60", text);
+            assert_eq!(connection.send(put).answer().status, 204);
+            let answer = connection.get("/notes/shopping").answer();
+            assert_eq!((answer.status, answer.text()), (200, text));
+        }
+        let delete = note("DELETE", "/notes/shopping", "");
+        for status in [204, 404] {
+            assert_eq!(connection.send(&delete).answer().status, status);
+        }
+        assert_eq!(connection.get("/notes/shopping").answer().status, 404);
+        for state in ["miss", "hit", "hit"] {
+            let answer = connection.get("/squares").answer();
+            assert_eq!(answer.header("x-neurohttp-cache").as_deref(), Some(state));
+            assert!(answer.text().starts_with("1\n4\n9\n") && answer.text().ends_with("10000\n"));
+        }
+        let again = "GET /squares HTTP/1.1\r\nHost: 127.0.0.1\r\nIf-None-Match: \"1\"\r\n\r\n";
+        assert_eq!(connection.send(again).answer().status, 304);
+        server.stop();
+    });
+}
+
+#[test]
 fn page_serves_its_file_and_nothing_else() {
     let file = scratch().join("page.html");
     let text: Vec<u8> = (0..3000u32).map(|i| (i * 7) as u8).collect();

@@ -373,6 +373,23 @@ pub enum Delta {
     Usage(Usage),
 }
 
+impl Delta {
+    /// How many bytes of an answer it brings.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Delta::Text(text)
+            | Delta::Thinking(text)
+            | Delta::Signature(text)
+            | Delta::RedactedThinking(text)
+            | Delta::Refusal(text)
+            | Delta::Logprobs(text)
+            | Delta::ToolCallArguments { json: text, .. } => text.len(),
+            Delta::ToolCallStart { id, name, .. } => id.len() + name.len(),
+            Delta::Start { .. } | Delta::Finish(_) | Delta::Usage(_) => 0,
+        }
+    }
+}
+
 /// Why an answer ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FinishReason {

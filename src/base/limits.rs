@@ -86,7 +86,7 @@ pub const UPSTREAM_ERROR_BYTES_MAX: usize = 256 * 1024;
 /// What one piece of a compressed answer may grow to, in bytes.
 pub const DECODED_PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// A whole answer that must be translated, in bytes.
+/// A whole answer that must be translated, or what is kept of a stream until its end, in bytes.
 pub const UPSTREAM_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The beginning of an event that is held until its end comes, in bytes.

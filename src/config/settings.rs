@@ -355,6 +355,8 @@ section! {
         upstreams: bool = true, Any;
         /// Limits how late a handler begins in a turn of the loop.
         turns: bool = true, Any;
+        /// Keeps fewer answers, and then takes no further connections, while memory is short.
+        memory: bool = true, Any;
     }
 
     /// `[plugins]`.

@@ -33,6 +33,32 @@ pub unsafe extern "C" fn nh_models_json(
     })
 }
 
+/// What was counted as JSON, as nh_server_stats_json tells it of a server: `models` has requests,
+/// failures, tokens, latency and time to first token of each model that was asked, `calls` and
+/// `cache` the sums. A client of nh_server_client tells its server's. Gives `*out`, NUL-terminated;
+/// free it with nh_free. Its length goes to `*len` unless that is NULL.
+/// Returns NH_OK, NH_ERR_CLOSED or NH_ERR_MEMORY.
+/// [any-thread]   Since 1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nh_client_stats_json(
+    client: *mut nh_client,
+    out: *mut *mut c_char,
+    len: *mut usize,
+) -> nh_status {
+    status(|| {
+        let out = handle::output(out, "place for the statistics")?;
+        // SAFETY: the caller's promise for the handle.
+        let text = unsafe { handle::hold(client) }?.stats_json()?;
+        let copy = bytes::give(text.as_bytes())?;
+        // SAFETY: the caller's places for the results.
+        unsafe {
+            out.write(copy);
+            bytes::write_len(len, text.len());
+        }
+        Ok(())
+    })
+}
+
 /// Takes a model out of service (0) or back into it (anything else), for its server's clients over
 /// HTTP too. Calls in progress are not touched. Borrows `model`.
 /// Returns NH_OK, NH_ERR_NOT_FOUND or NH_ERR_CLOSED.

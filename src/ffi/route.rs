@@ -40,8 +40,8 @@ pub const NH_ROUTE_BLOCKING: u32 = 1;
 /// handler. What an answer says decides: Cache-Control (no-store, no-cache and private are not
 /// kept; s-maxage and max-age say how long), Expires, Vary; without a word of it, [cache] ttl.
 /// An answer with Set-Cookie is not kept, one to a request with Authorization only when it says
-/// public, s-maxage or must-revalidate. If-None-Match is answered from a kept ETag. Streams are
-/// not kept.
+/// public, s-maxage or must-revalidate. If-None-Match is answered from a kept ETag. A stream is
+/// kept when nh_stream_end has ended it, and given again as a whole.
 pub const NH_ROUTE_CACHE: u32 = 2;
 
 /// Adds a route, before the start or while serving; it beats every route of our own. `method` is

@@ -20,7 +20,8 @@ static URL: GeneralPurpose = decoder(&URL_SAFE);
 /// Puts the text within a value that is Base64 into `out`. False: it is none, or holds no text.
 pub fn text(raw: &[u8], out: &mut Vec<u8>) -> bool {
     let raw = raw.trim_ascii();
-    let is_sign = |b: &u8| b.is_ascii_alphanumeric() || b"+/=-_".contains(b);
+    let is_sign =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
     if raw.len() < BYTES_MIN || !raw.iter().all(is_sign) {
         return false;
     }

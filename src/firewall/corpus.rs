@@ -9,6 +9,7 @@ use super::scan::Scan;
 use crate::exchange::{Peer, Request};
 use crate::http::head::{self, HeadLimits, RequestHead};
 use crate::http::target::{self, Target};
+use crate::sys::clock::thread_cpu_us;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -305,4 +306,134 @@ fn odd_spellings_are_read() {
         let score = bench.score(&request, BodyProfile::Plain);
         assert!(score >= BLOCK, "{name}: {score} {:?}", bench.scan.findings());
     }
+}
+
+/// Bytes of the shorter input; the longer one has so many times as many.
+const SHORT_BYTES: usize = 8 << 10;
+const TIMES: usize = 8;
+
+/// Wrong: an input on which the work grows faster than its length.
+#[test]
+fn no_input_takes_longer_than_its_length() {
+    // Rules that only tell: so none of them ends the search.
+    let mut families: Vec<String> = super::rules::all()
+        .map(|spec| spec.id.split('.').next().unwrap_or_default().to_owned())
+        .collect();
+    families.dedup();
+    let engine = Engine::with_dry(Arc::from([]), Arc::from([]), families.into()).unwrap();
+    let mut bench = Bench { engine, scan: Scan::default() };
+    let literals: Vec<String> =
+        super::rules::all().flat_map(|spec| super::rules::literals(&spec)).collect();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % bound
+    };
+    let mut units: Vec<String> = [
+        "' or ",
+        "or ",
+        "and 1",
+        "((",
+        "/*",
+        "*/",
+        "/**/",
+        "un/**/",
+        "--",
+        "{{",
+        "${",
+        "${${",
+        "<",
+        "<a ",
+        "&#",
+        "&lt",
+        "%25",
+        "%2525",
+        "%u00",
+        "\\x5c",
+        "\\",
+        "../",
+        "//",
+        "http://1",
+        "http:////",
+        ":",
+        ";",
+        ";q=",
+        "| a",
+        "`",
+        "$(",
+        "'\"",
+        "a'a",
+        "union select",
+        "0x",
+        "::text",
+        "=1&a",
+        "a=1&",
+        "\n",
+        "\r\nset-cookie",
+        "QUJD",
+        "\0",
+        "\u{ff1c}",
+        "\u{200b}",
+        "x=\"",
+        "case when ",
+        "concat(",
+        "__",
+        "{$",
+        "<!entity ",
+        ")(",
+        "jndi:",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for _ in 0..16 {
+        let pieces = (0..24).map(|_| literals[below(literals.len())].as_str());
+        units.push(pieces.collect::<Vec<_>>().join(["", " ", "'", "\n"][below(4)]));
+    }
+    let mut cpu_us = |make: &dyn Fn(&str) -> Request, unit: &str, bytes: usize| {
+        let request = make(&unit.repeat(bytes / unit.len() + 1));
+        bench.score(&request, BodyProfile::Plain);
+        let began_us = thread_cpu_us();
+        bench.score(&request, BodyProfile::Plain);
+        thread_cpu_us() - began_us
+    };
+    let typed = |kind: &str, body: &str| {
+        request(&format!("POST /x HTTP/1.1\r\nContent-Type: {kind}"), body.as_bytes())
+    };
+    let field = |text: &str| {
+        typed("application/x-www-form-urlencoded", &format!("q={}", text.replace('&', "%26")))
+    };
+    let form = |text: &str| typed("application/x-www-form-urlencoded", text);
+    let json = |text: &str| typed("application/json", &format!("{{\"q\":[\"{text}"));
+    let names = |text: &str| {
+        let part = "Content-Disposition: form-data; name=";
+        typed("multipart/form-data; boundary=b", &format!("--b\r\n{part}{text}\r\n\r\n{text}"))
+    };
+    let makers: [&dyn Fn(&str) -> Request; 4] = [&field, &form, &json, &names];
+    for (at, unit) in units.iter().enumerate() {
+        // Each unit in two ways, all ways over all units.
+        for make in [makers[0], makers[1 + at % 3]] {
+            let short_us = cpu_us(make, unit, SHORT_BYTES);
+            let long_us = cpu_us(make, unit, SHORT_BYTES * TIMES);
+            let most_us = 3 * TIMES as u64 * short_us + 20_000;
+            assert!(long_us <= most_us, "{unit:?}: {short_us} us, then {long_us} us");
+        }
+    }
+}
+
+/// Wrong: a small body that costs what a large one does.
+#[test]
+fn of_a_coded_body_only_so_much_is_read() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..64 {
+        gzip.write_all(&[b'a'; 1 << 20]).unwrap();
+    }
+    let bomb = gzip.finish().unwrap();
+    let mut out = Vec::new();
+    assert!(inspect::decode(b"gzip", &bomb, &mut out));
+    assert!(out.len() <= 1 << 20, "{}", out.len());
+    assert!(inspect::decode(b"gzip", &bomb[..600], &mut out));
+    assert!(out.len() <= 64 << 10, "{}", out.len());
+    assert!(!inspect::decode(b"br", &bomb, &mut out) && !inspect::decode(b"gzip", b"no", &mut out));
 }

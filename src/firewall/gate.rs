@@ -1,106 +1,110 @@
 //! Where in a text a literal may begin.
 //!
-//! One bit for each hash of three bytes that a literal begins with: nearly every place of a text is
-//! passed over by a look at it. Where it is set, the hash of four bytes tells most of the rest. So the
-//! automaton of all literals stays small and is asked seldom.
+//! A table of all pairs of bytes says of each at which place of a literal it may stand: as its first
+//! two bytes, as the second and third, as the third and fourth. A literal may begin where three pairs
+//! in a row say so; nearly every place of a text is passed over by that. Where they do, the hash of
+//! the four bytes tells most of the rest. So the automaton of all literals stays small and is asked
+//! seldom.
 
+const PAIRS: usize = 1 << 16;
 const WORDS: usize = 1024;
-type Bits = Box<[u64; WORDS]>;
+
+/// Places that are looked at together: as many as eight bytes hold whole.
+const STEP: usize = 5;
+
+/// What a pair may be, for each of three rows of bits: at the beginning of a literal, one byte behind
+/// it, two bytes behind it.
+const SECOND: u16 = 4;
+const THIRD: u16 = 8;
+/// In each row: of literals of four bytes and more, of three, of two. Who is too short for a row goes
+/// through.
+const LONG: u16 = 1;
+const THREE: u16 = 2;
+const TWO: u16 = 4;
+const ALL: u16 = LONG | THREE | TWO;
 
 /// How literals begin.
 pub struct Gate {
-    /// By three bytes; a literal of two stands under all third ones.
-    triples: Bits,
-    /// Literals of two bytes, one bit for each pair.
-    pairs: Bits,
-    /// Literals of three, by another hash, so that what deceives the first deceives not this one.
-    short: Bits,
-    /// Longer ones by four bytes, by that hash.
-    quads: Bits,
+    pairs: Box<[u16; PAIRS]>,
+    /// One bit for each hash of the first four bytes of a long one.
+    quads: Box<[u64; WORDS]>,
 }
 
 impl Gate {
     /// The gate of these literals, each of two bytes or more.
     pub fn of(literals: &[String]) -> Gate {
-        let empty = || Box::new([0; WORDS]);
-        let mut gate = Gate { triples: empty(), pairs: empty(), short: empty(), quads: empty() };
+        let mut pairs = Box::new([TWO << SECOND | (TWO | THREE) << THIRD; PAIRS]);
+        let mut quads = Box::new([0; WORDS]);
         for literal in literals {
             match *literal.as_bytes() {
                 [a, b, c, d, ..] => {
-                    set(&mut gate.triples, hash([a, b, c, 0]));
-                    set(&mut gate.quads, second_hash([a, b, c, d]));
+                    pairs[pair(a, b)] |= LONG;
+                    pairs[pair(b, c)] |= LONG << SECOND;
+                    pairs[pair(c, d)] |= LONG << THIRD;
+                    let place = hash([a, b, c, d]);
+                    quads[place / 64 % WORDS] |= 1 << (place % 64);
                 }
                 [a, b, c] => {
-                    set(&mut gate.triples, hash([a, b, c, 0]));
-                    set(&mut gate.short, second_hash([a, b, c, 0]));
+                    pairs[pair(a, b)] |= THREE;
+                    pairs[pair(b, c)] |= THREE << SECOND;
                 }
-                [a, b] => {
-                    set(&mut gate.pairs, pair(a, b));
-                    for c in 0..=255 {
-                        set(&mut gate.triples, hash([a, b, c, 0]));
-                    }
-                }
+                [a, b] => pairs[pair(a, b)] |= TWO,
                 _ => {}
             }
         }
-        gate
+        Gate { pairs, quads }
     }
 
     /// The next place at or behind `from` where a literal may begin.
     #[inline]
     pub fn next(&self, text: &[u8], from: usize) -> Option<usize> {
         let mut from = from;
-        loop {
-            let rest = text.get(from..)?;
-            // Four bytes at each place, read anew: no place waits for the one before it.
-            let found = rest.windows(4).position(
-                |four| matches!(*four, [a, b, c, _] if is_set(&self.triples, hash([a, b, c, 0]))),
-            );
-            let Some(at) = found else {
-                // The last three bytes are the automaton's to judge.
-                let last = from.max(text.len().saturating_sub(3));
-                return (last + 2 <= text.len()).then_some(last);
-            };
-            from += at;
-            if let Some(&[a, b, c, d]) = rest.get(at..).and_then(|rest| rest.first_chunk())
-                && (is_set(&self.quads, second_hash([a, b, c, d]))
-                    || is_set(&self.pairs, pair(a, b))
-                    || is_set(&self.short, second_hash([a, b, c, 0])))
-            {
-                return Some(from);
+        while let Some(eight) = text.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
+            if let Some(at) = self.first::<STEP>(u64::from_le_bytes(*eight)) {
+                return Some(from + at);
             }
-            from += 1;
+            from += STEP;
         }
+        // Behind the end there are zeros: of literals with those the automaton knows better.
+        let rest = text.get(from..).filter(|rest| rest.len() >= 2)?;
+        let mut eight = [0; 8];
+        eight.get_mut(..rest.len())?.copy_from_slice(rest);
+        let at = self.first::<{ STEP + 1 }>(u64::from_le_bytes(eight))?;
+        (at + 2 <= rest.len()).then_some(from + at)
+    }
+
+    /// The first of the places in eight bytes where a literal may begin.
+    #[inline(always)]
+    fn first<const PLACES: usize>(&self, word: u64) -> Option<usize> {
+        let look = |at: usize| self.pairs[usize::from((word >> (8 * at)) as u16)];
+        let looks: [u16; 8] = std::array::from_fn(look);
+        let begins: [u16; PLACES] = std::array::from_fn(|at| {
+            looks[at] & looks[at + 1] >> SECOND & looks[at + 2] >> THIRD & ALL
+        });
+        if begins.iter().fold(0, |all, one| all | one) == 0 {
+            return None;
+        }
+        begins.iter().enumerate().find_map(|(at, begin)| {
+            // A short one, or a long one whose first four bytes are known.
+            let four = (word >> (8 * at)) as u32;
+            (begin & !LONG != 0 || *begin != 0 && self.has_quad(four)).then_some(at)
+        })
+    }
+
+    fn has_quad(&self, four: u32) -> bool {
+        let place = hash(four.to_le_bytes());
+        self.quads[place / 64 % WORDS] >> (place % 64) & 1 == 1
     }
 }
 
 #[inline(always)]
 fn hash(bytes: [u8; 4]) -> usize {
-    hash_word(u32::from_le_bytes(bytes))
-}
-
-#[inline(always)]
-fn hash_word(word: u32) -> usize {
-    (word.wrapping_mul(0x9e37_79b1) >> 16) as usize
-}
-
-#[inline(always)]
-fn second_hash(bytes: [u8; 4]) -> usize {
     (u32::from_le_bytes(bytes).wrapping_mul(0x85eb_ca6b) >> 16) as usize
 }
 
 #[inline(always)]
 fn pair(a: u8, b: u8) -> usize {
     usize::from(u16::from_le_bytes([a, b]))
-}
-
-#[inline(always)]
-fn is_set(bits: &Bits, place: usize) -> bool {
-    bits[place / 64 % WORDS] >> (place % 64) & 1 == 1
-}
-
-fn set(bits: &mut Bits, place: usize) {
-    bits[place / 64 % WORDS] |= 1 << (place % 64);
 }
 
 #[cfg(test)]
@@ -114,7 +118,7 @@ mod tests {
         let gate = Gate::of(&literals);
         for literal in &literals {
             for before in ["", "x", "xx", "union", "orabc"] {
-                for behind in ["", "y", "yy", "yyyyyy"] {
+                for behind in ["", "y", "yy", "yyyyyy", "yyyyyyyyyyyy"] {
                     let text = format!("{before}{literal}{behind}");
                     let mut from = 0;
                     let mut is_found = false;

@@ -13,7 +13,9 @@ const FIELDS_MAX: usize = 4096;
 const BASIC: &[u8] = b"basic ";
 /// Fields among which those of one name are found.
 const REPEATED_MAX: usize = 32;
-/// What is read of a body in a content coding, decoded.
+/// What is read of a body in a content coding, decoded: so many times its size, within these bounds.
+const DECODED_RATIO: usize = 16;
+const DECODED_BYTES_LEAST: usize = 64 << 10;
 const DECODED_BYTES_MAX: usize = 1 << 20;
 /// Bytes that are decoded at a time: not even they grow beyond that.
 const DECODED_STEP: usize = 512;
@@ -86,7 +88,11 @@ pub fn head(engine: &Engine, scan: &mut Scan, request: &Request) {
 /// Parts a link from its query, when it is one as browsers write it: what somebody looked for on
 /// another page is that page's to judge.
 fn page_and_query(link: &[u8]) -> (&[u8], &[u8]) {
-    let is_odd = |byte: &u8| !byte.is_ascii_graphic() || b"\"'<>`{}|\\^;$".contains(byte);
+    let is_odd = |byte: &u8| {
+        matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'\\' | b'^' | b';')
+            || *byte == b'$'
+            || !byte.is_ascii_graphic()
+    };
     let is_link = link.starts_with(b"http://") || link.starts_with(b"https://");
     match memchr::memchr(b'?', link) {
         Some(at) if is_link && !link.iter().any(is_odd) => link.split_at(at),
@@ -311,22 +317,24 @@ pub fn body(engine: &Engine, scan: &mut Scan, request: &Request, profile: BodyPr
         return;
     }
     let mut decoded = Vec::new();
-    for coding in request.header_values(b"content-encoding") {
-        if decode(coding, text, &mut decoded) {
-            plain_body(engine, scan, request, &decoded, profile);
-        }
+    // Once: who names many codings must not have us work for each.
+    if request.header_values(b"content-encoding").any(|it| decode(it, text, &mut decoded)) {
+        plain_body(engine, scan, request, &decoded, profile);
     }
     plain_body(engine, scan, request, text, profile);
 }
 
 /// Decodes what a handler behind us may decode, as far as it is read. False: nothing can be read.
-fn decode(coding: &[u8], text: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn decode(coding: &[u8], text: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let Some(mut decoder) = Decoder::new(coding, DECODED_BYTES_MAX) else { return false };
+    // Little must not become much: text shrinks to a tenth, hardly to less.
+    let bytes_max = (text.len() * DECODED_RATIO).clamp(DECODED_BYTES_LEAST, DECODED_BYTES_MAX);
     for piece in text.chunks(DECODED_STEP) {
         let Ok(more) = decoder.feed(piece) else { break };
         out.extend_from_slice(&more);
-        if out.len() >= DECODED_BYTES_MAX {
+        if out.len() >= bytes_max {
+            out.truncate(bytes_max);
             break;
         }
     }

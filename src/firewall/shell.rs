@@ -243,17 +243,52 @@ const WORDS: &[&[u8]] = &[
     b"at",
 ];
 
+/// What may stand before a command.
+const SEPARATORS: [bool; 256] = {
+    let mut table = [false; 256];
+    let signs = b";|&`\n$<>";
+    let mut at = 0;
+    while at < signs.len() {
+        table[signs[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+/// The lengths of commands by their first letter, a bit each: most words are none at a glance.
+const LENGTHS: [u32; 26] = {
+    let mut lengths = [0; 26];
+    let mut list = 0;
+    while list < 2 {
+        let commands = [SURE, WORDS][list];
+        let mut at = 0;
+        while at < commands.len() {
+            let command = commands[at];
+            assert!(command.len() < 32 && command[0].is_ascii_lowercase());
+            lengths[(command[0] - b'a') as usize] |= 1 << command.len();
+            at += 1;
+        }
+        list += 1;
+    }
+    lengths
+};
+
+fn may_be_command(name: &[u8]) -> bool {
+    let Some(first) = name.first().filter(|first| first.is_ascii_lowercase()) else { return false };
+    let lengths = LENGTHS[usize::from(first - b'a') % 26];
+    name.len() < 32 && lengths >> name.len() & 1 == 1
+}
+
 /// The first command in a normalized text: where, and whether it is beyond doubt.
 pub fn find(text: &[u8]) -> Option<(Range<usize>, bool)> {
     let mut unsure = None;
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        let start = at;
-        at += 1;
-        match byte {
-            b';' | b'|' | b'&' | b'`' | b'\n' => {}
-            b'$' | b'<' | b'>' if text.get(at) == Some(&b'(') => {}
-            _ => continue,
+    for (start, &byte) in text.iter().enumerate() {
+        if !SEPARATORS[usize::from(byte)] {
+            continue;
+        }
+        let at = start + 1;
+        if matches!(byte, b'$' | b'<' | b'>') && text.get(at) != Some(&b'(') {
+            continue;
         }
         let Some(end) = command(text, at) else { continue };
         if byte == b'\n' && text.len() > 160 {
@@ -293,6 +328,9 @@ fn command(text: &[u8], from: usize) -> Option<usize> {
     let behind = text.get(end..).unwrap_or_default();
     if has_path && name.len() >= 2 && word.first() == Some(&b'/') && is_bin(word) {
         return Some(end);
+    }
+    if !may_be_command(name) {
+        return None;
     }
     let is_sure = SURE.contains(&name);
     let is_word = WORDS.contains(&name);

@@ -7,6 +7,7 @@
 mod history;
 pub mod load;
 mod policy;
+pub mod pressure;
 
 pub use policy::{Advice, Thresholds};
 

@@ -308,6 +308,13 @@ impl Cache {
         self.shared.store.resize(entries_max, bytes_max, now_s);
     }
 
+    /// Takes up the bounds of a configuration, but keeps no more than so many bytes.
+    pub fn reduce(&self, config: &Config, bytes_max: u64, now_s: u64) {
+        let (entries_max, configured) = bounds(config);
+        let bytes_max = usize::try_from(bytes_max).map_or(configured, |it| it.min(configured));
+        self.shared.store.resize(entries_max, bytes_max, now_s);
+    }
+
     fn of(config: &Config, shared: Arc<Shared>, generation: u64) -> Cache {
         let cache = &config.cache;
         Cache {

@@ -156,6 +156,8 @@ pub struct Tuned {
     pub upstreams: bool,
     /// How late a host's handler may begin in a turn of the loop.
     pub turns: bool,
+    /// What is kept and taken while memory is short.
+    pub memory: bool,
 }
 
 /// Another configuration, as a snapshot takes it up.
@@ -256,6 +258,7 @@ impl Settings {
                 blocking: config.optimizer.enable && config.optimizer.blocking,
                 upstreams: config.optimizer.enable && config.optimizer.upstreams,
                 turns: config.optimizer.enable && config.optimizer.turns,
+                memory: config.optimizer.enable && config.optimizer.memory,
             },
             is_old: config.legacy,
         }

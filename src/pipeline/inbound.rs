@@ -45,6 +45,17 @@ struct ErrorAnswer {
     body: Vec<u8>,
 }
 
+/// What keeping a delta costs beside its text.
+const DELTA_BYTES: usize = 64;
+
+/// What neutral deltas have told.
+#[derive(Default)]
+struct Told {
+    usage: Option<chat::Usage>,
+    /// Bytes of them that the encoder keeps.
+    kept: usize,
+}
+
 /// Reads what an upstream answers.
 pub struct Inbound {
     kind: Kind,
@@ -52,7 +63,7 @@ pub struct Inbound {
     dialect: Dialect,
     watch: Watch,
     /// What a translated answer told.
-    told: Option<chat::Usage>,
+    told: Told,
     /// The beginning of an event whose end has not come.
     held: Vec<u8>,
     /// The body is compressed, although nobody asked for it: nothing can be read in it.
@@ -101,7 +112,7 @@ impl Inbound {
             is_stream_asked,
             dialect,
             watch: Watch::new(),
-            told: None,
+            told: Told::default(),
             held: Vec::new(),
             is_coded: false,
             has_token: false,
@@ -352,11 +363,7 @@ impl Inbound {
                 writer.end(Ok(()))
             }
             Kind::MakeWhole { collector, bytes, .. } => {
-                *bytes += match &delta {
-                    chat::Delta::Text(text) => text.len(),
-                    chat::Delta::ToolCallArguments { json, .. } => json.len(),
-                    _ => 64,
-                };
+                *bytes += DELTA_BYTES + delta.bytes();
                 if *bytes > limits::UPSTREAM_ANSWER_BYTES_MAX {
                     return Err(too_large());
                 }
@@ -488,7 +495,7 @@ impl Inbound {
         meta: &Meta,
         response: &mut Response,
     ) -> Result<(), Failure> {
-        self.told = reply.usage;
+        self.told.usage = reply.usage;
         if let Some(watched) = &mut self.watched {
             watched.reply(&mut reply)?;
         }
@@ -538,7 +545,7 @@ impl Inbound {
 
     /// Tokens the provider told of.
     pub fn usage(&self) -> Option<chat::Usage> {
-        self.told.or_else(|| self.watch.usage())
+        self.told.usage.or_else(|| self.watch.usage())
     }
 
     /// Whether the client asked for a stream: then the first token has a deadline of its own.
@@ -571,7 +578,7 @@ impl Inbound {
 /// Writes neutral deltas in the client's dialect, past the hooks.
 struct Writer<'w> {
     encoder: &'w mut Box<dyn StreamEncoder>,
-    told: &'w mut Option<chat::Usage>,
+    told: &'w mut Told,
     watched: &'w mut Option<Box<Watched>>,
     out: &'w mut Vec<u8>,
     refused: Option<Failure>,
@@ -580,7 +587,7 @@ struct Writer<'w> {
 impl<'w> Writer<'w> {
     fn new(
         encoder: &'w mut Box<dyn StreamEncoder>,
-        told: &'w mut Option<chat::Usage>,
+        told: &'w mut Told,
         watched: &'w mut Option<Box<Watched>>,
         out: &'w mut Vec<u8>,
     ) -> Writer<'w> {
@@ -592,7 +599,14 @@ impl<'w> Writer<'w> {
             return;
         }
         if let chat::Delta::Usage(usage) = &delta {
-            *self.told = Some(*usage);
+            self.told.usage = Some(*usage);
+        }
+        if self.encoder.keeps(&delta) {
+            self.told.kept += DELTA_BYTES + delta.bytes();
+            if self.told.kept > limits::UPSTREAM_ANSWER_BYTES_MAX {
+                self.refused = Some(too_large());
+                return;
+            }
         }
         match self.watched {
             None => self.encoder.event(&delta, self.out),

@@ -57,7 +57,7 @@ pub use failure::{answer, answer_failed_call, dialect_of};
 pub use generation::{Generation, Generator, Listening, Progress, Question};
 pub use hooks::{HookPlace, TextEdit, TextHook};
 pub use inbound::{AfterHead, Inbound, Passing, cut_off};
-pub use pages::keep;
+pub use pages::{Making as PageMaking, begin as begin_page, keep};
 pub use provider::{BaseUrl, Provider, Proxy, renewed as renewed_providers};
 
 /// What a request's method and target lead to.

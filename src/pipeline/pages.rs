@@ -3,8 +3,8 @@
 //!
 //! GET only, HEAD is answered from it. What the answer says decides: `no-store`, `no-cache`,
 //! `private`, `Vary: *` and `Set-Cookie` are not kept; `s-maxage`, `max-age` and `Expires` say how
-//! long, else the configured time counts, for the route has asked to be cached. A request with
-//! `Authorization` meets only answers that say `public`, `s-maxage` or `must-revalidate`.
+//! long, else the configured time counts, for the route has asked to be cached. A stream is kept when it
+//! has ended well, and given again as a whole. A request with `Authorization` meets only answers that say `public`, `s-maxage` or `must-revalidate`.
 
 use std::sync::Arc;
 
@@ -139,14 +139,57 @@ fn look_up(app: &App, request: &Request, key: Key, now_s: u64) -> Option<Arc<Pag
 
 /// Keeps an answer of a route that is complete, before it goes out.
 pub fn keep(app: &App, exchange: &mut Exchange) {
-    let Some(key) = exchange.keep.take() else { return };
+    let Some(mut making) = begin(app, exchange) else { return };
+    if making.add(&exchange.response.body) {
+        making.end(app);
+    }
+}
+
+/// An answer that is kept when its body is complete.
+pub struct Making {
+    key: Key,
+    /// Where it goes when it varies.
+    variant: Option<Key>,
+    ttl_s: u64,
+    page: Page,
+    body: Vec<u8>,
+    bytes_max: usize,
+}
+
+/// The head of an answer is about to go out: what will be kept of it, if it may be.
+pub fn begin(app: &App, exchange: &mut Exchange) -> Option<Making> {
+    let key = exchange.keep.take()?;
     let (request, response) = (&exchange.request, &exchange.response);
-    let now_s = now_s(app);
-    let Some((ttl_s, page)) = page_of(request, response, app.cache.ttl_s(), now_s) else { return };
-    let bytes = page.bytes();
-    if page.vary.is_empty() {
-        app.cache.shared.store.put(&key, Kept::Page(Arc::new(page)), bytes, ttl_s, now_s);
-    } else {
+    let (ttl_s, page) = page_of(request, response, app.cache.ttl_s(), now_s(app))?;
+    let variant = (!page.vary.is_empty()).then(|| variant_key(key, &page.vary, request));
+    let bytes_max = app.cache.shared.store.value_bytes_max().saturating_sub(page.bytes());
+    exchange.response.headers.push(b"x-neurohttp-cache", b"miss");
+    Some(Making { key, variant, ttl_s, page, body: Vec::new(), bytes_max })
+}
+
+impl Making {
+    /// More of the body. False: it is too large to be kept.
+    pub fn add(&mut self, piece: &[u8]) -> bool {
+        let fits = self.body.len() + piece.len() <= self.bytes_max;
+        if fits {
+            self.body.extend_from_slice(piece);
+        }
+        fits
+    }
+
+    /// The body is complete.
+    pub fn end(self, app: &App) {
+        let Making { key, variant, ttl_s, mut page, body, .. } = self;
+        page.body = body.into();
+        let (store, now_s) = (&app.cache.shared.store, now_s(app));
+        let put = |key: &Key, page: Page| {
+            let bytes = page.bytes();
+            store.put(key, Kept::Page(Arc::new(page)), bytes, ttl_s, now_s);
+        };
+        let Some(variant) = variant else {
+            put(&key, page);
+            return;
+        };
         let index = Page {
             status: 0,
             headers: Vec::new(),
@@ -155,17 +198,14 @@ pub fn keep(app: &App, exchange: &mut Exchange) {
             is_index: true,
             is_public: true,
             age_s: 0,
-            kept_s: now_s,
+            kept_s: page.kept_s,
         };
-        let variant = variant_key(key, &page.vary, request);
-        let index_bytes = index.bytes();
-        app.cache.shared.store.put(&key, Kept::Page(Arc::new(index)), index_bytes, ttl_s, now_s);
-        app.cache.shared.store.put(&variant, Kept::Page(Arc::new(page)), bytes, ttl_s, now_s);
+        put(&key, index);
+        put(&variant, page);
     }
-    exchange.response.headers.push(b"x-neurohttp-cache", b"miss");
 }
 
-/// The answer to keep and for how long; none when it may not be kept.
+/// The answer to keep, still without its body, and for how long; none when it may not be kept.
 fn page_of(request: &Request, response: &Response, ttl_s: u64, now_s: u64) -> Option<(u64, Page)> {
     let joined = |name: &[u8]| {
         let values = response.headers.iter().filter(|(have, _)| have.eq_ignore_ascii_case(name));
@@ -199,7 +239,7 @@ fn page_of(request: &Request, response: &Response, ttl_s: u64, now_s: u64) -> Op
     let page = Page {
         status,
         headers: headers.map(|(name, value)| (name.into(), value.into())).collect(),
-        body: response.body.as_slice().into(),
+        body: [].into(),
         vary: vary.into(),
         is_index: false,
         is_public,

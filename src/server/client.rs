@@ -206,6 +206,15 @@ impl Client {
         Ok(String::from_utf8(out).unwrap_or_default())
     }
 
+    /// What was counted, as `/stats` says it.
+    ///
+    /// # Errors
+    /// `Closed` when the server has stopped.
+    pub fn stats_json(&self) -> Result<String, Error> {
+        self.check_open()?;
+        Ok(self.core.stats_json())
+    }
+
     /// Switches a model on or off.
     ///
     /// # Errors

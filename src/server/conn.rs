@@ -15,7 +15,7 @@ use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, RequestHead};
 use crate::http::target::Target;
-use crate::pipeline::{Matched, Pull};
+use crate::pipeline::{Matched, PageMaking, Pull};
 use std::sync::Arc;
 
 /// What a connection keeps all the time.
@@ -187,6 +187,8 @@ pub(super) struct Active {
     pub(super) is_chunked: bool,
     /// The streamed body is compressed; then it is in chunks too.
     pub(super) coded: Option<Box<Coded>>,
+    /// What is kept of the streamed body.
+    pub(super) page: Option<Box<PageMaking>>,
     /// It was, and counts among the worker's encoders until the exchange ends.
     pub(super) is_coded: bool,
     /// The answer goes out without its body (HEAD).
@@ -231,6 +233,7 @@ impl Default for Active {
             joined: None,
             is_chunked: false,
             coded: None,
+            page: None,
             is_coded: false,
             is_bodiless: false,
             hangs_on_client: false,
@@ -327,6 +330,7 @@ impl Active {
         self.joined = None;
         self.is_chunked = false;
         self.coded = None;
+        self.page = None;
         self.is_bodiless = false;
         self.hangs_on_client = false;
         self.close_after = false;

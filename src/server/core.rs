@@ -23,6 +23,7 @@ use crate::base::error::Failure;
 use crate::config::Config;
 use crate::exchange::StreamQueue;
 use crate::kernel;
+use crate::optimizer::pressure::MemoryLimit;
 use crate::pipeline::{App, Order, Provider, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
@@ -79,6 +80,9 @@ pub(super) struct Core {
     /// The way to a collector.
     pub(super) telemetry: Telemetry,
     connections_max: AtomicU64,
+    /// No more than these while memory is short.
+    pub(super) connections_tuned: AtomicU64,
+    pub(super) memory: Mutex<MemoryLimit>,
     drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
     tls: Mutex<ClientTls>,
@@ -127,6 +131,8 @@ impl Core {
             tuning,
             live_page: LivePage::default(),
             connections_max: AtomicU64::new(u64::from(config.server.max_connections)),
+            connections_tuned: AtomicU64::new(u64::MAX),
+            memory: Mutex::default(),
             drain_ms: AtomicU64::new(u64::from(config.timeouts.drain)),
             tls: Mutex::default(),
             certificates: Mutex::new(certificates.map(Arc::new)),
@@ -327,13 +333,19 @@ impl Core {
         self.port.load(Ordering::Relaxed)
     }
 
-    fn connections(&self) -> u64 {
+    pub(super) fn connections(&self) -> u64 {
         self.workers.iter().map(|worker| worker.stats.connections.get()).sum()
     }
 
-    /// Whether server.max_connections is reached. Read at accept only.
+    /// How many connections there may be: server.max_connections, or fewer while memory is short.
+    pub(super) fn connections_max(&self) -> u64 {
+        let max = self.connections_max.load(Ordering::Relaxed);
+        max.min(self.connections_tuned.load(Ordering::Relaxed))
+    }
+
+    /// Whether there are as many connections as there may be. Read at accept only.
     pub(super) fn is_full(&self) -> bool {
-        self.connections() >= self.connections_max.load(Ordering::Relaxed)
+        self.connections() >= self.connections_max()
     }
 
     /// A worker with clearly fewer connections than this one. Long streams make an even hand-out

@@ -31,8 +31,13 @@ impl Worker {
             next_ms = next_ms.min(due_ms);
         }
         self.health_due.retain(|id, _| app.providers.iter().any(|provider| provider.id == *id));
-        if next_ms != u64::MAX && !self.is_draining {
-            self.wheel.arm(next_ms, MARK_HEALTH << MARK_SHIFT);
+        let at_ms = if self.is_draining { u64::MAX } else { next_ms };
+        self.health_deadline.set(&mut self.wheel, at_ms, MARK_HEALTH << MARK_SHIFT);
+    }
+
+    pub(super) fn on_health_timer(&mut self) {
+        if self.health_deadline.fired(&mut self.wheel, self.now_ms, MARK_HEALTH << MARK_SHIFT) {
+            self.check_health();
         }
     }
 

@@ -6,17 +6,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
 use super::Server;
 use super::core::Core;
 use super::stats::WorkerStats;
-use super::worker::Worker;
+use super::worker::{MARK_MEMORY, MARK_SHIFT, Worker};
 use crate::base::error::Failure;
 use crate::base::slab::Key;
 use crate::optimizer::load::Moved;
-use crate::sys::clock;
+use crate::optimizer::pressure::Memory;
+use crate::sys::{clock, memory};
 
 /// Decisions that are kept.
 const DECISIONS_MAX: usize = 32;
@@ -130,10 +132,11 @@ impl Core {
         let (levers, decisions) = self.tuning.json();
         let tuned = self.app().settings.tuned;
         serde_json::json!({
-            "enabled": tuned.blocking || tuned.upstreams || tuned.turns,
+            "enabled": tuned.blocking || tuned.upstreams || tuned.turns || tuned.memory,
             "blocking": { "enabled": tuned.blocking, "limit": self.pool.request_limit() },
             "upstreams": { "enabled": tuned.upstreams },
             "turns": { "enabled": tuned.turns },
+            "memory": { "enabled": tuned.memory },
             "limits": levers,
             "refused": {
                 "blocking": sum(|s| s.shed_blocking.get()),
@@ -142,6 +145,52 @@ impl Core {
             },
             "decisions": decisions,
         })
+    }
+}
+
+impl Core {
+    /// Moves what is kept and taken to the memory there is; `None`: to what is configured. Returns
+    /// when to look again, in milliseconds from now.
+    pub(super) fn tune_memory(&self, memory: Option<Memory>) -> u64 {
+        let config = self.live.config();
+        let bytes = config.cache.max_bytes;
+        let mut limit = self.memory.lock();
+        let moves = match memory {
+            Some(memory) => {
+                let connections_max = u64::from(config.server.max_connections);
+                limit.measured(memory, self.connections(), connections_max, bytes)
+            }
+            None => limit.lift(bytes),
+        };
+        if limit.is_reduced() || moves.cache.is_some() {
+            self.app().cache.reduce(&config, limit.cache_bytes(bytes), super::now_s());
+        }
+        // Relaxed: a bound by itself.
+        self.connections_tuned.store(limit.connections().unwrap_or(u64::MAX), Relaxed);
+        let next_ms = limit.next_ms();
+        drop(limit);
+        for (lever, moved) in
+            [("bytes of kept answers", moves.cache), ("connections", moves.connections)]
+        {
+            if let Some(moved) = moved {
+                self.tuning.moved(lever, moved);
+            }
+        }
+        if moves.cache.is_some_and(|moved| moved.to < moved.from) {
+            // A pool that is full has no quiet time.
+            drop(self.pool.submit(Box::new(memory::trim)));
+        }
+        next_ms
+    }
+}
+
+/// What the system has left for this process.
+fn memory_left() -> Option<Memory> {
+    let (machine, group) = memory::left();
+    let memory = |(available, total)| Memory { available, total };
+    match (machine.map(memory), group.map(memory)) {
+        (Some(machine), Some(group)) => Some(machine.tighter(group)),
+        (machine, group) => machine.or(group),
     }
 }
 
@@ -163,6 +212,22 @@ pub(super) fn overloaded(what: &'static str) -> Failure {
 }
 
 impl Worker {
+    /// Looks at the memory there is, and when it does so again.
+    pub(super) fn check_memory(&mut self) {
+        let is_on = self.app.settings.tuned.memory;
+        let memory = if is_on { memory_left() } else { None };
+        let next_ms = self.core.tune_memory(memory);
+        let goes_on = memory.is_some() && !self.is_draining;
+        let at_ms = if goes_on { self.now_ms + next_ms } else { u64::MAX };
+        self.memory_deadline.set(&mut self.wheel, at_ms, MARK_MEMORY << MARK_SHIFT);
+    }
+
+    pub(super) fn on_memory_timer(&mut self) {
+        if self.memory_deadline.fired(&mut self.wheel, self.now_ms, MARK_MEMORY << MARK_SHIFT) {
+            self.check_memory();
+        }
+    }
+
     /// Whether one more request may be sent to a provider now; it is counted as waiting until
     /// [`Worker::leave_limit`].
     pub(super) fn enter_limit(&mut self, call: Key, index: usize) -> bool {
@@ -228,7 +293,13 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::time::Duration;
+
     use super::*;
+    use crate::config;
+    use crate::server::Setup;
 
     #[test]
     fn limits_and_decisions_are_told_in_words() {
@@ -244,5 +315,58 @@ mod tests {
             "decision: the limit of a peer goes from none to 4: it is slow",
         ];
         assert_eq!(tuning.lines(), lines);
+    }
+
+    fn ask(client: &mut TcpStream) -> std::io::Result<[u8; 12]> {
+        client.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        let mut status = [0; 12];
+        client.read_exact(&mut status)?;
+        Ok(status)
+    }
+
+    /// Wrong: scarce memory stops nobody, cuts who is there, or nobody comes in afterwards.
+    #[test]
+    fn scarce_memory_keeps_further_connections_waiting() {
+        let sets = [("server.workers", "1"), ("optimizer.memory", "false")];
+        let sets = sets.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let listen = Some("127.0.0.1:0".to_owned());
+        let sources = config::Sources { sets, listen, ..config::Sources::default() };
+        let server = Server::new(config::load(&sources).unwrap(), Setup::default()).unwrap();
+        server.start().unwrap();
+        let connect = || {
+            let client = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            client
+        };
+        let mut clients: Vec<TcpStream> = (0..64).map(|_| connect()).collect();
+        for client in &mut clients[1..] {
+            assert_eq!(&ask(client).unwrap(), b"HTTP/1.1 200");
+        }
+        server.core.tune_memory(Some(Memory { available: 4, total: 100 }));
+        assert!(server.core.is_full());
+        let mut late = connect();
+        late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert!(ask(&mut late).is_err());
+        assert_eq!(&ask(&mut clients[0]).unwrap(), b"HTTP/1.1 200");
+        late.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        server.core.tune_memory(Some(Memory { available: 12, total: 100 }));
+        let mut status = [0; 12];
+        late.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        server.core.tune_memory(None);
+        assert_eq!(
+            server.optimizer_lines(),
+            [
+                "limit: bytes of kept answers: 67108864",
+                "limit: connections: none",
+                "decision: the limit of bytes of kept answers goes from 67108864 to 33554432: less \
+                 than 10 % of the memory is free",
+                "decision: the limit of connections goes from none to 64: less than 5 % of the \
+                 memory is free",
+                "decision: the limit of connections goes from 64 to none: memory is free again",
+            ]
+        );
+        server.stop();
+        server.wait(Some(Duration::from_secs(20))).unwrap();
     }
 }

@@ -57,15 +57,6 @@ pub fn processors() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
-/// Gives free memory of the allocator back to the system.
-pub fn trim_memory() {
-    // SAFETY: glibc's malloc_trim may be called at any time.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// The limit of open descriptors in force, and raises the soft limit to the hard one first when
 /// `raise` is set. Only the program does that; the library leaves its host's limits alone.
 pub fn open_files_max(raise: bool) -> u64 {

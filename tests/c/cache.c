@@ -16,6 +16,27 @@ static nh_status count_calls(nh_request *request, nh_response *response, void *u
     return nh_response_send(response, 200, "text/plain", text, NH_ZERO_TERMINATED);
 }
 
+static nh_status stream_calls(nh_request *request, nh_response *response, void *user_data)
+{
+    const char *control = nh_request_query(request, "control", NULL);
+    nh_stream *stream;
+    char text[64];
+
+    CHECK_OK(nh_response_header(response, "Content-Type", "text/plain"));
+    if (control != NULL)
+        CHECK_OK(nh_response_header(response, "Cache-Control", control));
+    CHECK_OK(nh_response_header(response, "Vary", "X-A"));
+    CHECK_OK(nh_response_stream(response, &stream));
+    snprintf(text, sizeof text, "stream %d", atomic_fetch_add((atomic_int *)user_data, 1));
+    CHECK_OK(nh_stream_write(stream, text, strlen(text)));
+    CHECK_OK(nh_stream_write(stream, " of two pieces", 14));
+    if (nh_request_query(request, "abort", NULL) != NULL)
+        nh_stream_abort(stream);
+    else
+        nh_stream_end(stream);
+    return NH_OK;
+}
+
 static char *get_with(const nh_server *server, const char *target, const char *fields)
 {
     char head[512];
@@ -93,17 +114,38 @@ static void routes(nh_server *server)
     CHECK_TEXT(body_of(get(server, "/c")), "call 12");
 }
 
+/* A stream is kept when it ended well, and given again as a whole. */
+static void streams(nh_server *server)
+{
+    char *answer;
+
+    CHECK(strstr(get(server, "/s"), "stream 0") != NULL);
+    answer = get(server, "/s");
+    CHECK_TEXT(body_of(answer), "stream 0 of two pieces");
+    CHECK(strstr(answer, "x-neurohttp-cache: hit") && strstr(answer, "Content-Length: 22"));
+    CHECK(strstr(get_with(server, "/s", "X-A: 1\r\n"), "stream 1") != NULL);
+    CHECK_TEXT(body_of(get_with(server, "/s", "X-A: 1\r\n")), "stream 1 of two pieces");
+    CHECK_TEXT(body_of(get(server, "/s")), "stream 0 of two pieces");
+    CHECK(strstr(get(server, "/s?control=no-store"), "stream 2") != NULL);
+    CHECK(strstr(get(server, "/s?control=no-store"), "stream 3") != NULL);
+    get(server, "/s?abort=1");
+    get(server, "/s?abort=1");
+    CHECK(strstr(get(server, "/s?control=private"), "stream 6") != NULL);
+}
+
 int main(void)
 {
     nh_server *server = quiet_server();
-    atomic_int calls = 0, blocking_calls = 0;
+    atomic_int calls = 0, blocking_calls = 0, stream_count = 0;
 
     CHECK_OK(nh_server_route(server, "*", "/c", NH_ROUTE_CACHE, count_calls, &calls, NULL));
     CHECK_OK(nh_server_route(server, "GET", "/b", NH_ROUTE_CACHE | NH_ROUTE_BLOCKING, count_calls,
                              &blocking_calls, NULL));
+    CHECK_OK(nh_server_route(server, "*", "/s", NH_ROUTE_CACHE, stream_calls, &stream_count, NULL));
     entries(server);
     CHECK_OK(nh_server_start(server));
     routes(server);
+    streams(server);
     CHECK_TEXT(body_of(get(server, "/b")), "call 0");
     CHECK_TEXT(body_of(get(server, "/b")), "call 0");
     nh_server_free(server);

@@ -91,6 +91,13 @@ static void models(nh_client *client)
     CHECK_OK(nh_models_json(client, &json, &len));
     CHECK(strlen(json) == len && strstr(json, "\"echo\"") != NULL);
     nh_free(json);
+    CHECK_OK(nh_prompt(client, "echo", "x", &reply));
+    nh_reply_free(reply);
+    reply = NULL;
+    CHECK_OK(nh_client_stats_json(client, &json, &len));
+    CHECK(strlen(json) == len && strstr(json, "\"echo\":{") && strstr(json, "\"first_token_ms\""));
+    nh_free(json);
+    json = NULL;
     CHECK_OK(nh_model_set_default(client, "echo"));
     CHECK_OK(nh_model_set_available(client, "echo", 0));
     CHECK(nh_prompt(client, "echo", "x", &reply) != NH_OK);
@@ -113,6 +120,8 @@ static void null(nh_client *client)
     CHECK_STATUS(nh_chat_stream(client, ask_echo, NH_ZERO_TERMINATED, NULL, NULL, &reply),
                  NH_ERR_INVALID_ARGUMENT);
     CHECK_STATUS(nh_models_json(NULL, &json, NULL), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_client_stats_json(NULL, &json, NULL), NH_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(nh_client_stats_json(client, NULL, NULL), NH_ERR_INVALID_ARGUMENT);
     CHECK_STATUS(nh_reply_usage(NULL, NULL, NULL), NH_ERR_INVALID_ARGUMENT);
     CHECK(nh_reply_text(NULL, NULL) == NULL && nh_delta_text(NULL, NULL) == NULL);
     CHECK(reply == NULL && json == NULL);

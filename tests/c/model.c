@@ -186,6 +186,12 @@ static void ends_and_errors(const nh_server *server)
     text = post(server, "/v1/messages",
                 "\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":\"tool\"}]");
     CHECK(strstr(text, "\"input\":{\"city\":\"Rome\"}") && strstr(text, "\"tool_use\""));
+    /* A client that knows a tool as a custom one gets text: what is no `input` stays as it is. */
+    text = post(server, "/v1/responses",
+                "\"input\":\"tool\",\"tools\":[{\"type\":\"custom\",\"name\":\"weather\"},"
+                "{\"type\":\"function\",\"name\":\"now\"}]");
+    CHECK(strstr(text, "\"custom_tool_call\"") && strstr(text, "\"function_call\""));
+    CHECK(strstr(text, "\"input\":\"{\\\"city\\\":\\\"Rome\\\"}\"") != NULL);
 
     text = say_to_chat(server, "fail", "");
     CHECK(status_of(text) == 500 && strstr(text, "model_failed") != NULL);

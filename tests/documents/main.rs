@@ -15,6 +15,7 @@ mod man;
 mod roff;
 mod sample;
 mod snippets;
+mod traps;
 
 use std::fs;
 

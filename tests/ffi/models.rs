@@ -182,6 +182,7 @@ fn a_client_of_a_server_shares_its_life() {
     unsafe {
         let mut json = null_mut();
         assert_eq!(nh_models_json(client, &mut json, null_mut()), NH_ERR_CLOSED);
+        assert_eq!(nh_client_stats_json(client, &mut json, null_mut()), NH_ERR_CLOSED);
         assert_eq!(nh_model_set_default(client, c"echo".as_ptr()), NH_ERR_CLOSED);
         nh_client_free(client);
     }
@@ -249,6 +250,27 @@ fn clients_are_refused_like_servers() {
         assert_eq!(nh_client_new(file.as_ptr(), null(), &mut client), NH_ERR_CONFIG);
         assert_eq!(nh_client_new(null(), null(), null_mut()), NH_ERR_INVALID_ARGUMENT);
         assert!(client.is_null());
+    }
+}
+
+/// Wrong: a count that is not the published encodings', whatever language the text is in.
+#[test]
+fn tokens_are_those_of_the_published_encodings() {
+    let text = include_str!("../data/ai/multilingual.txt");
+    for (name, table) in [
+        (c"o200k", tiktoken_rs::o200k_base_singleton()),
+        (c"cl100k", tiktoken_rs::cl100k_base_singleton()),
+    ] {
+        let count = |text: &str| {
+            let mut tokens = 0;
+            let (name, bytes) = (name.as_ptr(), text.as_ptr().cast());
+            assert_eq!(unsafe { nh_count_tokens(name, bytes, text.len(), &mut tokens) }, NH_OK);
+            tokens as usize
+        };
+        assert_eq!(count(text), table.encode_ordinary(text).len());
+        for line in text.lines() {
+            assert_eq!(count(line), table.encode_ordinary(line).len(), "{line}");
+        }
     }
 }
 

@@ -113,6 +113,46 @@ fn a_broken_or_unknown_coding_is_a_502() {
     }
 }
 
+/// Wrong: a dialect that repeats the whole text at its end and keeps it without a bound.
+#[test]
+fn an_endless_stream_is_not_kept_without_end() {
+    let event = chunk(&format!(r#"{{"content":"{}"}}"#, "x".repeat(1 << 20)), "null");
+    let upstream = Upstream::start(move |peer| {
+        if peer.request().is_none() {
+            return;
+        }
+        let _ = peer.try_send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+        while peer.try_send(&event) {}
+    });
+    let text = provider("up", upstream.port, "").replace("\"openai\"", "\"together\"");
+    let gateway = Gateway::with(&text);
+    let body = r#"{"model":"up/m","stream":true,"input":"x"}"#;
+    let answer = gateway.connect().post("/v1/responses", body).answer();
+    let end = answer.text().rsplit("event: ").next().unwrap().to_owned();
+    assert!(end.starts_with("response.failed") && end.contains("upstream_too_large"), "{end}");
+    assert!(answer.text().len() < 40 << 20, "{}", answer.text().len());
+}
+
+/// Wrong: a bound of a codec's own below that of bodies.
+#[test]
+fn a_body_of_31_mib_is_translated_whole() {
+    let upstream = Upstream::start(|peer| {
+        while let Some((_, body)) = peer.request() {
+            let text = WHOLE.replace("größer secret", &body.len().to_string());
+            let length = text.len();
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{text}"
+            ));
+        }
+    });
+    let size = 31 << 20;
+    let body = ASK_MESSAGES.replace("\"x\"", &format!("\"{}\"", "é".repeat(size / 2)));
+    let answer = ask(&upstream, "", MESSAGES, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let text = answer.json()["content"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text.parse::<usize>().unwrap() > size, "{text}");
+}
+
 /// Wrong: a stream of Google's that is refused because it is one array, or is told only at its end.
 #[test]
 fn a_gemini_stream_may_be_an_array() {

@@ -23,6 +23,7 @@ mod passing;
 mod reload;
 mod routing;
 mod seen;
+mod switching;
 mod telemetry;
 mod upstream;
 mod ways;

@@ -19,7 +19,8 @@ fn replace(file: &Path, text: &str) {
     fs::rename(&new, file).unwrap();
 }
 
-fn start(name: &str, text: &str, workers: usize) -> (Server, PathBuf) {
+/// The program with this text as its configuration file.
+pub fn start(name: &str, text: &str, workers: usize) -> (Server, PathBuf) {
     let folder = scratch().join(format!("relay-reload-{name}"));
     drop(fs::remove_dir_all(&folder));
     fs::create_dir_all(&folder).unwrap();
@@ -137,6 +138,23 @@ fn what_stays_keeps_its_state() {
     assert_eq!((answer.status, cached(&answer), other.accepted()), (200, "miss".to_owned(), 1));
     // Its own provider has not changed, so the broken one is still left alone.
     assert!(!open());
+    server.stop();
+}
+
+/// Wrong: only the configuration of the start decides whether providers are asked for their health.
+#[test]
+fn health_is_asked_for_from_a_reload_on() {
+    let up = Upstream::start(|peer| {
+        while peer.head().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let (server, file) = start("health", &provider("up", up.port, ""), 1);
+    assert_eq!(server.connect().get("/health").answer().status, 200);
+    assert_eq!(up.accepted(), 0);
+    replace(&file, &provider("up", up.port, "health_path = \"/models\""));
+    reload(&server);
+    wait_until("it is asked", || up.accepted() > 0);
     server.stop();
 }
 

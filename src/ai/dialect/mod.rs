@@ -83,6 +83,11 @@ pub trait StreamEncoder: Send {
     fn finish(&mut self, out: &mut Vec<u8>);
     /// Appends the dialect's error event. No success mark follows.
     fn fail(&mut self, failure: &Failure, out: &mut Vec<u8>);
+    /// Whether it keeps such a delta, perhaps until the end: then somebody must bound them.
+    /// Arguments may wait for those of a call before them.
+    fn keeps(&self, delta: &chat::Delta) -> bool {
+        matches!(delta, chat::Delta::ToolCallArguments { .. } | chat::Delta::ToolCallStart { .. })
+    }
 }
 
 impl Dialect {

@@ -12,6 +12,8 @@ mod gemini;
 mod items;
 mod ollama;
 pub mod openai;
+#[cfg(test)]
+mod traps;
 
 use std::borrow::Cow;
 

@@ -58,7 +58,7 @@ fn check(text: &str, expected: &[(&str, &str)]) {
 
 /// What providers and the standard's own examples send.
 #[test]
-fn events() {
+fn events_read_the_same_at_every_cut_and_line_end() {
     check("", &[]);
     check("data: a\n\n", &[("", "a")]);
     check("data: a\r\n\r\n", &[("", "a")]);

@@ -197,6 +197,7 @@ impl Worker {
 
     /// The streamed answer is over, or nobody reads it any more.
     fn drop_encoder(&mut self, active: &mut Active) {
+        active.page = None;
         if std::mem::take(&mut active.is_coded) {
             active.coded = None;
             self.coded_streams -= 1;

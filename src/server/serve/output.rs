@@ -264,6 +264,8 @@ impl Worker {
         if exchange.response.status == 0 {
             exchange.response.status = 200;
         }
+        let app = Arc::clone(&self.app);
+        active.page = pipeline::begin_page(&app, &mut exchange).map(Box::new);
         self.finish(&mut exchange);
         self.stats.streams.add(1);
         let code = exchange.response.status;
@@ -358,6 +360,7 @@ impl Worker {
             if !is_dry {
                 active.told.body_bytes += piece.len() as u64;
                 active.append_body(&piece);
+                active.page.take_if(|page| !page.add(&piece));
             }
             self.pull_scratch = piece;
             match taken {
@@ -365,6 +368,9 @@ impl Worker {
                 Taken::More => {}
                 Taken::End => {
                     active.end_body();
+                    if let Some(page) = active.page.take() {
+                        page.end(&self.app);
+                    }
                     let Some(exchange) = active.exchange.take() else { return false };
                     self.end_exchange(key, active, exchange);
                     if active.phase == Phase::Head {

@@ -101,7 +101,7 @@ impl Worker {
         let Some(listener) = listeners.iter().find(|it| it.id == id) else { return false };
         for _ in 0..limits::ACCEPTS_PER_TURN {
             if self.core.is_full() {
-                self.pause_accepting("server.max_connections is reached");
+                self.pause_accepting("there are as many connections as there may be");
                 return false;
             }
             match socket::accept(listener.fd.as_raw_fd()) {

@@ -2,7 +2,8 @@
 //! timers.
 
 use super::{
-    MARK_ACCEPT, MARK_CALL, MARK_HEALTH, MARK_MASK, MARK_SHIFT, MARK_TRIM, MARK_UP, Worker,
+    MARK_ACCEPT, MARK_CALL, MARK_HEALTH, MARK_MASK, MARK_MEMORY, MARK_SHIFT, MARK_TRIM, MARK_UP,
+    Worker,
 };
 use crate::base::slab::Key;
 use crate::server::call::Sink;
@@ -99,7 +100,8 @@ impl Worker {
         for data in due.drain(..) {
             match data >> MARK_SHIFT {
                 MARK_ACCEPT => self.resume_accepting(),
-                MARK_HEALTH => self.check_health(),
+                MARK_HEALTH => self.on_health_timer(),
+                MARK_MEMORY => self.on_memory_timer(),
                 MARK_UP => self.on_up_timer(Key(data & MARK_MASK)),
                 MARK_TRIM => self.trim(),
                 MARK_CALL => self.on_call_timer(Key(data & MARK_MASK)),

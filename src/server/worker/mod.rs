@@ -35,6 +35,7 @@ use crate::server::call::{CallState, Sink};
 use crate::server::conn::{Active, Conn};
 use crate::server::core::{Core, DRAINING, RUNNING, STOPPED};
 use crate::server::counts::ModelCounts;
+use crate::server::deadline::Deadline;
 use crate::server::listener::Listener;
 use crate::server::mailbox::{Mailbox, Message};
 use crate::server::reserve::Reserve;
@@ -53,6 +54,7 @@ const MARK_WAKE: u64 = 2;
 const MARK_ACCEPT: u64 = 3;
 const MARK_TIMER: u64 = 6;
 pub(super) const MARK_HEALTH: u64 = 8;
+pub(super) const MARK_MEMORY: u64 = 9;
 pub(super) const MARK_UP: u64 = 4;
 pub(super) const MARK_CALL: u64 = 5;
 const MARK_TRIM: u64 = 7;
@@ -134,6 +136,10 @@ pub(super) struct Worker {
     pub(super) ai_bytes_reserved: u64,
     /// When providers are asked next whether they are well, by their ids.
     pub(super) health_due: HashMap<u64, u64>,
+    /// When the next of them is due.
+    pub(super) health_deadline: Deadline,
+    /// When the memory is looked at again.
+    pub(super) memory_deadline: Deadline,
     /// Second attempts, by the numbers of routes.
     pub(super) hedges: Vec<Hedge>,
     /// Bounds the further tries of failed calls.
@@ -208,6 +214,8 @@ impl Worker {
             ai_bytes_spare: 0,
             ai_bytes_reserved: 0,
             health_due: HashMap::new(),
+            health_deadline: Deadline::default(),
+            memory_deadline: Deadline::default(),
             hedges: Vec::new(),
             budget: Budget::default(),
             turn_limit: TurnLimit::default(),
@@ -215,9 +223,7 @@ impl Worker {
         };
         worker.read_clock();
         worker.listen(true);
-        if worker.index == 0 {
-            worker.check_health();
-        }
+        worker.keep_watch();
         Ok(worker)
     }
 
@@ -367,6 +373,7 @@ impl Worker {
             self.followed = self.version;
             self.follow_listeners();
             self.prune_pools();
+            self.keep_watch();
         }
     }
 
@@ -378,6 +385,14 @@ impl Worker {
         if version != self.version {
             self.version = version;
             self.app = Arc::new(self.core.app());
+        }
+    }
+
+    /// What one worker does for all of them, at its times.
+    fn keep_watch(&mut self) {
+        if self.index == 0 {
+            self.check_health();
+            self.check_memory();
         }
     }
 

@@ -429,6 +429,10 @@ impl StreamEncoder for Encoder {
         }
     }
 
+    fn keeps(&self, _: &Delta) -> bool {
+        true
+    }
+
     fn finish(&mut self, out: &mut Vec<u8>) {
         self.begin(out);
         self.close(out);

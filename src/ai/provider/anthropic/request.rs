@@ -618,6 +618,24 @@ mod tests {
     }
 
     #[test]
+    fn the_mandatory_limit_is_set_where_none_is() {
+        let json = r#"{"messages":[{"role":"user","content":"a"}]}"#;
+        for (model, limit) in [
+            ("claude-3-haiku-20240307", 4096),
+            ("claude-3-5-sonnet-latest", 8192),
+            ("kimi-k2", 8192),
+        ] {
+            assert_eq!(body(model, json).0["max_tokens"], limit, "{model}");
+        }
+        let json = r#"{"max_tokens":1,"max_completion_tokens":7,"messages":[{"role":"user","content":"a"}]}"#;
+        assert_eq!(body("claude-sonnet-5", json).0["max_tokens"], 7);
+        let failure = Dialect::AnthropicMessages
+            .decode_request(br#"{"messages":[{"role":"user","content":"a"}]}"#)
+            .unwrap_err();
+        assert_eq!(failure.param.as_deref(), Some("max_tokens"));
+    }
+
+    #[test]
     fn thinking_takes_the_form_the_model_knows() {
         let json = r#"{"messages":[{"role":"user","content":"a"}],"reasoning_effort":"low"}"#;
         let (old, _) = body("claude-3-7-sonnet-latest", json);
