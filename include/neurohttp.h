@@ -6,7 +6,8 @@
  * LINKING
  *
  *     cc server.c $(pkg-config --cflags --libs neurohttp)                the shared library
- *     cc server.c $(pkg-config --cflags --libs --static neurohttp)       the archive
+ *     cc server.c $(pkg-config --cflags --libs --static neurohttp |
+ *         sed s/-lneurohttp/-l:libneurohttp.a/)                         the archive
  *
  * The header is C11 and C++17. The library needs Linux, installs no signal handler, prints nothing
  * but its log, and changes nothing of the process. Fork after a server was started is not

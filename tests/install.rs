@@ -77,6 +77,12 @@ fn pkg_config(prefix: &Path, package: &str, arguments: &[&str]) -> Vec<String> {
     output.split_whitespace().map(str::to_owned).collect()
 }
 
+/// The flags for the archive, where the shared library stands beside it.
+fn archive_flags(prefix: &Path, package: &str) -> Vec<String> {
+    let flags = pkg_config(prefix, package, &["--cflags", "--libs", "--static"]);
+    flags.into_iter().map(|flag| flag.replace("-lneurohttp", "-l:libneurohttp.a")).collect()
+}
+
 /// Compiles hello.c as a user would and lets it answer.
 fn check_program(prefix: &Path, flags: &[String], name: &str) {
     let program = prefix.join(name);
@@ -146,15 +152,7 @@ fn installs_links_and_uninstalls() {
 
     assert_eq!(pkg_config(&prefix, "neurohttp", &["--modversion"]), [version]);
     check_program(&prefix, &pkg_config(&prefix, "neurohttp", &["--cflags", "--libs"]), "shared");
-    // The archive alone, with all that it needs.
-    for link in ["libneurohttp.so", "libneurohttp.so.1"] {
-        fs::remove_file(prefix.join("lib").join(link)).unwrap();
-    }
-    check_program(
-        &prefix,
-        &pkg_config(&prefix, "neurohttp", &["--cflags", "--libs", "--static"]),
-        "static",
-    );
+    check_program(&prefix, &archive_flags(&prefix, "neurohttp"), "static");
     let needed = succeed(Command::new("readelf").arg("-d").arg(prefix.join("static")));
     assert!(!needed.contains("libneurohttp"), "{needed}");
 
@@ -243,11 +241,7 @@ fn old_hosts_build_and_run_against_what_is_installed() {
     }
     let prefix = install("install-old");
     let shared = pkg_config(&prefix, "neurohttp-legacy", &["--cflags", "--libs"]);
-    let archive: Vec<String> =
-        pkg_config(&prefix, "neurohttp-legacy", &["--cflags", "--libs", "--static"])
-            .into_iter()
-            .map(|flag| flag.replace("-lneurohttp", "-l:libneurohttp.a"))
-            .collect();
+    let archive = archive_flags(&prefix, "neurohttp-legacy");
     let plugins = prefix.join("old-plugins");
     fs::create_dir_all(&plugins).unwrap();
     for (source, name) in [

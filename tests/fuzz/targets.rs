@@ -12,6 +12,7 @@ use neurohttp::http::head::{
 use neurohttp::http::method::Method;
 use neurohttp::http::sse::{SseEvent, SseReader};
 use neurohttp::http::target::{self, Target};
+use neurohttp::http::trace_context::{self, TraceContext};
 
 /// One target.
 pub struct FuzzTarget {
@@ -28,6 +29,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "chunked_body", run: chunked_body },
     FuzzTarget { name: "sse", run: sse },
     FuzzTarget { name: "target", run: target },
+    FuzzTarget { name: "trace_context", run: trace_context },
 ];
 
 /// Small, so that a fuzzer reaches them.
@@ -277,5 +279,22 @@ fn check_path(path: &[u8]) {
         for (encoded, plain) in [("%2E", "."), ("%2e", "."), ("%25", "%")] {
             decoded = decoded.replace(encoded, plain);
         }
+    }
+}
+
+/// A `traceparent` on the first line, fields of `tracestate` on the others: what is passed on is
+/// taken in the same way by the next one.
+pub fn trace_context(bytes: &[u8]) {
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    let parent = lines.next().unwrap_or_default();
+    if let Some(context) = TraceContext::parse(parent) {
+        let mut out = Vec::new();
+        context.write(&mut out);
+        assert_eq!(TraceContext::parse(&out), Some(context));
+        assert!(encode::valid_value(&out) && out[3..52] == parent[3..52]);
+    }
+    if let Some(state) = trace_context::state(lines) {
+        assert!(!state.is_empty() && state.len() <= 512 && encode::valid_value(&state));
+        assert_eq!(trace_context::state(std::iter::once(&state[..])), Some(state.clone()));
     }
 }
