@@ -47,6 +47,8 @@ pub struct Request {
     pub response_format: ResponseFormat,
     /// How much to think.
     pub reasoning: Option<Reasoning>,
+    /// Whether the client said that there is to be no thinking, which Anthropic's may.
+    pub no_thinking: bool,
     /// The client's name for its end user.
     pub user: Option<String>,
     /// Whether to tell log-probabilities.

@@ -1,6 +1,7 @@
 //! OpenAI's chat completions towards a provider, and its compatibles as table rows.
 #![forbid(unsafe_code)]
 
+mod effort;
 mod reply;
 mod request;
 mod stream;
@@ -37,6 +38,8 @@ pub struct Row {
     pub tool_choice: bool,
     /// The member that hands the model's thinking back; a compatible without one would refuse it.
     pub thinking: Option<&'static str>,
+    /// Whether `thinking` of type `disabled` ends the thinking its models do by habit.
+    pub thinking_switch: bool,
     /// Mistral's strictness: unknown members are a 422, ids of calls have nine characters.
     pub strict: bool,
     /// Azure's addresses and its `api-key` header.
@@ -56,6 +59,7 @@ const PLAIN: Row = Row {
     names: true,
     tool_choice: true,
     thinking: Some("reasoning_content"),
+    thinking_switch: false,
     strict: false,
     azure: false,
 };
@@ -71,8 +75,14 @@ const OPENAI: Row = Row {
 };
 
 /// Zhipu's open platform and Z.ai are one API ("Chat Completion").
-const ZHIPU: Row =
-    Row { kind: "zhipu", json_schema: false, completions: false, tool_choice: false, ..PLAIN };
+const ZHIPU: Row = Row {
+    kind: "zhipu",
+    json_schema: false,
+    completions: false,
+    tool_choice: false,
+    thinking_switch: true,
+    ..PLAIN
+};
 
 /// The compatibles that differ from [`PLAIN`]. DeepSeek, Moonshot and the local servers want
 /// `reasoning_content` back and are plain for that; DeepSeek and Zhipu know `json_object` alone.
@@ -101,7 +111,13 @@ const ROWS: &[Row] = &[
         strict: true,
         ..PLAIN
     },
-    Row { kind: "deepseek", json_schema: false, completions: false, ..PLAIN },
+    Row {
+        kind: "deepseek",
+        json_schema: false,
+        completions: false,
+        thinking_switch: true,
+        ..PLAIN
+    },
     ZHIPU,
     Row { kind: "zai", ..ZHIPU },
     Row { kind: "moonshot", completions: false, ..PLAIN },

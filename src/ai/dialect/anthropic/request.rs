@@ -286,8 +286,7 @@ fn thinking(node: &Node<'_>, request: &mut Request) -> Result<(), Failure> {
     let at = format_args!("thinking");
     read::object(node, at)?;
     match read::required_text(node, "type", at)? {
-        // No wish to think is what every other API takes silence for.
-        "disabled" => {}
+        "disabled" => request.no_thinking = true,
         "enabled" => {
             let param = format_args!("thinking.budget_tokens");
             let budget = node.get("budget_tokens").ok_or_else(|| read::missing(param))?;

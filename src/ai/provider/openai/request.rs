@@ -4,10 +4,8 @@
 use std::borrow::Cow;
 
 use super::super::{EncodedRequest, TargetInfo, one_answer_only};
-use super::Row;
-use crate::ai::chat::{
-    Message, Part, Reasoning, Request, ResponseFormat, Role, Source, Tool, ToolChoice,
-};
+use super::{Row, effort};
+use crate::ai::chat::{Message, Part, Request, ResponseFormat, Role, Source, Tool, ToolChoice};
 use crate::ai::dialect::openai_parts;
 use crate::ai::write::{self, Array, Object};
 use crate::base::error::Failure;
@@ -53,7 +51,7 @@ pub(super) fn encode(
             self::messages(request, row, messages, out);
         });
         sampling(request, row, o, out);
-        reasoning(request, target, row, o, out);
+        effort::write(request, target, row, o, out);
         response_format(request, row, o, out);
         if request.stream {
             o.boolean("stream", true);
@@ -113,41 +111,6 @@ fn sampling(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut EncodedR
         if let Some(top) = request.top_logprobs {
             o.number("top_logprobs", top);
         }
-    }
-}
-
-fn reasoning(
-    request: &Request,
-    target: &TargetInfo<'_>,
-    row: &Row,
-    o: &mut Object<'_>,
-    out: &mut EncodedRequest,
-) {
-    let Some(reasoning) = &request.reasoning else { return };
-    // OpenAI's chat tells no thoughts at all; its compatibles do without asking.
-    if reasoning.summary.is_some() && row.official && row.thinking.is_none() {
-        out.drop_member("reasoning.summary");
-    }
-    let Some(effort) = effort(reasoning) else { return };
-    // OpenAI's models that do not think refuse the wish.
-    let thinks = !["gpt-3", "gpt-4", "chatgpt-"].iter().any(|old| target.model.starts_with(old));
-    if thinks {
-        o.string("reasoning_effort", effort);
-    } else {
-        out.drop_member("reasoning_effort");
-    }
-}
-
-/// The effort asked for, or the one a budget of tokens amounts to.
-fn effort(reasoning: &Reasoning) -> Option<&str> {
-    match (&reasoning.effort, reasoning.budget_tokens) {
-        // Anthropic's highest word.
-        (Some(effort), _) if effort == "max" => Some("xhigh"),
-        (Some(effort), _) => Some(effort),
-        (None, Some(budget)) if budget < 2048 => Some("low"),
-        (None, Some(budget)) if budget < 8192 => Some("medium"),
-        (None, Some(_)) => Some("high"),
-        (None, None) => None,
     }
 }
 
