@@ -33,6 +33,8 @@ pub struct Row {
     pub official: bool,
     /// Whether messages may carry `name`.
     pub names: bool,
+    /// Whether `tool_choice` may be anything but `auto`.
+    pub tool_choice: bool,
     /// The member that hands the model's thinking back; a compatible without one would refuse it.
     pub thinking: Option<&'static str>,
     /// Mistral's strictness: unknown members are a 422, ids of calls have nine characters.
@@ -52,6 +54,7 @@ const PLAIN: Row = Row {
     logprobs: true,
     official: false,
     names: true,
+    tool_choice: true,
     thinking: Some("reasoning_content"),
     strict: false,
     azure: false,
@@ -67,8 +70,14 @@ const OPENAI: Row = Row {
     ..PLAIN
 };
 
+/// Zhipu's open platform and Z.ai are one API ("Chat Completion").
+const ZHIPU: Row =
+    Row { kind: "zhipu", json_schema: false, completions: false, tool_choice: false, ..PLAIN };
+
 /// The compatibles that differ from [`PLAIN`]. DeepSeek, Moonshot and the local servers want
 /// `reasoning_content` back and are plain for that; DeepSeek and Zhipu know `json_object` alone.
+/// DeepSeek, Together and llama.cpp serve `/responses` for some models or builds only: theirs are
+/// translated.
 const ROWS: &[Row] = &[
     OPENAI,
     Row { kind: "azure", azure: true, ..OPENAI },
@@ -81,21 +90,41 @@ const ROWS: &[Row] = &[
         thinking: None,
         ..PLAIN
     },
+    // `ChatCompletionRequest` in Mistral's API reference; text is completed at `/fim/completions`.
     Row {
         kind: "mistral",
         stream_options: false,
+        completions: false,
+        logprobs: false,
         names: false,
         thinking: None,
         strict: true,
         ..PLAIN
     },
     Row { kind: "deepseek", json_schema: false, completions: false, ..PLAIN },
-    Row { kind: "zhipu", json_schema: false, completions: false, ..PLAIN },
-    Row { kind: "zai", json_schema: false, completions: false, ..PLAIN },
+    ZHIPU,
+    Row { kind: "zai", ..ZHIPU },
     Row { kind: "moonshot", completions: false, ..PLAIN },
     Row { kind: "huggingface", completions: false, ..PLAIN },
-    Row { kind: "openrouter", official: true, thinking: Some("reasoning"), ..PLAIN },
-    Row { kind: "perplexity", stream_options: false, completions: false, thinking: None, ..PLAIN },
+    Row { kind: "fireworks", responses: true, ..PLAIN },
+    // Its responses are a beta without state (OpenRouter's API reference).
+    Row {
+        kind: "openrouter",
+        responses: true,
+        official: true,
+        thinking: Some("reasoning"),
+        ..PLAIN
+    },
+    // The Agent API, which is OpenAI's responses; its chat ended in September 2026 ("Migrate from
+    // Sonar to the Agent API").
+    Row {
+        kind: "perplexity",
+        stream_options: false,
+        responses: true,
+        completions: false,
+        thinking: None,
+        ..PLAIN
+    },
     Row { kind: "xai", responses: true, thinking: None, ..PLAIN },
     Row { kind: "nvidia", thinking: None, ..PLAIN },
     Row { kind: "cerebras", thinking: None, ..PLAIN },
@@ -227,6 +256,10 @@ mod tests {
         assert!(path("together", Dialect::OpenAiCompletions).is_some());
         assert!(path("groq", Dialect::OpenAiCompletions).is_none());
         assert!(path("mistral", Dialect::OpenAiEmbeddings).is_some());
+        for kind in ["fireworks", "openrouter", "perplexity", "xai", "vllm", "lmstudio"] {
+            assert!(path(kind, Dialect::OpenAiResponses).is_some(), "{kind}");
+        }
+        assert!(path("deepseek", Dialect::OpenAiResponses).is_none());
         assert!(path("openai", Dialect::AnthropicMessages).is_none());
         let target = TargetInfo { kind: "x", base_path: "", model: "m", api_key: Some("") };
         assert!(OpenAi.credential(&target).is_empty());

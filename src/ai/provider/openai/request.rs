@@ -93,7 +93,7 @@ fn sampling(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut EncodedR
         });
     }
     match request.top_k {
-        Some(_) if row.official => out.drop_member("top_k"),
+        Some(_) if row.official || row.strict => out.drop_member("top_k"),
         Some(top) => {
             o.number("top_k", top);
         }
@@ -199,7 +199,8 @@ fn tools(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut EncodedRequ
     if request.tools.iter().any(|tool| !is_function(&tool)) {
         out.drop_member("tools");
     }
-    if !request.tools.iter().any(|tool| is_function(&tool)) {
+    let is_unwanted = !row.tool_choice && request.tool_choice == Some(ToolChoice::None);
+    if is_unwanted || !request.tools.iter().any(|tool| is_function(&tool)) {
         return;
     }
     o.array("tools", |tools| {
@@ -223,6 +224,8 @@ fn tools(request: &Request, row: &Row, o: &mut Object<'_>, out: &mut EncodedRequ
         }
     });
     match &request.tool_choice {
+        None | Some(ToolChoice::Auto) if !row.tool_choice => {}
+        Some(_) if !row.tool_choice => out.drop_member("tool_choice"),
         None => {}
         Some(ToolChoice::Function(name)) => {
             o.object("tool_choice", |c| {
@@ -526,7 +529,7 @@ mod tests {
         let request = Dialect::OpenAiChat
             .decode_request(
                 br#"{"model":"x","max_completion_tokens":9,"seed":7,"user":"u","store":true,"safe_prompt":true,
-              "logit_bias":{"1":2},"stream":true,"stream_options":{"include_usage":true},
+              "top_k":4,"logprobs":true,"top_logprobs":2,"logit_bias":{"1":2},"stream":true,"stream_options":{"include_usage":true},
               "messages":[
                 {"role":"developer","content":"s"},
                 {"role":"user","name":"ann","content":"hi"},
@@ -557,7 +560,25 @@ mod tests {
         assert!(call.bytes().all(|b| b.is_ascii_alphanumeric()));
         assert_eq!(value["messages"][3]["tool_call_id"], call);
         assert!(value["tools"][0]["function"]["parameters"].is_object());
-        assert_eq!(dropped, ["messages.name", "user", "store", "logit_bias"]);
+        let expected = ["messages.name", "top_k", "user", "logprobs", "store", "logit_bias"];
+        assert_eq!(dropped, expected);
+    }
+
+    #[test]
+    fn zhipu_chooses_tools_itself() {
+        for (choice, tools, lost) in
+            [("none", false, false), ("auto", true, false), ("required", true, true)]
+        {
+            let text = format!(
+                r#"{{"model":"x","messages":[{{"role":"user","content":"hi"}}],"tool_choice":"{choice}",
+                  "tools":[{{"type":"function","function":{{"name":"f"}}}}]}}"#
+            );
+            let request = Dialect::OpenAiChat.decode_request(text.as_bytes()).unwrap();
+            let (value, dropped) = body("zhipu", "glm-4.7", &request);
+            assert_eq!(value.get("tools").is_some(), tools, "{choice}");
+            assert!(value.get("tool_choice").is_none(), "{choice}");
+            assert_eq!(dropped.contains(&"tool_choice".to_owned()), lost, "{choice}");
+        }
     }
 
     #[test]
