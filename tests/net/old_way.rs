@@ -33,9 +33,7 @@ fn an_old_file_brings_the_old_pages() {
     let server = Server::start(program().arg("-c").arg(&file).current_dir(&folder));
     let mut connection = server.connect();
     let mut get = |target: &str| {
-        let request =
-            format!("GET {target} HTTP/1.1\r\nHost: anywhere\r\nConnection: Keep-Alive\r\n\r\n");
-        connection.send(request).answer()
+        connection.send(format!("GET {target} HTTP/1.1\r\nHost: anywhere\r\n\r\n")).answer()
     };
     let landing = get("/");
     assert_eq!((landing.status, names(&landing)), (200, OLD_ORDER.map(str::to_owned).to_vec()));
@@ -56,6 +54,8 @@ fn an_old_file_brings_the_old_pages() {
     let nowhere = get("/nowhere");
     assert_eq!((nowhere.status, names(&nowhere)), (404, OLD_ORDER.map(str::to_owned).to_vec()));
     assert_eq!(nowhere.header("content-type").as_deref(), Some("text/html"));
+    let options = server.connect().send("OPTIONS / HTTP/1.1\r\nHost: anywhere\r\n\r\n").answer();
+    assert_eq!((options.status, options.header("server").as_deref()), (204, Some("AIONIC/1.0")));
     // The newer routes are there too, in their own form.
     let models = get("/v1/models");
     assert_eq!(models.json()["object"], "list");

@@ -12,6 +12,7 @@ use crate::http::encode;
 use crate::http::framing::BodyDecoder;
 use crate::http::head::{Body, Expect, Version};
 use crate::pipeline;
+use crate::pipeline::old_pages::SERVER_NAME;
 use crate::server::coded::Coded;
 use crate::server::conn::{Active, Phase, Source};
 use crate::server::worker::Worker;
@@ -89,7 +90,7 @@ impl Worker {
             active.output.extend_from_slice(b"Content-Length: 0\r\n");
         }
         if self.app.settings.is_old {
-            Self::write_connection(active, &exchange);
+            self.write_connection(active, &exchange);
         }
         active.output.extend_from_slice(b"\r\n");
         let body_bytes = exchange.response.body.len();
@@ -163,7 +164,8 @@ impl Worker {
         }
         let headers = &exchange.response.headers;
         if headers.get(b"server").is_none() {
-            out.extend_from_slice(b"Server: neurohttp\r\n");
+            let name = if self.app.settings.is_old { SERVER_NAME } else { "neurohttp" };
+            encode::field(out, b"Server", name.as_bytes());
         }
         if headers.get(b"x-request-id").is_none() {
             encode::field(out, b"x-request-id", exchange.request.id());
@@ -178,18 +180,20 @@ impl Worker {
         }
         // The original wrote it last, behind the length.
         if !self.app.settings.is_old {
-            Self::write_connection(active, exchange);
+            self.write_connection(active, exchange);
         }
     }
 
-    pub(super) fn write_connection(active: &mut Active, exchange: &Exchange) {
+    /// HTTP/1.1 stays open anyway. Clients that ask by name look for the word, and the original
+    /// always said it.
+    fn write_connection(&self, active: &mut Active, exchange: &Exchange) {
         let out = &mut active.output;
         if active.close_after {
             out.extend_from_slice(b"Connection: close\r\n");
         } else if exchange.request.head().version == Version::Http10
             || exchange.request.asks_to_stay()
+            || self.app.settings.is_old
         {
-            // HTTP/1.1 stays open anyway; clients that ask by name look for the word.
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
     }
@@ -296,7 +300,7 @@ impl Worker {
             active.output.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         if self.app.settings.is_old {
-            Self::write_connection(active, &exchange);
+            self.write_connection(active, &exchange);
         }
         active.output.extend_from_slice(b"\r\n");
         active.told.status = code;
