@@ -140,12 +140,19 @@ pub struct Message {
     pub parts: Vec<Part>,
     /// The speaker's name, where a dialect has one.
     pub name: Option<String>,
+    /// Whether the answer is to go on from this one, the last (Mistral's `prefix`).
+    pub prefix: bool,
 }
 
 impl Message {
+    /// A message without a name.
+    pub fn new(role: Role, parts: Vec<Part>) -> Message {
+        Message { role, parts, name: None, prefix: false }
+    }
+
     /// A message of one text.
     pub fn text(role: Role, text: impl Into<String>) -> Message {
-        Message { role, parts: vec![Part::Text(text.into())], name: None }
+        Message::new(role, vec![Part::Text(text.into())])
     }
 
     /// Its texts, joined.

@@ -387,8 +387,8 @@ mod tests {
         let request = Request {
             messages: vec![
                 Message::text(Role::System, "be brief"),
-                Message { role: Role::User, parts: vec![result], name: None },
-                Message { role: Role::Assistant, parts: Vec::new(), name: None },
+                Message::new(Role::User, vec![result]),
+                Message::new(Role::Assistant, Vec::new()),
             ],
             ..Request::default()
         };

@@ -19,6 +19,7 @@ pub(super) fn chat(root: &Node<'_>, lost: &mut Vec<String>) {
             "role",
             "content",
             "name",
+            "prefix",
             "tool_calls",
             "tool_call_id",
             "function_call",
@@ -232,10 +233,10 @@ mod tests {
                   {"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]},
                   {"role":"assistant","content":"b","audio":{"id":"x"},"annotations":[],"function_call":null},
                   {"role":"assistant","tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]},
-                  {"role":"user","content":"c","prefix":true}],
+                  {"role":"user","content":"c","suffix":true}],
                  "tools":[{"type":"function","function":{"name":"f","defer":true}},{"type":"x","y":1}]}"#
             ),
-            ["messages.content.cache_control", "messages.audio", "messages.prefix", "tools.defer"]
+            ["messages.content.cache_control", "messages.audio", "messages.suffix", "tools.defer"]
         );
         assert_eq!(
             lost(

@@ -98,6 +98,9 @@ impl EncodedRequest {
             if message.name.is_some() && message.role != chat::Role::Tool {
                 self.drop_member("messages.name");
             }
+            if message.prefix {
+                self.drop_member("messages.prefix");
+            }
             let wishes = |part: &chat::Part| matches!(part, chat::Part::Image { detail: Some(detail), .. } if detail != "auto");
             if message.parts.iter().any(wishes) {
                 self.drop_member("image_url.detail");

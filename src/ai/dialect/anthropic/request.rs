@@ -64,7 +64,7 @@ pub(in crate::ai::dialect) fn decode_count(body: &[u8]) -> Result<Request, Failu
         }
     }
     if !system.is_empty() {
-        request.messages.push(Message { role: Role::System, parts: system, name: None });
+        request.messages.push(Message::new(Role::System, system));
     }
     let messages = messages.ok_or_else(|| read::missing(format_args!("messages")))?;
     if messages.is_empty() {
@@ -95,7 +95,7 @@ fn message(node: &Node<'_>, index: usize, lost: &mut Vec<String>) -> Result<Mess
     let found = node.get("content").ok_or_else(|| read::missing(format_args!("{at}.content")))?;
     let mut parts = Vec::new();
     content(found, format_args!("{at}.content"), &mut parts, lost)?;
-    Ok(Message { role, parts, name: None })
+    Ok(Message::new(role, parts))
 }
 
 /// A string, or an array of blocks.

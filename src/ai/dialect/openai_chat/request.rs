@@ -156,7 +156,9 @@ fn message(node: &Node<'_>, index: usize) -> Result<Message, Failure> {
         }
         (_, Some(found)) => content(found, format_args!("{at}.content"), &mut parts)?,
     }
-    Ok(Message { role, parts, name: read::optional_text(node, "name", format_args!("{at}"))? })
+    let name = read::optional_text(node, "name", format_args!("{at}"))?;
+    let prefix = node.get("prefix").and_then(Node::boolean) == Some(true);
+    Ok(Message { role, parts, name, prefix })
 }
 
 /// What a model said before: thinking, then text, then calls.

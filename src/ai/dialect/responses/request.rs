@@ -196,7 +196,7 @@ fn say(request: &mut Request, role: Role, parts: Vec<Part>) {
     let joins = matches!(role, Role::Assistant | Role::Tool);
     match request.messages.last_mut() {
         Some(last) if joins && last.role == role => last.parts.extend(parts),
-        _ => request.messages.push(Message { role, parts, name: None }),
+        _ => request.messages.push(Message::new(role, parts)),
     }
 }
 

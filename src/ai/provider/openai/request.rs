@@ -268,6 +268,11 @@ fn message(message: &Message, row: &Row, all: &mut Array<'_>, out: &mut EncodedR
             }
         }
         content(message.role, &rest, m, out);
+        if message.prefix && row.strict && role == "assistant" {
+            m.boolean("prefix", true);
+        } else if message.prefix {
+            out.drop_member("messages.prefix");
+        }
         if message.role == Role::Assistant {
             assistant(&message.parts, row, m, out);
         }
@@ -552,11 +557,10 @@ mod tests {
             is_error: false,
         };
         let request = Request {
-            messages: vec![Message {
-                role: Role::User,
-                parts: vec![result("a"), result("b"), Part::Text("and?".into())],
-                name: None,
-            }],
+            messages: vec![Message::new(
+                Role::User,
+                vec![result("a"), result("b"), Part::Text("and?".into())],
+            )],
             ..Request::default()
         };
         let (value, _) = body("mistral", "m", &request);
@@ -564,6 +568,22 @@ mod tests {
         assert_eq!(messages.len(), 2);
         assert_eq!(messages[0]["content"], "one");
         assert_eq!(messages[1]["content"], "one\n\nand?");
+    }
+
+    #[test]
+    fn a_prefix_stays_with_mistral_alone() {
+        let request = Dialect::OpenAiChat
+            .decode_request(
+                br#"{"model":"x","messages":[{"role":"user","content":"a"},
+                  {"role":"assistant","content":"b","prefix":true}]}"#,
+            )
+            .unwrap();
+        let (value, dropped) = body("mistral", "m", &request);
+        assert_eq!(value["messages"][1]["prefix"], true);
+        assert!(dropped.is_empty());
+        let (value, dropped) = body("openai", "m", &request);
+        assert!(value["messages"][1].get("prefix").is_none());
+        assert_eq!(dropped, ["messages.prefix"]);
     }
 
     #[test]
@@ -585,11 +605,10 @@ mod tests {
         let request = Request {
             lost: vec!["x\r\ny: z".into()],
             user: Some("u".repeat(65)),
-            messages: vec![Message {
-                role: Role::Assistant,
-                parts: vec![Part::ToolCall(ToolCall::default())],
-                name: None,
-            }],
+            messages: vec![Message::new(
+                Role::Assistant,
+                vec![Part::ToolCall(ToolCall::default())],
+            )],
             ..Request::default()
         };
         let (_, dropped) = body("openai", "m", &request);
