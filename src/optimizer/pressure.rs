@@ -8,11 +8,12 @@ use super::load::Moved;
 
 /// Parts that the cache's bytes are given up and taken back in.
 const PARTS: u32 = 16;
-/// Percent of the memory that must be free: below the first the cache shrinks, below the second
-/// no further connection is taken; above the third what was given up is taken back.
-const SHORT_PERCENT: u64 = 10;
-const SCARCE_PERCENT: u64 = 5;
-const EASY_PERCENT: u64 = 15;
+/// How much must be free: percent of what there is, and in a large machine bytes. Below the first
+/// the cache shrinks, below the second no further connection is taken; from the third on what was
+/// given up is taken back.
+const SHORT: (u64, u64) = (10, 1 << 30);
+const SCARCE: (u64, u64) = (5, 256 << 20);
+const EASY: (u64, u64) = (15, 3 << 29);
 /// So many connections are always taken.
 const CONNECTIONS_FLOOR: u64 = 64;
 /// Between two looks while memory is short, and while it is not.
@@ -29,8 +30,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    fn percent(self) -> u64 {
-        self.available.saturating_mul(100) / self.total.max(1)
+    fn has(self, (percent, bytes): (u64, u64)) -> bool {
+        let share = u128::from(self.total) * u128::from(percent) / 100;
+        u128::from(self.available) >= share.min(u128::from(bytes))
     }
 
     /// The one that runs out first.
@@ -98,14 +100,13 @@ impl MemoryLimit {
         connections_max: u64,
         cache_bytes: u64,
     ) -> MemoryMoves {
-        let percent = memory.percent();
         let mut moves = MemoryMoves::default();
         let before = self.parts;
         let mut reason = "";
-        if percent < SHORT_PERCENT {
+        if !memory.has(SHORT) {
             self.parts = (before / 2).max(1);
-            reason = "less than 10 % of the memory is free";
-        } else if percent >= EASY_PERCENT && before < PARTS {
+            reason = "memory is short";
+        } else if memory.has(EASY) && before < PARTS {
             self.parts = before + 1;
             reason = "memory is free again";
         }
@@ -118,11 +119,11 @@ impl MemoryLimit {
             });
         }
         let limit = match self.connections {
-            None if percent < SCARCE_PERCENT => {
+            None if !memory.has(SCARCE) => {
                 let most = connections.max(CONNECTIONS_FLOOR);
-                (most < connections_max).then_some((most, "less than 5 % of the memory is free"))
+                (most < connections_max).then_some((most, "memory is scarce"))
             }
-            Some(most) if percent >= SHORT_PERCENT => Some((most, "memory is free again")),
+            Some(most) if memory.has(SHORT) => Some((most, "memory is free again")),
             _ => None,
         };
         if let Some((most, reason)) = limit {
@@ -130,7 +131,7 @@ impl MemoryLimit {
             self.connections = if from.is_none() { Some(most) } else { None };
             moves.connections = Some(Moved { from, to: self.connections, reason });
         }
-        self.is_easy = percent >= EASY_PERCENT && self.connections.is_none();
+        self.is_easy = memory.has(EASY) && self.connections.is_none();
         moves
     }
 
@@ -194,13 +195,20 @@ mod tests {
         assert_eq!(limit.lift(1600), MemoryMoves::default());
     }
 
+    /// Wrong: a tenth of a large machine counts as nothing.
+    #[test]
+    fn a_large_machine_is_short_of_bytes_not_of_percent() {
+        let large = |available| Memory { available, total: 1 << 40 };
+        assert!(large(1 << 30).has(SHORT) && !large((1 << 30) - 1).has(SHORT));
+        assert!(large(256 << 20).has(SCARCE) && !large((256 << 20) - 1).has(SCARCE));
+        assert!(large(u64::MAX).has(EASY) && !free(14).has(EASY) && free(15).has(EASY));
+    }
+
     #[test]
     fn the_tighter_one_counts_whatever_its_size() {
         let (large, small) = (free(50), Memory { available: 2, total: 10 });
         assert_eq!(large.tighter(small), small);
         assert_eq!(small.tighter(large), small);
-        let none = Memory { available: 0, total: 0 };
-        assert_eq!(none.percent(), 0);
         assert_eq!(Memory { available: u64::MAX, total: u64::MAX }.tighter(free(1)), free(1));
     }
 }

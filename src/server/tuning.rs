@@ -359,10 +359,9 @@ mod tests {
             [
                 "limit: bytes of kept answers: 67108864",
                 "limit: connections: none",
-                "decision: the limit of bytes of kept answers goes from 67108864 to 33554432: less \
-                 than 10 % of the memory is free",
-                "decision: the limit of connections goes from none to 64: less than 5 % of the \
-                 memory is free",
+                "decision: the limit of bytes of kept answers goes from 67108864 to 33554432: \
+                 memory is short",
+                "decision: the limit of connections goes from none to 64: memory is scarce",
                 "decision: the limit of connections goes from 64 to none: memory is free again",
             ]
         );
