@@ -122,7 +122,7 @@ class Chat:
                        "service_tier", "store", "user", "verbosity"]
         expected = {
             "openai": [],
-            "mistral": only_openai,
+            "mistral": only_openai + ["logprobs"],
             "anthropic": only_openai + ["frequency_penalty", "logprobs", "metadata", "prediction",
                                         "presence_penalty", "seed"],
             "gemini": only_openai + ["metadata", "parallel_tool_calls", "prediction"],

@@ -572,7 +572,7 @@ class Compatible(OpenAi):
     """OpenAI's chat completions and nothing else of it."""
 
     name = "compatible"
-    kind = "fireworks"
+    kind = "together"
 
 
 PROVIDERS = [OpenAi, Compatible, Mistral, Anthropic, Gemini, Ollama]
