@@ -52,7 +52,6 @@ pub(super) const RULES: &[Spec] = &[
                 "$unset",
                 "$out",
                 "$merge",
-                "$where",
             ],
             r"(?:^|\[|\.)\$(?:ne|eq|gte?|lte?|n?in|regex|where|exists|or|and|not|nor|type|mod|all|size|elemmatch|text|expr|function|accumulator|lookup|jsonschema|comment|options|func|set|push|inc|rename|unset|out|merge)\]?$",
         ),

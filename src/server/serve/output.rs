@@ -164,8 +164,10 @@ impl Worker {
         }
         let headers = &exchange.response.headers;
         if headers.get(b"server").is_none() {
-            let name = if self.app.settings.is_old { SERVER_NAME } else { "neurohttp" };
-            encode::field(out, b"Server", name.as_bytes());
+            match self.app.settings.is_old {
+                true => encode::field(out, b"Server", SERVER_NAME.as_bytes()),
+                false => out.extend_from_slice(b"Server: neurohttp\r\n"),
+            }
         }
         if headers.get(b"x-request-id").is_none() {
             encode::field(out, b"x-request-id", exchange.request.id());

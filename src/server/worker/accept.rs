@@ -4,7 +4,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use super::{LEAVING_TURNS, MARK_ACCEPT, MARK_CONN, MARK_LISTENER, MARK_SHIFT, Worker};
+use super::{MARK_ACCEPT, MARK_CONN, MARK_LISTENER, MARK_SHIFT, Worker};
 use crate::base::limits;
 use crate::exchange::Peer;
 use crate::server::conn::Conn;
@@ -12,6 +12,9 @@ use crate::server::listener::Listener;
 use crate::server::mailbox::{Accepted, Message};
 use crate::server::transport::Tls;
 use crate::sys::{epoll, socket};
+
+/// Rounds of accepting before a listener is left: whoever has connected before is served.
+const LEAVING_TURNS: usize = 1024;
 
 impl Worker {
     pub(super) fn listen(&mut self, on: bool) {

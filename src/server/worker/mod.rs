@@ -60,9 +60,6 @@ pub(super) const MARK_CALL: u64 = 5;
 const MARK_TRIM: u64 = 7;
 const MARK_MASK: u64 = (1 << MARK_SHIFT) - 1;
 
-/// Rounds of accepting before a listener is left: whoever has connected before is served.
-const LEAVING_TURNS: usize = 1024;
-
 /// A snapshot as a worker keeps it. The outer count is the worker's own, so that keeping a copy
 /// writes nothing that other workers read.
 pub(super) type OwnApp = Arc<Arc<App>>;
