@@ -734,7 +734,7 @@ impl Call {
 
     /// What sees the answer besides the client.
     pub(super) fn watched(&self, app: &App) -> Option<Box<Watched>> {
-        let guard = Guarded::new(app, self.dialect, self.asked.id());
+        let guard = Guarded::new(app, self.dialect, &self.asked);
         app.hooks.watch(&self.plan.model, self.scan.stream, guard)
     }
 
