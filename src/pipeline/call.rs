@@ -384,7 +384,7 @@ impl Call {
     /// A trace begins with it, unless it belongs to one.
     pub fn begin_trace(&mut self, begin: impl FnOnce() -> Trace) {
         self.trace.get_or_insert_with(|| {
-            let Trace { context, parent } = begin();
+            let Trace { context, parent, .. } = begin();
             CallTrace { id: context.trace_id, parent, is_sampled: context.is_sampled }
         });
     }

@@ -402,8 +402,8 @@ impl Worker {
         let plan =
             pipeline::on_head(&self.app, request, &mut active.matched, &mut params, self.now_ms);
         self.params = params;
-        if let (Some(_), pipeline::Matched::Builtin(builtin)) = (sampling, &active.matched) {
-            active.told.route = builtin.route();
+        if sampling.is_some() {
+            request.set_route(active.matched.pattern());
         }
         active.exchange = Some(exchange);
         active.decoder = BodyDecoder::new(body);
