@@ -34,6 +34,8 @@ pub struct HostRoute {
     pub blocking: bool,
     /// Its answers may be kept.
     pub is_cached: bool,
+    /// As it was registered.
+    pub pattern: Arc<str>,
 }
 
 /// A plugin's place behind the middleware before the handlers.

@@ -394,7 +394,7 @@ impl Call {
     /// A trace begins with it, unless it belongs to one.
     pub fn begin_trace(&mut self, begin: impl FnOnce() -> Trace) {
         self.trace.get_or_insert_with(|| {
-            let Trace { context, parent } = begin();
+            let Trace { context, parent, .. } = begin();
             CallTrace { id: context.trace_id, parent, is_sampled: context.is_sampled }
         });
     }
@@ -744,7 +744,7 @@ impl Call {
 
     /// What sees the answer besides the client.
     pub(super) fn watched(&self, app: &App) -> Option<Box<Watched>> {
-        let guard = Guarded::new(app, self.dialect, self.asked.id());
+        let guard = Guarded::new(app, self.dialect, &self.asked);
         app.hooks.watch(&self.plan.model, self.scan.stream, guard)
     }
 

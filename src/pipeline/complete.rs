@@ -134,7 +134,8 @@ fn try_begin(
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
     // Before anything is looked up or counted: what is kept and what is sent is what it leaves.
-    let (screened, mut found) = text_guard::screen_prompt(app, asked.body(), asked.id())?;
+    let (screened, mut found) = text_guard::screen_prompt(app, &asked)?;
+    let mut tell = || found.iter_mut().for_each(text_guard::Found::tell);
     if let Some(body) = screened {
         scan = scan::scan(&body)?;
         asked = asked.edited(body.into());
@@ -150,7 +151,7 @@ fn try_begin(
     call.leave_out(unfit);
     call.want = want;
     if let Some(answer) = hit(app, &mut call) {
-        found.tell();
+        tell();
         answer.fill(&mut exchange.response, b"hit");
         return Ok(match answer.is_stream() {
             true => Step::Pull(Box::new(Replay::new(answer))),
@@ -161,12 +162,12 @@ fn try_begin(
         && limits.counts_tokens()
     {
         let charged = charge(app, limits, dialect, call.body(), may_block);
-        match charged.inspect_err(|_| found.tell())? {
+        match charged.inspect_err(|_| tell())? {
             Some(charge) => call.charge = Some(charge),
             None => return Ok(Step::Block),
         }
     }
-    found.tell();
+    tell();
     Ok(Step::Call(Box::new(call)))
 }
 
@@ -291,14 +292,14 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
         scan = scan::scan(&body)?;
     }
     let plan = app.router.resolve(scan.model.as_deref())?;
-    let (screened, mut found) = text_guard::screen_prompt(app, &body, id)?;
-    found.tell();
+    let mut asked = Asked::Bytes { body: body.into(), id: id.into() };
+    let (screened, mut found) = text_guard::screen_prompt(app, &asked)?;
+    found.iter_mut().for_each(text_guard::Found::tell);
     if let Some(screened) = screened {
         scan = scan::scan(&screened)?;
-        body = screened;
+        asked = asked.edited(screened.into());
     }
-    let want = host_want(app, &body, &scan, &plan);
-    let asked = Asked::Bytes { body: body.into(), id: id.into() };
+    let want = host_want(app, asked.body(), &scan, &plan);
     let mut call = Call::new(asked, Dialect::OpenAiChat, scan, plan);
     call.want = want;
     Ok(call)

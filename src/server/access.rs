@@ -28,8 +28,6 @@ pub(super) struct Told {
     pub(super) status: u16,
     /// It came over TLS.
     pub(super) is_tls: bool,
-    /// The pattern of its path, when it is one of ours and a collector is told.
-    pub(super) route: Option<&'static str>,
     /// Of the body, before any transfer coding.
     pub(super) body_bytes: u64,
     /// Of a request to a model.

@@ -15,7 +15,7 @@ fn ask_tls(port: u16, keys: &str) -> Answer {
 }
 
 /// A private authority's certificate for 127.0.0.1, and a server's configuration with it.
-fn private_tls(name: &str) -> (PathBuf, Arc<rustls::ServerConfig>) {
+pub fn private_tls(name: &str) -> (PathBuf, Arc<rustls::ServerConfig>) {
     use rustls::pki_types::pem::PemObject;
     let folder = scratch().join(name);
     std::fs::create_dir_all(&folder).unwrap();

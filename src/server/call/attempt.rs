@@ -54,7 +54,6 @@ impl Worker {
             }
             Ok(Attempt::LocalStream(pull)) => {
                 self.count_local(key);
-                self.report_attempt(key, None);
                 self.deliver_local(key, pull);
             }
             Ok(Attempt::Make(making)) => {

@@ -196,7 +196,7 @@ impl Worker {
     }
 
     pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) -> Option<Key> {
-        let mut state = self.spare_calls.pop().unwrap_or_default();
+        let mut state = self.spare_calls.take().unwrap_or_default();
         if let Some(sampling) = self.app.settings.sampling {
             call.begin_trace(|| self.placed(None, sampling));
         }
@@ -295,9 +295,9 @@ impl Worker {
     fn recycle_call(&mut self, mut state: Box<CallState>) -> Sink {
         let sink = std::mem::take(&mut state.sink);
         state.reset();
-        if self.spare_calls.len() < limits::POOLED_CALLS_MAX {
-            self.spare_calls.push(state);
-        }
+        let bytes = size_of::<CallState>() + state.head.capacity();
+        self.spare_calls.put(state, bytes);
+        self.tidy_later();
         sink
     }
 

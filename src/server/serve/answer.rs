@@ -46,7 +46,7 @@ impl Worker {
             Step::Later => self.wait_for_answer(key, active),
             Step::Block => self.send_to_pool(key, fd, active),
             Step::Pull(pull) => {
-                active.source = Source::Pull(pull);
+                active.source = Source::Pull(pull, None);
                 self.begin_stream(key, fd, active, None);
             }
             Step::Call(call) => {

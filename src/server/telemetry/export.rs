@@ -45,7 +45,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 shared.changed.notify_all();
                 return;
             };
-            let due = (delivered + destination.interval).max(sender.not_before);
+            let due = (delivered + destination.interval()).max(sender.not_before);
             let now = Instant::now();
             let has_batch = state.spans.len() >= limits::SPANS_SENT_MAX;
             if state.is_over || now >= due || has_batch && now >= sender.not_before {
@@ -58,7 +58,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let spans: Vec<SpanRecord> = state.spans.drain(..count).collect();
         let has_more = !state.spans.is_empty();
         drop(state);
-        let is_due = is_over || Instant::now() >= delivered + destination.interval;
+        let is_due = is_over || Instant::now() >= delivered + destination.interval();
         let is_taken = sender.spans(shared, &destination, spans, is_over)
             && (!is_due || has_more || sender.measures(shared, &destination, is_over));
         if is_due && !has_more {
@@ -87,7 +87,7 @@ impl Sender {
             return true;
         }
         let count = spans.len() as u64;
-        let body = otlp::traces(&destination.service_name, &shared.instance, &spans);
+        let body = otlp::traces(destination.service_name(), &shared.instance, &spans);
         let (sent, dropped) = match deliver(destination, "/v1/traces", &body, is_over) {
             Delivery::Taken(answer) => {
                 self.went_well(shared);
@@ -126,7 +126,7 @@ impl Sender {
         if metrics.is_empty() {
             return true;
         }
-        let body = otlp::metrics(&destination.service_name, &shared.instance, metrics);
+        let body = otlp::metrics(destination.service_name(), &shared.instance, metrics);
         match deliver(destination, "/v1/metrics", &body, is_over) {
             Delivery::Taken(_) => {
                 self.went_well(shared);
@@ -178,17 +178,14 @@ fn deliver(destination: &Destination, path: &str, body: &Value, is_over: bool) -
         true => limits::TELEMETRY_FLUSH_MS / 2,
         false => limits::TELEMETRY_MS,
     };
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    let mut request = destination
+        .agent
+        .post(format!("{}{path}", destination.endpoint()))
+        .config()
         .timeout_global(Some(Duration::from_millis(wait_ms)))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
         .build()
-        .into();
-    let mut request = agent
-        .post(format!("{}{path}", destination.endpoint))
         .header("content-type", "application/json");
-    for (name, value) in &destination.headers {
+    for (name, value) in destination.headers() {
         request = request.header(name, value);
     }
     let mut answer = match request.send(body.to_string()) {

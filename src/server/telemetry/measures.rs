@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::otlp::{attribute, attributes, number};
+use crate::exchange::Pattern;
 
 /// Series of one worker, at most; what is more counts together, as the specification of the SDK
 /// says (`otel.metric.overflow`).
@@ -76,7 +77,7 @@ pub(in crate::server) struct HttpKey {
     pub(in crate::server) scheme: &'static str,
     /// 0: the client had gone before an answer.
     pub(in crate::server) status: u16,
-    pub(in crate::server) route: Option<&'static str>,
+    pub(in crate::server) route: Option<Pattern>,
 }
 
 /// The attempts at models that one series counts.
@@ -242,8 +243,8 @@ fn of_request(key: &HttpKey) -> Value {
     }
     let mut all =
         vec![("http.request.method", key.method.into()), ("url.scheme", key.scheme.into())];
-    if let Some(route) = key.route {
-        all.push(("http.route", route.into()));
+    if let Some(route) = &key.route {
+        all.push(("http.route", route.as_str().into()));
     }
     match key.status {
         0 => all.push(("error.type", "cancelled".into())),
