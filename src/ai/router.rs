@@ -15,6 +15,7 @@ use crate::ai::health::{Admission, Circuit, Health};
 use crate::ai::price::Prices;
 use crate::ai::write::{self, Array};
 use crate::base::error::Failure;
+use crate::base::hash::NameHash;
 use crate::base::limits;
 use crate::http::date;
 
@@ -405,7 +406,7 @@ pub struct Router {
     providers: Vec<Provider>,
     entries: Vec<Entry>,
     /// Names and aliases to the index of their entry.
-    names: HashMap<String, usize>,
+    names: HashMap<String, usize, NameHash>,
     /// Chosen at run time or by `is_default`.
     default: Option<String>,
     /// Of each provider: its connections' state, and what `provider/model` leads to.

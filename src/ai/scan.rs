@@ -72,8 +72,14 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.model_range = Some(range);
     }
     scan.stream_range = stream.clone();
-    if let Some((_, node)) = value(body, stream)? {
-        scan.stream = node.boolean().ok_or_else(|| wrong("stream", "a boolean", &node))?;
+    match stream.clone().and_then(|range| body.get(range)) {
+        Some(b"true") => scan.stream = true,
+        Some(b"false" | b"null") | None => {}
+        Some(_) => {
+            if let Some((_, node)) = value(body, stream)? {
+                return Err(wrong("stream", "a boolean", &node));
+            }
+        }
     }
     if let Some((range, node)) = value(body, options)? {
         if !node.is_object() {
@@ -96,7 +102,9 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         (max_completion, "max_completion_tokens"),
         (max_output, "max_output_tokens"),
     ] {
-        if let Some((_, node)) = value(body, range)? {
+        if let Some(number) = range.clone().and_then(|r| tree::digits(body.get(r)?)) {
+            scan.max_tokens = Some(number);
+        } else if let Some((_, node)) = value(body, range)? {
             let number = node.unsigned().ok_or_else(|| wrong(name, "a whole number", &node))?;
             scan.max_tokens = Some(number);
         }

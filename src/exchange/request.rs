@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::params::Params;
+use crate::base::limits;
 use crate::http::head::{Known, RequestHead};
 use crate::http::method::Method;
 use crate::http::target::{self, Target};
@@ -177,12 +178,17 @@ impl Request {
             .unwrap_or_else(|| RequestId::from_number(number));
     }
 
-    /// The exchange is over: memory that has grown is given back.
-    pub fn give_back(&mut self) {
-        for buffer in [&mut self.raw, &mut self.body] {
-            if buffer.capacity() > Self::KEPT_BYTES_MAX {
-                *buffer = Vec::new();
-            }
+    /// The exchange is over: a head that has grown is given back, and the room of a body that has
+    /// is handed out, empty, for whoever needs such next.
+    pub fn give_back(&mut self) -> Vec<u8> {
+        if self.raw.capacity() > Self::KEPT_BYTES_MAX {
+            self.raw = Vec::new();
+        }
+        self.body.clear();
+        if self.body.capacity() > limits::SMALL_BODY_BYTES_MAX {
+            std::mem::take(&mut self.body)
+        } else {
+            Vec::new()
         }
     }
 

@@ -55,6 +55,7 @@ const LANGUAGE: &[&[u8]] = &[
     b"error",
     b"redacted_thinking",
     b"response",
+    b"source",
     b"source_text",
     b"document",
     b"documents",
@@ -82,6 +83,8 @@ const TREES: &[&[u8]] = &[
     b"actions",
     b"results",
     b"examples",
+    b"annotations",
+    b"citations",
 ];
 
 /// How the values of a container are read.

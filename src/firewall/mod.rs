@@ -4,9 +4,9 @@
 //! - `client`: who the client is behind trusted proxies;
 //! - `rate`, `table`, `memory`: token buckets, offences and blocks of clients, in bounded tables;
 //! - `normalize`, `gate`, `engine`, `rules`, `scan`: one spelling for all values, one automaton over all
-//!   literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `prose`,
-//!   `base64`: what expressions say badly;
-//! - `inspect`, `json`, `multipart`: which parts of a request are read, and which are language;
+//!   literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `redirect`,
+//!   `prose`, `base64`: what expressions say badly;
+//! - `inspect`, `json`, `multipart`, `xml`: which parts of a request are read, and which are language;
 //! - `judge`: from scores to what is done;
 //! - `rule_file`, `saved`: rules of an operator, and what was set at run time, as text.
 //!
@@ -29,6 +29,7 @@ mod normalize;
 pub mod place;
 mod prose;
 mod rate;
+mod redirect;
 mod rule_file;
 mod rules;
 mod saved;
@@ -37,6 +38,7 @@ mod shell;
 mod ssrf;
 mod stats;
 mod table;
+mod xml;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -422,5 +424,7 @@ fn route_rate(route: &config::RouteRate) -> Option<RouteRate> {
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod requests;
 #[cfg(test)]
 mod tests;

@@ -317,7 +317,7 @@ impl Call {
     }
 
     /// What is asked, JSON.
-    pub(super) fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         self.asked.body()
     }
 
@@ -326,11 +326,21 @@ impl Call {
         self.unfit = unfit;
     }
 
-    /// What the answer took, as far as the provider told: counted once.
-    pub fn settle(&mut self, usage: Option<Usage>, now_us: u64) {
+    /// What an attempt's answer took: its key has used as much.
+    pub fn settle(&mut self, usage: &Usage, now_us: u64) {
         if let Some(charge) = &mut self.charge {
-            charge.settle(usage.map(|usage| usage.total_tokens()), now_us);
+            charge.settle(usage.total_tokens(), now_us);
         }
+    }
+
+    /// Whether its answer is written by a model, and in no other way: tokens are used.
+    pub fn takes_tokens(&self) -> bool {
+        self.dialect != Dialect::AnthropicCountTokens
+    }
+
+    /// Whether an answer has tokens that a model writes.
+    pub fn is_written(&self) -> bool {
+        self.dialect != Dialect::OpenAiEmbeddings
     }
 
     /// What the tokens of the target that is asked now cost.
@@ -743,7 +753,7 @@ impl Call {
 
     /// What sees the answer besides the client.
     pub(super) fn watched(&self, app: &App) -> Option<Box<Watched>> {
-        let guard = Guarded::new(app, self.dialect, self.asked.id());
+        let guard = Guarded::new(app, self.dialect, &self.asked);
         app.hooks.watch(&self.plan.model, self.scan.stream, guard)
     }
 

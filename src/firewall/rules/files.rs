@@ -208,6 +208,16 @@ pub(super) const RULES: &[Spec] = &[
             r"\.(?:php\d?|phtml|phar|jspx?|aspx?|ashx|asmx|cgi|htaccess|war|shtml|cfm|inc)(?:[.\s;:\x00%]|$)|^\.(?:htaccess|user\.ini)|web\.config",
         ),
     ),
+    // An ending that a filter of paths sees and a servlet container does not.
+    within(
+        place::PATH | place::QUERY,
+        rule(
+            "lfi.suffix",
+            5,
+            &[";.jsp", ";.js", ";.css", ";.png", ";.ico", ";.html", ";.json"],
+            r";\.(?:jspx?|js|css|png|ico|html|json)(?:$|[?/])",
+        ),
+    ),
     rule("lfi.unc", 5, &["\\\\"], r"^\\\\{1,3}[\w.$-]{2,80}\\+[\w$]"),
     rule(
         "ssrf.metadata",
@@ -233,8 +243,9 @@ pub(super) const RULES: &[Spec] = &[
         ],
         "",
     ),
-    // Found by `ssrf` and by what the normalizer saw, not by a literal.
+    // Found by `ssrf`, `redirect` and by what the normalizer saw, not by a literal.
     rule("ssrf.internal", 5, &[], ""),
+    rule("redirect.outward", 5, &[], ""),
     rule("protocol.nul", 4, &[], ""),
     rule("protocol.overlong", 5, &[], ""),
     within(
@@ -422,8 +433,10 @@ pub(super) const RULES: &[Spec] = &[
                 "/elmah.axd",
                 "/.hg",
                 "/.bzr",
+                "/vpns/",
+                "/setupwizard.aspx",
             ],
-            r"(?:/\.(?:git|svn|hg|bzr)(?:/|$)|/\.(?:env|aws|ssh|htaccess|htpasswd|ds_store|vscode|idea|docker|kube|npmrc)\b|/wp-(?:config|login|admin)|/phpmyadmin|/cgi-bin/.|/web-inf|/actuator/(?:env|heapdump)|/server-status|/phpunit/|/hnap1|/boaform|/_ignition/|/solr/admin|/manager/html|/jmx-console|/invoker/|/(?:web)?shell\.(?:php|jsp|asp)|/(?:c99|r57)|/etc/(?:passwd|shadow)|/xmlrpc\.php|/setup\.php|/phpinfo|/eval-stdin|/owa/auth|/autodiscover/|/remote/login|/console/login|/fckeditor|/adminer|/id_rsa|/(?:dump|database|backup)\.(?:sql|zip|tar|gz|bak)|\.(?:php|jsp|asp|sql|conf|config|ini)\.?(?:bak|old|swp|save|orig|~)|/telescope/|/debug/pprof|/dana-na/|/goform/|/gponform|/jolokia|/tmui/|/mgmt/tm|/cfide|/(?:trace|elmah)\.axd)",
+            r"(?:/\.(?:git|svn|hg|bzr)(?:/|$)|/\.(?:env|aws|ssh|htaccess|htpasswd|ds_store|vscode|idea|docker|kube|npmrc)\b|/wp-(?:config|login|admin)|/phpmyadmin|/cgi-bin/.|/web-inf|/actuator/(?:env|heapdump)|/server-status|/phpunit/|/hnap1|/boaform|/_ignition/|/solr/admin|/manager/html|/jmx-console|/invoker/|/(?:web)?shell\.(?:php|jsp|asp)|/(?:c99|r57)|/etc/(?:passwd|shadow)|/xmlrpc\.php|/setup\.php|/phpinfo|/eval-stdin|/owa/auth|/autodiscover/|/remote/login|/console/login|/fckeditor|/adminer|/id_rsa|/(?:dump|database|backup)\.(?:sql|zip|tar|gz|bak)|\.(?:php|jsp|asp|sql|conf|config|ini)\.?(?:bak|old|swp|save|orig|~)|/telescope/|/debug/pprof|/dana-na/|/goform/|/gponform|/jolokia|/tmui/|/mgmt/tm|/cfide|/(?:trace|elmah)\.axd|/vpns/(?:cfg|portal|scripts)/|/setupwizard\.aspx/)",
         ),
     ),
 ];

@@ -56,7 +56,7 @@ impl Worker {
                 }
                 _ => None,
             };
-            self.scratch = scratch;
+            self.put_scratch(scratch);
             got.map(|count| (count, limits::FIRST_READ_BYTES, drive))
         } else {
             active.input.reserve(limits::READ_BYTES);
@@ -202,7 +202,7 @@ impl Worker {
                 _ => Drive::Close,
             },
         };
-        self.scratch = scratch;
+        self.put_scratch(scratch);
         if drive == Drive::Close || !self.flush(key, fd, active) {
             return Drive::Close;
         }
@@ -436,9 +436,10 @@ impl Worker {
             if let Some(exchange) = &mut active.exchange
                 && let Some(request) = Arc::get_mut(&mut exchange.request)
             {
+                let room = usize::try_from(bytes).unwrap_or(usize::MAX);
+                self.borrow_body(request, room);
                 // A promise is not believed beyond one read: a peer that sends little must not
                 // make us hold much.
-                let room = usize::try_from(bytes).unwrap_or(usize::MAX);
                 request.body_mut().reserve(room.min(limits::READ_BYTES) + 1);
             }
         }

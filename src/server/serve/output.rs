@@ -163,13 +163,13 @@ impl Worker {
             encode::field(out, b"Date", &self.date);
         }
         let headers = &exchange.response.headers;
-        if headers.get(b"server").is_none() {
+        if !headers.has_server() {
             match self.app.settings.is_old {
                 true => encode::field(out, b"Server", SERVER_NAME.as_bytes()),
                 false => out.extend_from_slice(b"Server: neurohttp\r\n"),
             }
         }
-        if headers.get(b"x-request-id").is_none() {
+        if !headers.has_request_id() {
             encode::field(out, b"x-request-id", exchange.request.id());
         }
         if self.app.settings.is_old {

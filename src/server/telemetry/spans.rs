@@ -288,6 +288,9 @@ impl Worker {
             if let Some(written) = usage.cache_written {
                 attributes.push(("gen_ai.usage.cache_creation.input_tokens", written.into()));
             }
+            if usage.is_estimated {
+                attributes.push(("neurohttp.usage.estimated", true.into()));
+            }
         }
         if let Some(cost_nano) = observed.cost_nano {
             attributes.push(("neurohttp.cost_usd", dollars(cost_nano).into()));
