@@ -1,7 +1,9 @@
 //! What the workers of one server share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -82,6 +84,8 @@ pub(super) struct Core {
     connections_max: AtomicU64,
     /// No more than these while memory is short.
     pub(super) connections_tuned: AtomicU64,
+    /// What the kernel keeps for a new connection, each way; 0: as the system has it.
+    pub(super) socket_bytes: AtomicU32,
     pub(super) memory: Mutex<MemoryLimit>,
     drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
@@ -132,6 +136,7 @@ impl Core {
             live_page: LivePage::default(),
             connections_max: AtomicU64::new(u64::from(config.server.max_connections)),
             connections_tuned: AtomicU64::new(u64::MAX),
+            socket_bytes: AtomicU32::new(0),
             memory: Mutex::default(),
             drain_ms: AtomicU64::new(u64::from(config.timeouts.drain)),
             tls: Mutex::default(),
