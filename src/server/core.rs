@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::exchange::StreamQueue;
 use crate::kernel;
 use crate::optimizer::pressure::MemoryLimit;
+use crate::optimizer::rates::RateLimit;
 use crate::pipeline::{App, Order, Provider, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
@@ -87,6 +88,7 @@ pub(super) struct Core {
     /// What the kernel keeps for a new connection, each way; 0: as the system has it.
     pub(super) socket_bytes: AtomicU32,
     pub(super) memory: Mutex<MemoryLimit>,
+    pub(super) rates: Mutex<RateLimit>,
     drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
     tls: Mutex<ClientTls>,
@@ -138,6 +140,7 @@ impl Core {
             connections_tuned: AtomicU64::new(u64::MAX),
             socket_bytes: AtomicU32::new(0),
             memory: Mutex::default(),
+            rates: Mutex::default(),
             drain_ms: AtomicU64::new(u64::from(config.timeouts.drain)),
             tls: Mutex::default(),
             certificates: Mutex::new(certificates.map(Arc::new)),

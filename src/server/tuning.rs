@@ -20,12 +20,15 @@ use crate::base::error::Failure;
 use crate::base::slab::Key;
 use crate::optimizer::load::Moved;
 use crate::optimizer::pressure::Memory;
+use crate::optimizer::rates;
 use crate::optimizer::weights::{self, Seen, Share};
 use crate::pipeline::{App, Tuned};
 use crate::sys::{clock, memory};
 
 /// Decisions that are kept.
 const DECISIONS_MAX: usize = 32;
+/// Between two looks at rates that are lowered.
+const RATES_EVERY_MS: u64 = 1_000;
 /// A limit that moves steadily is told of this often.
 const TOLD_EVERY_MS: u64 = 1_000;
 
@@ -141,6 +144,7 @@ impl Core {
             "blocking": { "enabled": tuned.blocking, "limit": self.pool.request_limit() },
             "upstreams": { "enabled": tuned.upstreams },
             "turns": { "enabled": tuned.turns },
+            "rates": { "enabled": tuned.rates },
             "weights": { "enabled": tuned.weights },
             "memory": { "enabled": tuned.memory },
             "limits": levers,
@@ -220,6 +224,35 @@ pub(super) fn weigh(core: &Core, app: &App, route: &Route, now_ms: u64) {
 }
 
 impl Core {
+    /// A request was refused because there is no room for it: the rates may follow.
+    pub(super) fn rates_refused(&self, app: &App, now_ms: u64) {
+        if app.settings.tuned.rates {
+            // Who finds it taken leaves it: one refusal more or less says nothing.
+            let moved = self.rates.try_lock().and_then(|mut rates| {
+                let moved = rates.refused(now_ms)?;
+                Some((moved, rates.parts()))
+            });
+            self.rates_moved(app, moved);
+        }
+    }
+
+    /// Whether the rates need another look.
+    pub(super) fn look_at_rates(&self, app: &App, now_ms: u64) -> bool {
+        let mut rates = self.rates.lock();
+        let moved = if app.settings.tuned.rates { rates.look(now_ms) } else { rates.lift() };
+        let parts = rates.parts();
+        drop(rates);
+        self.rates_moved(app, moved.map(|moved| (moved, parts)));
+        parts < rates::PARTS
+    }
+
+    fn rates_moved(&self, app: &App, moved: Option<(Moved, u32)>) {
+        if let Some((moved, parts)) = moved {
+            app.firewall.set_rate_share(parts, rates::PARTS);
+            self.tuning.moved("the rate limits of addresses, in percent", moved);
+        }
+    }
+
     fn tell_weight(
         &self,
         app: &App,
@@ -279,12 +312,15 @@ pub(super) fn overloaded(what: &'static str) -> Failure {
 }
 
 impl Worker {
-    /// Looks at the memory there is, and when it does so again.
+    /// Looks at the memory there is and at the rates, and when it does so again.
     pub(super) fn check_memory(&mut self) {
         let is_on = self.app.settings.tuned.memory;
         let memory = if is_on { memory_left() } else { None };
-        let next_ms = self.core.tune_memory(memory);
-        let goes_on = memory.is_some() && !self.is_draining;
+        let mut next_ms = self.core.tune_memory(memory);
+        if self.core.look_at_rates(&self.app, self.now_ms) {
+            next_ms = next_ms.min(RATES_EVERY_MS);
+        }
+        let goes_on = (memory.is_some() || self.app.settings.tuned.rates) && !self.is_draining;
         let at_ms = if goes_on { self.now_ms + next_ms } else { u64::MAX };
         self.memory_deadline.set(&mut self.wheel, at_ms, MARK_MEMORY << MARK_SHIFT);
     }
@@ -304,6 +340,7 @@ impl Worker {
         let pool = &mut self.pools[index];
         if !pool.limit.admits() {
             self.stats.shed_upstreams.add(1);
+            self.core.rates_refused(&self.app, self.now_ms);
             return false;
         }
         pool.limit.enter();
@@ -344,6 +381,7 @@ impl Worker {
         let may = self.turn_limit.admits(late_us);
         if !may {
             self.stats.shed_turns.add(1);
+            self.core.rates_refused(&self.app, self.now_ms);
         }
         may
     }
