@@ -20,7 +20,7 @@ use crate::ai::health::Trouble;
 use crate::ai::price::Prices;
 use crate::ai::provider::{Codec, EncodedRequest, codec};
 use crate::ai::retry::{self, Budget, Where};
-use crate::ai::router::{HashOn, Picked, Plan, RouteTarget};
+use crate::ai::router::{HashOn, Picked, Plan, Route, RouteTarget};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
 use crate::exchange::{Request, Response, Ticket, Trace};
@@ -317,7 +317,7 @@ impl Call {
     }
 
     /// What is asked, JSON.
-    pub(super) fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         self.asked.body()
     }
 
@@ -326,11 +326,21 @@ impl Call {
         self.unfit = unfit;
     }
 
-    /// What the answer took, as far as the provider told: counted once.
-    pub fn settle(&mut self, usage: Option<Usage>, now_us: u64) {
+    /// What an attempt's answer took: its key has used as much.
+    pub fn settle(&mut self, usage: &Usage, now_us: u64) {
         if let Some(charge) = &mut self.charge {
-            charge.settle(usage.map(|usage| usage.total_tokens()), now_us);
+            charge.settle(usage.total_tokens(), now_us);
         }
+    }
+
+    /// Whether its answer is written by a model, and in no other way: tokens are used.
+    pub fn takes_tokens(&self) -> bool {
+        self.dialect != Dialect::AnthropicCountTokens
+    }
+
+    /// Whether an answer has tokens that a model writes.
+    pub fn is_written(&self) -> bool {
+        self.dialect != Dialect::OpenAiEmbeddings
     }
 
     /// What the tokens of the target that is asked now cost.
@@ -509,11 +519,17 @@ impl Call {
 
     /// The first token of the current attempt came after so long.
     pub fn measured(&self, took_us: u64, now_ms: u64) {
-        if let Some(target) = self.target()
-            && self.plan.reads_load()
-        {
+        let Some(target) = self.target() else { return };
+        if self.plan.reads_load() {
             target.state.load.measured(took_us, now_ms);
+        } else if self.plan.route.weighs() {
+            target.state.load.answered(took_us);
         }
+    }
+
+    /// What it leads to, when that is weighed.
+    pub fn weighed(&self) -> Option<&Arc<Route>> {
+        Some(&self.plan.route).filter(|route| route.weighs())
     }
 
     /// The target answers, though its answer is not complete.
@@ -535,6 +551,9 @@ impl Call {
             self.is_good();
         }
         let Some(target) = self.target() else { return false };
+        if !matches!(verdict, Verdict::Good | Verdict::Unknown) && self.plan.route.weighs() {
+            target.state.load.failed();
+        }
         let opened = match verdict {
             Verdict::Good | Verdict::Unknown => false,
             Verdict::Bad(Trouble::Answer) => {

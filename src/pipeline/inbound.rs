@@ -4,9 +4,11 @@
 //! usage; else a decoder and an encoder stand between.
 
 use super::call::{Call, is_listed};
+use super::ending::Ending;
 use super::hooks::Watched;
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
+use crate::ai::estimate::{self, Habit, Tally};
 use crate::ai::provider::{Codec, StreamDecoder, decode_failure};
 use crate::ai::usage::{Filter, Watch};
 use crate::base::error::Failure;
@@ -52,6 +54,8 @@ const DELTA_BYTES: usize = 64;
 #[derive(Default)]
 struct Told {
     usage: Option<chat::Usage>,
+    /// Bytes of text in them.
+    text: u64,
     /// Bytes of them that the encoder keeps.
     kept: usize,
 }
@@ -62,6 +66,12 @@ pub struct Inbound {
     is_stream_asked: bool,
     dialect: Dialect,
     watch: Watch,
+    /// Bytes of the answer that have come.
+    passed: u64,
+    /// The text in them, where nobody may tell the usage.
+    tally: Option<Box<Tally>>,
+    /// Looks for the end of a stream whose framing does not tell it.
+    ending: Option<Ending>,
     /// What a translated answer told.
     told: Told,
     /// The beginning of an event whose end has not come.
@@ -112,6 +122,9 @@ impl Inbound {
             is_stream_asked,
             dialect,
             watch: Watch::new(),
+            passed: 0,
+            tally: None,
+            ending: None,
             told: Told::default(),
             held: Vec::new(),
             is_coded: false,
@@ -130,6 +143,13 @@ impl Inbound {
             self.filter = Some(Filter::new());
         }
         self
+    }
+
+    /// Looks at the text that passes: its usage may not be told.
+    pub fn look(&mut self) {
+        if matches!(self.kind, Kind::PassStream | Kind::PassWhole) {
+            self.tally = Some(Box::default());
+        }
     }
 
     /// The upstream's head has come, in answer to `call`. On `Forward` the response holds the
@@ -195,6 +215,9 @@ impl Inbound {
                     response.headers.remove(b"content-encoding");
                 }
                 if is_events {
+                    if head.body == Body::UntilClose {
+                        self.ending = Some(Ending::new(self.dialect));
+                    }
                     response.headers.remove(b"cache-control");
                     response.headers.push(b"Cache-Control", b"no-cache");
                     response.headers.push(b"X-Accel-Buffering", b"no");
@@ -288,6 +311,10 @@ impl Inbound {
                 Err(failure) => Err(self.told_failure().unwrap_or(failure)),
             };
         }
+        self.passed += data.len() as u64;
+        if let Some(tally) = &mut self.tally {
+            tally.feed(data);
+        }
         match &mut self.kind {
             Kind::PassWhole => {
                 self.has_token = true;
@@ -298,6 +325,9 @@ impl Inbound {
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                if let Some(ending) = &mut self.ending {
+                    ending.feed(data);
+                }
                 let mut shown = Vec::new();
                 let data = match &mut self.filter {
                     None => data,
@@ -367,6 +397,7 @@ impl Inbound {
                 if *bytes > limits::UPSTREAM_ANSWER_BYTES_MAX {
                     return Err(too_large());
                 }
+                self.told.text += delta.text_bytes() as u64;
                 collector.add(&delta);
                 Ok(())
             }
@@ -407,6 +438,9 @@ impl Inbound {
         match &mut self.kind {
             Kind::PassWhole => Ok(()),
             Kind::PassStream => {
+                if self.ending.as_ref().is_some_and(|ending| !ending.is_seen()) {
+                    return Err(cut_off());
+                }
                 // A last event without its blank line is still the client's.
                 out.append(&mut self.held);
                 if let Some(filter) = &mut self.filter {
@@ -496,6 +530,7 @@ impl Inbound {
         response: &mut Response,
     ) -> Result<(), Failure> {
         self.told.usage = reply.usage;
+        self.told.text = reply.text_bytes() as u64;
         if let Some(watched) = &mut self.watched {
             watched.reply(&mut reply)?;
         }
@@ -546,6 +581,22 @@ impl Inbound {
     /// Tokens the provider told of.
     pub fn usage(&self) -> Option<chat::Usage> {
         self.told.usage.or_else(|| self.watch.usage())
+    }
+
+    /// How many tokens its answer has, as far as it has come: by its text, or by what such streams
+    /// usually have.
+    pub fn estimate(&self, habit: &Habit) -> u64 {
+        let usual = match self.kind {
+            Kind::PassStream if self.tally.is_none() => habit.tokens(self.passed),
+            _ => None,
+        };
+        let tallied = self.tally.as_ref().map_or(0, |tally| tally.text_bytes(self.passed));
+        usual.unwrap_or_else(|| estimate::tokens(self.told.text.max(tallied)))
+    }
+
+    /// Bytes of an upstream's answer that have come.
+    pub fn passed(&self) -> u64 {
+        self.passed
     }
 
     /// Whether the client asked for a stream: then the first token has a deadline of its own.
@@ -601,6 +652,7 @@ impl<'w> Writer<'w> {
         if let chat::Delta::Usage(usage) = &delta {
             self.told.usage = Some(*usage);
         }
+        self.told.text += delta.text_bytes() as u64;
         if self.encoder.keeps(&delta) {
             self.told.kept += DELTA_BYTES + delta.bytes();
             if self.told.kept > limits::UPSTREAM_ANSWER_BYTES_MAX {

@@ -25,5 +25,6 @@ mod routing;
 mod seen;
 mod switching;
 mod telemetry;
+mod untold;
 mod upstream;
 mod ways;

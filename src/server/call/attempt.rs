@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fault, Phase, Sink};
+use super::{Fault, Phase, Sink, state_put_back};
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::slab::Key;
@@ -26,12 +26,14 @@ impl Worker {
         let (Some(app), Some(call)) = (state.app.clone(), &mut state.call) else { return };
         state.attempt_us = self.now_us;
         state.has_token = false;
+        state.is_spent = false;
         // The outer count of the snapshot is this worker's own; that of a provider is not.
         let attempt = call.attempt(&app, moment, &mut state.response);
         self.observe(key);
-        let Some(state) = self.calls.get_mut(key) else { return };
         match attempt {
-            Ok(Attempt::Remote(outgoing, inbound)) => {
+            Ok(Attempt::Remote(outgoing, mut inbound)) => {
+                self.plan_look(key, &mut inbound);
+                let Some(state) = self.calls.get_mut(key) else { return };
                 let Some(provider) = app.providers.get(outgoing.provider) else { return };
                 state.outgoing = Some(outgoing);
                 state.inbound = Some(inbound);
@@ -45,7 +47,7 @@ impl Worker {
             Ok(Attempt::LocalWhole(usage)) => {
                 if self.is_first(key) {
                     self.count_local(key);
-                    self.count_tokens(key, Some(usage));
+                    self.count_tokens(key, usage);
                     self.report_attempt(key, None);
                     self.deliver(key);
                 }
@@ -115,6 +117,11 @@ impl Worker {
         // A head that told of a failure says more than the end of its body.
         let inbound = self.calls.get_mut(key).and_then(|state| state.inbound.as_mut());
         let failure = inbound.and_then(|inbound| inbound.told_failure()).unwrap_or(failure);
+        // What was cut or refused was paid for all the same.
+        if let Some(inbound) = self.calls.get_mut(key).and_then(|state| state.inbound.take()) {
+            self.count_spent(key, &inbound, false);
+            state_put_back(&mut self.calls, key, inbound);
+        }
         let verdict = match fault {
             Fault::Connection(trouble) => Verdict::Bad(trouble),
             Fault::Answer => Verdict::of(&failure),

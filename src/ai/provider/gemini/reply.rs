@@ -207,6 +207,7 @@ fn usage(node: &Node<'_>) -> Usage {
         cached: count("cachedContentTokenCount"),
         cache_written: None,
         reasoning: count("thoughtsTokenCount"),
+        is_estimated: false,
     }
 }
 
