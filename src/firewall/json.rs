@@ -9,8 +9,8 @@ use super::inspect::{self, BodyProfile};
 use super::place;
 use super::scan::{Part, Scan};
 
-/// Levels that are walked; what lies deeper is read as text.
-const DEPTH_MAX: usize = 64;
+/// Levels that are walked: no fewer than readers of JSON take. What lies deeper is read as text.
+const DEPTH_MAX: usize = 128;
 
 /// Members whose strings are language, wherever they stand in a request to a model: of OpenAI's chat,
 /// completions, embeddings and responses, Anthropic's messages, and our own.
