@@ -20,7 +20,7 @@ use crate::ai::health::Trouble;
 use crate::ai::price::Prices;
 use crate::ai::provider::{Codec, EncodedRequest, codec};
 use crate::ai::retry::{self, Budget, Where};
-use crate::ai::router::{HashOn, Picked, Plan, RouteTarget};
+use crate::ai::router::{HashOn, Picked, Plan, Route, RouteTarget};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
 use crate::exchange::{Request, Response, Ticket, Trace};
@@ -550,11 +550,17 @@ impl Call {
 
     /// The first token of the current attempt came after so long.
     pub fn measured(&self, took_us: u64, now_ms: u64) {
-        if let Some(target) = self.target()
-            && self.plan.reads_load()
-        {
+        let Some(target) = self.target() else { return };
+        if self.plan.reads_load() {
             target.state.load.measured(took_us, now_ms);
+        } else if self.plan.route.weighs() {
+            target.state.load.answered(took_us);
         }
+    }
+
+    /// What it leads to, when that is weighed.
+    pub fn weighed(&self) -> Option<&Arc<Route>> {
+        Some(&self.plan.route).filter(|route| route.weighs())
     }
 
     /// The target answers, though its answer is not complete.
@@ -576,6 +582,9 @@ impl Call {
             self.is_good();
         }
         let Some(target) = self.target() else { return false };
+        if !matches!(verdict, Verdict::Good | Verdict::Unknown) && self.plan.route.weighs() {
+            target.state.load.failed();
+        }
         let opened = match verdict {
             Verdict::Good | Verdict::Unknown => false,
             Verdict::Bad(Trouble::Answer) => {

@@ -5,6 +5,7 @@ use crate::base::error::Failure;
 use crate::base::slab::Key;
 use crate::http::head::ResponseHead;
 use crate::pipeline::{AfterHead, Inbound, Passing, Verdict};
+use crate::server::tuning;
 use crate::server::worker::Worker;
 
 impl Worker {
@@ -82,6 +83,9 @@ impl Worker {
         }
         let Some(call) = &mut state.call else { return };
         call.measured(took_us, self.now_ms);
+        if let Some(route) = call.weighed() {
+            tuning::weigh(&self.core, &self.app, route, self.now_ms);
+        }
         call.is_good();
         let (number, began_us) = (call.number(), state.began_us);
         if let Some(id) = state.limited.take() {
