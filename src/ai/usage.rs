@@ -253,6 +253,7 @@ impl Found {
             cached: self.cached,
             cache_written: self.cache_written,
             reasoning: self.reasoning,
+            is_estimated: false,
         })
     }
 }

@@ -355,6 +355,8 @@ section! {
         upstreams: bool = true, Any;
         /// Limits how late a handler begins in a turn of the loop.
         turns: bool = true, Any;
+        /// Moves requests between a model's targets when one becomes slow or fails.
+        weights: bool = true, Any;
         /// Keeps fewer answers, and then takes no further connections, while memory is short.
         memory: bool = true, Any;
     }

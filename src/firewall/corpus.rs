@@ -14,32 +14,37 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 
-const BLOCK: u32 = 5;
+pub(super) const BLOCK: u32 = 5;
 
-fn request(head_text: &str, body: &[u8]) -> Request {
+/// A request of these first lines and this body; `None` where the parser refuses it.
+pub(super) fn parsed(head_text: &str, body: &[u8]) -> Option<Request> {
     let raw = format!("{head_text}\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
     let (mut parsed, mut target) = (RequestHead::new(), Target::new());
-    head::parse_request(raw.as_bytes(), &HeadLimits::default(), &mut parsed).unwrap();
-    target::resolve(&parsed, raw.as_bytes(), &mut target).unwrap();
+    head::parse_request(raw.as_bytes(), &HeadLimits::default(), &mut parsed).ok()?;
+    target::resolve(&parsed, raw.as_bytes(), &mut target).ok()?;
     let mut request = Request::default();
     let peer = Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 1)));
     request.fill(raw.as_bytes(), &mut parsed, &mut target, peer, 1);
     request.body_mut().extend_from_slice(body);
-    request
+    Some(request)
 }
 
-struct Bench {
+fn request(head_text: &str, body: &[u8]) -> Request {
+    parsed(head_text, body).unwrap()
+}
+
+pub(super) struct Bench {
     engine: Engine,
-    scan: Scan,
+    pub(super) scan: Scan,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(super) fn new() -> Bench {
         let none: Arc<[CustomRule]> = Arc::from([]);
         Bench { engine: Engine::new(none, Arc::from([])).unwrap(), scan: Scan::default() }
     }
 
-    fn score(&mut self, request: &Request, profile: BodyProfile) -> u32 {
+    pub(super) fn score(&mut self, request: &Request, profile: BodyProfile) -> u32 {
         self.scan.begin(&self.engine);
         inspect::head(&self.engine, &mut self.scan, request);
         inspect::body(&self.engine, &mut self.scan, request, profile);

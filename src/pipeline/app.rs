@@ -158,6 +158,8 @@ pub struct Tuned {
     pub upstreams: bool,
     /// How late a host's handler may begin in a turn of the loop.
     pub turns: bool,
+    /// How requests are shared among the targets of a model.
+    pub weights: bool,
     /// What is kept and taken while memory is short.
     pub memory: bool,
 }
@@ -260,6 +262,7 @@ impl Settings {
                 blocking: config.optimizer.enable && config.optimizer.blocking,
                 upstreams: config.optimizer.enable && config.optimizer.upstreams,
                 turns: config.optimizer.enable && config.optimizer.turns,
+                weights: config.optimizer.enable && config.optimizer.weights,
                 memory: config.optimizer.enable && config.optimizer.memory,
             },
             is_old: config.legacy,

@@ -8,6 +8,7 @@ use super::call::{Asked, Call};
 use super::{App, Step, answer, fit, old_pages, provider, text_guard};
 use crate::ai::canonical;
 use crate::ai::dialect::{Dialect, old_chat};
+use crate::ai::estimate;
 use crate::ai::price::Prices;
 use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
 use crate::ai::scan::{self, Scan};
@@ -170,9 +171,9 @@ fn try_begin(
     Ok(Step::Call(Box::new(call)))
 }
 
-/// Takes the tokens of a request of its key's limit. A token has at least one byte, so the bytes
-/// are enough where there is room for as many; else they are counted, which may block: none asks
-/// for that.
+/// Takes the tokens of a request of its key's limit. A token has at least one byte, so where there is
+/// room for as many tokens as bytes there is enough, and an estimate is taken until the usage is
+/// known; else they are counted, which may block: none asks for that.
 fn charge(
     app: &App,
     limits: &Arc<Limits>,
@@ -183,7 +184,10 @@ fn charge(
     let now_us = app.status.monotonic_us();
     let bytes = body.len() as u64;
     if limits.take_tokens(bytes, now_us).is_ok() {
-        return Ok(Some(Charge::new(Arc::clone(limits), bytes)));
+        let mut charge = Charge::new(Arc::clone(limits), bytes);
+        // What others may use meanwhile must not shrink by the bytes.
+        charge.reduce(estimate::prompt_tokens(body), now_us);
+        return Ok(Some(charge));
     }
     if !may_block {
         return Ok(None);

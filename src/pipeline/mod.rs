@@ -18,6 +18,7 @@ mod call;
 mod complete;
 mod compression;
 mod dashboard;
+mod ending;
 mod explain;
 mod failure;
 mod fit;

@@ -290,6 +290,9 @@ impl Core {
         self.add_tls(ready.tls);
         self.set_certificates(ready.certificates);
         self.take_settings(config);
+        if !self.app().settings.tuned.weights {
+            self.lift_weights();
+        }
         self.app().cache.resize(config, super::now_s());
         self.telemetry.aim(ready.collector);
         log::renew(&self.live.dispatch, &config.log, ready.place);

@@ -14,10 +14,14 @@ use super::Server;
 use super::core::Core;
 use super::stats::WorkerStats;
 use super::worker::{MARK_MEMORY, MARK_SHIFT, Worker};
+use crate::ai::balance::WEIGHT_PARTS;
+use crate::ai::router::{Route, RouteTarget};
 use crate::base::error::Failure;
 use crate::base::slab::Key;
 use crate::optimizer::load::Moved;
 use crate::optimizer::pressure::Memory;
+use crate::optimizer::weights::{self, Seen, Share};
+use crate::pipeline::{App, Tuned};
 use crate::sys::{clock, memory};
 
 /// Decisions that are kept.
@@ -41,7 +45,8 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Moved { from, to, reason } = self.moved;
         let (lever, from, to) = (&self.lever, word(from), word(to));
-        write!(f, "the limit of {lever} goes from {from} to {to}: {reason}")
+        let what = if lever.starts_with("the ") { "" } else { "the limit of " };
+        write!(f, "{what}{lever} goes from {from} to {to}: {reason}")
     }
 }
 
@@ -132,10 +137,11 @@ impl Core {
         let (levers, decisions) = self.tuning.json();
         let tuned = self.app().settings.tuned;
         serde_json::json!({
-            "enabled": tuned.blocking || tuned.upstreams || tuned.turns || tuned.memory,
+            "enabled": tuned != Tuned::default(),
             "blocking": { "enabled": tuned.blocking, "limit": self.pool.request_limit() },
             "upstreams": { "enabled": tuned.upstreams },
             "turns": { "enabled": tuned.turns },
+            "weights": { "enabled": tuned.weights },
             "memory": { "enabled": tuned.memory },
             "limits": levers,
             "refused": {
@@ -181,6 +187,64 @@ impl Core {
             drop(self.pool.submit(Box::new(memory::trim)));
         }
         next_ms
+    }
+}
+
+const _: () = assert!(weights::PARTS == WEIGHT_PARTS, "one says what the other keeps");
+
+/// Judges the targets of a route when that is due: how much of their weight counts.
+pub(super) fn weigh(core: &Core, app: &App, route: &Route, now_ms: u64) {
+    if !app.settings.tuned.weights || !route.is_due(now_ms, weights::WINDOW_MS) {
+        return;
+    }
+    let seen: Vec<_> = route
+        .targets
+        .iter()
+        .map(|target| {
+            let load = &target.state.load;
+            let (answers, failures, sum_us) = load.take_seen();
+            let (parts, usual_us) = load.share();
+            (Seen { answers, failures, sum_us }, Share { parts, usual_us })
+        })
+        .collect();
+    let judged = weights::judge(&seen);
+    for ((target, (_, before)), judged) in route.targets.iter().zip(&seen).zip(judged) {
+        target.state.load.set_share(judged.share.parts, judged.share.usual_us);
+        if let Some(reason) = judged.reason {
+            core.tell_weight(app, route, target, (before.parts, judged.share.parts, reason));
+        }
+    }
+}
+
+impl Core {
+    fn tell_weight(
+        &self,
+        app: &App,
+        route: &Route,
+        target: &RouteTarget,
+        (from, to, reason): (u32, u32, &'static str),
+    ) {
+        let provider = app.providers.get(target.provider).map_or("", |it| it.name.as_str());
+        let model = target.model().unwrap_or(&route.name);
+        let lever = format!("the weight of {provider}/{model} in {}, in percent", route.name);
+        let percent = |parts: u32| Some(u64::from(parts * 100 / weights::PARTS));
+        let (from, to) = (percent(from), percent(to));
+        self.tuning.moved(&lever, Moved { from, to, reason });
+    }
+
+    /// Gives every target its whole weight again: the lever was switched off.
+    pub(super) fn lift_weights(&self) {
+        let app = self.app();
+        for route in app.router.routes() {
+            for target in &route.targets {
+                let (parts, usual_us) = target.state.load.share();
+                if parts < weights::PARTS {
+                    target.state.load.set_share(weights::PARTS, usual_us);
+                    let moved = (parts, weights::PARTS, "the lever is off");
+                    self.tell_weight(&app, route, target, moved);
+                }
+            }
+        }
     }
 }
 

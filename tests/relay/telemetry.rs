@@ -463,6 +463,7 @@ fn a_collector_may_be_private_and_behind_a_proxy() {
     let gateway = Gateway::with(&table(&own));
     assert_eq!(gateway.connect().get("/health").answer().status, 200);
     wait_until("the span", || telemetry(&gateway, "spans_sent") > 0);
+    wait_until("the path", || !paths.lock().unwrap().is_empty());
     assert_eq!(paths.lock().unwrap()[0], "/v1/traces");
     drop(gateway);
 
@@ -476,12 +477,12 @@ fn a_collector_may_be_private_and_behind_a_proxy() {
         paths.lock().unwrap().len() > before
     });
     drop(gateway);
-    let before = (proxy.accepted(), paths.lock().unwrap().len());
+    let before = proxy.accepted();
     let gateway = Gateway::in_environment(&table(""), &variables);
     assert_eq!(gateway.connect().get("/health").answer().status, 200);
     wait_until("a failure", || telemetry(&gateway, "failures") > 0);
-    assert!(proxy.accepted() > before.0);
-    assert_eq!((telemetry(&gateway, "spans_sent"), paths.lock().unwrap().len()), (0, before.1));
+    assert!(proxy.accepted() > before);
+    assert_eq!(telemetry(&gateway, "spans_sent"), 0);
     drop(gateway);
     let before = proxy.accepted();
     let variables = [("https_proxy", &*named), ("no_proxy", "a.test,127.0.0.1")];

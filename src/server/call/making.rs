@@ -159,7 +159,9 @@ impl Worker {
             let usage = pull.spent().map(|spent| spent.usage);
             self.send_bytes(key, &out);
             if taken == Taken::End {
-                self.count_tokens(key, usage);
+                if let Some(usage) = usage {
+                    self.count_tokens(key, usage);
+                }
                 self.report_attempt(key, None);
                 self.send_end(key);
                 return;

@@ -126,8 +126,8 @@ impl Sender {
         if metrics.is_empty() {
             return true;
         }
-        let body = otlp::metrics(destination.service_name(), &shared.instance, metrics);
-        match deliver(destination, "/v1/metrics", &body, is_over) {
+        let body = otlp::metrics(destination.service_name(), &shared.instance, metrics).to_string();
+        match deliver(destination, "/v1/metrics", body.as_bytes(), is_over) {
             Delivery::Taken(_) => {
                 self.went_well(shared);
                 true
@@ -172,7 +172,7 @@ fn keep(shared: &Shared, spans: Vec<SpanRecord>) {
     shared.counts.dropped.fetch_add(beyond as u64, Relaxed);
 }
 
-fn deliver(destination: &Destination, path: &str, body: &Value, is_over: bool) -> Delivery {
+fn deliver(destination: &Destination, path: &str, body: &[u8], is_over: bool) -> Delivery {
     let wait_ms = match is_over {
         // Less than the end of the server waits.
         true => limits::TELEMETRY_FLUSH_MS / 2,
@@ -188,7 +188,7 @@ fn deliver(destination: &Destination, path: &str, body: &Value, is_over: bool) -
     for (name, value) in destination.headers() {
         request = request.header(name, value);
     }
-    let mut answer = match request.send(body.to_string()) {
+    let mut answer = match request.send(body) {
         Ok(answer) => answer,
         Err(error) => return Delivery::Later(error.to_string(), None),
     };

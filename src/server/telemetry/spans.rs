@@ -170,14 +170,14 @@ impl Worker {
             ("url.path", text(path_of(request.target_text())).into()),
             ("url.scheme", scheme.into()),
             ("network.protocol.version", version.into()),
-            ("neurohttp.request.id", request.id_text().into()),
+            ("neurohttp.request.id", request.id_text().to_owned().into()),
         ];
         if let Peer::Tcp(address) = request.peer() {
             attributes.push(("client.address", address.ip().to_string().into()));
             attributes.push(("client.port", address.port().into()));
         }
         if let Some(route) = &trace.route {
-            attributes.push(("http.route", route.as_str().into()));
+            attributes.push(("http.route", route.as_str().to_owned().into()));
         }
         match told.status {
             0 => attributes.push(("error.type", "cancelled".into())),
@@ -267,13 +267,13 @@ impl Worker {
         let is_local = provider.base.host.is_empty();
         let mut attributes: Vec<(&'static str, Attribute)> = vec![
             ("gen_ai.operation.name", observed.operation.into()),
-            ("gen_ai.provider.name", name.into()),
-            ("gen_ai.request.model", observed.model.as_str().into()),
-            ("neurohttp.provider", provider.name.as_str().into()),
-            ("neurohttp.model", observed.route.as_str().into()),
+            ("gen_ai.provider.name", name.to_owned().into()),
+            ("gen_ai.request.model", observed.model.as_str().to_owned().into()),
+            ("neurohttp.provider", provider.name.as_str().to_owned().into()),
+            ("neurohttp.model", observed.route.as_str().to_owned().into()),
         ];
         if !is_local {
-            attributes.push(("server.address", provider.base.host.as_str().into()));
+            attributes.push(("server.address", provider.base.host.as_str().to_owned().into()));
             attributes.push(("server.port", provider.base.port.into()));
         }
         if let Some(model) = observed.answered_by {
@@ -287,6 +287,9 @@ impl Worker {
             }
             if let Some(written) = usage.cache_written {
                 attributes.push(("gen_ai.usage.cache_creation.input_tokens", written.into()));
+            }
+            if usage.is_estimated {
+                attributes.push(("neurohttp.usage.estimated", true.into()));
             }
         }
         if let Some(cost_nano) = observed.cost_nano {

@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use crate::ai::chat::Delta;
+use crate::ai::estimate::Habit;
 use crate::ai::latency::Hedge;
 use crate::ai::retry::Budget;
 use crate::base::limits;
@@ -140,6 +141,8 @@ pub(super) struct Worker {
     pub(super) memory_deadline: Deadline,
     /// Second attempts, by the numbers of routes.
     pub(super) hedges: Vec<Hedge>,
+    /// What is known of the answers of models, by the numbers of routes.
+    pub(super) habits: Vec<Habit>,
     /// Bounds the further tries of failed calls.
     pub(super) budget: Budget,
     /// How late work may begin in a turn.
@@ -216,6 +219,7 @@ impl Worker {
             health_deadline: Deadline::default(),
             memory_deadline: Deadline::default(),
             hedges: Vec::new(),
+            habits: Vec::new(),
             budget: Budget::default(),
             turn_limit: TurnLimit::default(),
             chance: random::number(),
