@@ -118,6 +118,23 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
     Ok(scan)
 }
 
+/// Whom a request comes from where it has no `user`: OpenAI's later names for it, and Anthropic's.
+/// As the JSON stands.
+pub fn user_elsewhere(body: &[u8]) -> Option<Vec<u8>> {
+    let mut found: [Option<Range<usize>>; 3] = Default::default();
+    json::members(body, &["prompt_cache_key", "safety_identifier", "metadata"], &mut found).ok()?;
+    let [cache_key, identifier, metadata] =
+        found.map(|range| body.get(range?).filter(|value| *value != b"null"));
+    let is_text = |value: &&[u8]| value.starts_with(b"\"");
+    let said = cache_key.filter(is_text).or(identifier.filter(is_text)).or_else(|| {
+        let metadata = metadata?;
+        let mut found = [None];
+        json::members(metadata, &["user_id"], &mut found).ok()?;
+        metadata.get(found[0].clone()?).filter(is_text)
+    })?;
+    Some(said.to_vec())
+}
+
 /// What to change in a body that passes through.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Patch<'p> {

@@ -161,7 +161,8 @@ impl Entry for Standing {
             return 3;
         }
         let has_strikes = now_s.saturating_sub(self.blocked_until_s) < STRIKES_KEPT_S;
-        if self.strikes > 0 && has_strikes { 2 } else { u32::from(self.score >= 1.0) }
+        let has_offended = self.score >= 1.0 || self.failures.count > 0;
+        if self.strikes > 0 && has_strikes { 2 } else { u32::from(has_offended) }
     }
 }
 
@@ -516,6 +517,23 @@ mod tests {
         assert_eq!(blocked.cause, Cause::BruteForce);
         // Slow guesses leave the window.
         assert!((0..100).all(|n| memory.key_failed(9, b"yy", &STRICT, at(n * 60)).is_none()));
+    }
+
+    /// Wrong: wrong keys that are forgotten because very many others come in between.
+    #[test]
+    fn a_flood_of_addresses_does_not_make_wrong_keys_forgotten() {
+        let memory = Memory::default();
+        let rate = Rate::new(60, 10).unwrap();
+        let guesser = u128::MAX;
+        for number in 0..STRICT.failures_max - 1 {
+            let key = format!("{number}-guess-guess");
+            assert_eq!(memory.key_failed(guesser, key.as_bytes(), &STRICT, at(1)), None);
+        }
+        for client in 0..200_000 {
+            assert!(memory.take(client << 64, rate, at(2)).is_ok());
+        }
+        let blocked = memory.key_failed(guesser, b"last-guess", &STRICT, at(3));
+        assert_eq!(blocked.map(|it| it.cause), Some(Cause::BruteForce));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! - `address`, `index`: ranges that are let in or kept out, in a prefix trie, flat when they are many;
 //! - `client`: who the client is behind trusted proxies;
 //! - `rate`, `table`, `memory`: token buckets, offences and blocks of clients, in bounded tables;
-//! - `normalize`, `gate`, `engine`, `rules`, `scan`: one spelling for all values, one automaton over all
-//!   literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `redirect`,
+//! - `classes`, `normalize`, `gate`, `engine`, `rules`, `scan`: one spelling for all values, one
+//!   automaton over all literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `redirect`,
 //!   `prose`, `base64`: what expressions say badly;
 //! - `inspect`, `json`, `multipart`, `xml`: which parts of a request are read, and which are language;
 //! - `judge`: from scores to what is done;
@@ -16,6 +16,7 @@
 
 mod address;
 mod base64;
+mod classes;
 mod client;
 mod engine;
 mod gate;

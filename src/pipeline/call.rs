@@ -111,6 +111,8 @@ pub struct Call {
     next: Option<Picked>,
     /// Targets that were asked, a bit for each.
     tried: u64,
+    /// What the one before has failed by, when another is asked for it.
+    failed_by: Option<Box<Failure>>,
     /// How many times one was asked, and how many times one that had been asked before.
     tries: u32,
     repeats: u32,
@@ -244,7 +246,10 @@ impl Call {
     pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan) -> Call {
         let hashed = match plan.hash_on() {
             None => None,
-            Some(HashOn::User) => scan.user.as_ref().map(|user| balance::hash(user.as_bytes())),
+            Some(HashOn::User) => match &scan.user {
+                Some(user) => Some(balance::hash(user.as_bytes())),
+                None => scan::user_elsewhere(asked.body()).map(|user| balance::hash(&user)),
+            },
             Some(HashOn::Header(name)) => asked.request().and_then(|request| {
                 let mut value = Vec::new();
                 request.header(name.as_bytes(), &mut value).then(|| balance::hash(&value))
@@ -267,6 +272,7 @@ impl Call {
             current: None,
             next: None,
             tried: 0,
+            failed_by: None,
             tries: 0,
             repeats: 0,
         }
@@ -377,6 +383,7 @@ impl Call {
             current: None,
             next: Some(next),
             tried: self.tried,
+            failed_by: None,
             tries: self.tries,
             repeats: self.repeats,
         })
@@ -458,10 +465,11 @@ impl Call {
     }
 
     /// The next attempt. `response` is filled with what the answer's head will say whoever sends
-    /// it, and with the answer itself when echo gives it.
+    /// it, and with the answer itself when echo gives it. Targets in whose format the request cannot
+    /// be put are passed over.
     ///
     /// # Errors
-    /// What to tell the client: no target can be asked, or the request cannot be put for it.
+    /// What to tell the client: no target can be asked, or the request cannot be put for any.
     pub fn attempt(
         &mut self,
         app: &App,
@@ -473,16 +481,39 @@ impl Call {
             self.created = moment.second;
         }
         let Moment { now_ms, random, .. } = moment;
-        let picked = match self.next.take() {
+        let mut picked = match self.next.take() {
             Some(picked) => picked,
             None => self
                 .plan
                 .pick(self.tried | self.unfit, self.tries == 0, now_ms, random, self.hashed)
                 .ok_or_else(|| self.plan.nobody(now_ms))?,
         };
+        self.tries += 1;
+        loop {
+            let failure = match self.attempt_at(app, picked, moment, response) {
+                Err(failure) if failure.status == 400 => failure,
+                done => return done,
+            };
+            // What an earlier target has failed by says more than what a later one cannot take.
+            let failure = self.failed_by.take().map_or(failure, |earlier| *earlier);
+            let other = self.plan.pick(self.tried | self.unfit, false, now_ms, random, self.hashed);
+            let Some(other) = other else { return Err(failure) };
+            self.failed_by = Some(Box::new(failure));
+            self.leave();
+            picked = other;
+        }
+    }
+
+    fn attempt_at(
+        &mut self,
+        app: &App,
+        picked: Picked,
+        moment: Moment,
+        response: &mut Response,
+    ) -> Result<Attempt, Failure> {
+        let Moment { now_ms, random, .. } = moment;
         self.current = Some(picked);
         self.tried |= 1 << picked.index;
-        self.tries += 1;
         // Of the number that chose the target another one; never zero.
         self.span_id = (balance::mix(!random) | 1).to_be_bytes();
         let plan = &self.plan;
@@ -604,6 +635,7 @@ impl Call {
         {
             // Leaving a target that is taken out makes no storm: nobody goes there any more.
             if was_opened || budget.spend(now_ms) {
+                self.failed_by = Some(Box::new(failure.clone()));
                 self.next = Some(other);
                 return Some(0);
             }

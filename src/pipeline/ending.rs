@@ -5,6 +5,38 @@
 
 use crate::ai::dialect::Dialect;
 
+/// The last bytes of a stream: enough to see the mark that ends one.
+#[derive(Default)]
+pub(super) struct Last {
+    bytes: [u8; 32],
+}
+
+impl Last {
+    /// Bytes of it pass.
+    pub(super) fn note(&mut self, data: &[u8]) {
+        match data.last_chunk() {
+            Some(last) => self.bytes = *last,
+            None => {
+                self.bytes.rotate_left(data.len());
+                let from = self.bytes.len() - data.len();
+                self.bytes[from..].copy_from_slice(data);
+            }
+        }
+    }
+
+    /// Whether they are the success mark of a dialect, as it stands at the end of a stream. In the
+    /// text of an answer its quotes would be escaped, or a quote would follow.
+    pub(super) fn is_end(&self) -> bool {
+        const MARKS: [&[u8]; 4] = [
+            b"\ndata: [DONE]",
+            b"\ndata:[DONE]",
+            b"{\"type\":\"message_stop\"}",
+            b"{\"type\": \"message_stop\"}",
+        ];
+        MARKS.iter().any(|mark| self.bytes.trim_ascii_end().ends_with(mark))
+    }
+}
+
 /// The longest mark less one byte: so much of a mark can lie before a cut.
 const OVERLAP: usize = 20;
 
@@ -62,6 +94,24 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_bytes_tell_the_end() {
+        for (text, is_end) in [
+            ("data: {}\n\ndata: [DONE]\n\n", true),
+            ("data: {}\r\n\r\ndata:[DONE]\r\n\r\n", true),
+            ("data: {\"text\":\"\\ndata: [DONE]\"}\n\n", false),
+            ("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", true),
+            ("data: {\"text\":\"{\\\"type\\\":\\\"message_stop\\\"}\"}\n\n", false),
+            ("", false),
+        ] {
+            for step in 1..=text.len().max(1) {
+                let mut last = Last::default();
+                text.as_bytes().chunks(step).for_each(|piece| last.note(piece));
+                assert_eq!(last.is_end(), is_end, "{text} by {step}");
+            }
+        }
+    }
 
     #[test]
     fn a_mark_is_found_at_every_cut() {

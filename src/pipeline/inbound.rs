@@ -4,19 +4,19 @@
 //! usage; else a decoder and an encoder stand between.
 
 use super::call::{Call, is_listed};
-use super::ending::Ending;
+use super::ending::{Ending, Last};
 use super::hooks::Watched;
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
 use crate::ai::estimate::{self, Habit, Tally};
-use crate::ai::provider::{Codec, StreamDecoder, decode_failure};
+use crate::ai::provider::{Codec, StreamDecoder, decode_failure, wait};
 use crate::ai::usage::{Filter, Watch};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::exchange::Response;
 use crate::http::decoding::Decoder;
+use crate::http::encode;
 use crate::http::head::{Body, Known, ResponseHead};
-use crate::http::{date, encode};
 
 /// What is done with an answer.
 pub(super) enum Kind {
@@ -72,6 +72,8 @@ pub struct Inbound {
     tally: Option<Box<Tally>>,
     /// Looks for the end of a stream whose framing does not tell it.
     ending: Option<Ending>,
+    /// The last bytes of a stream that passes.
+    last: Last,
     /// What a translated answer told.
     told: Told,
     /// The beginning of an event whose end has not come.
@@ -125,6 +127,7 @@ impl Inbound {
             passed: 0,
             tally: None,
             ending: None,
+            last: Last::default(),
             told: Told::default(),
             held: Vec::new(),
             is_coded: false,
@@ -180,7 +183,8 @@ impl Inbound {
                 let message = "the provider answered with a redirect";
                 return Err(Failure::new(502, message).code("upstream_failed"));
             }
-            let retry_after_s = value(Known::RetryAfter).and_then(|v| retry_after(v, now_unix_s));
+            let fields = head.fields.iter().map(|field| (field.name.of(raw), field.value.of(raw)));
+            let retry_after_s = wait::in_fields(head.status, fields, now_unix_s);
             if coding.is_some() {
                 // Its words cannot be read, what its head says stands.
                 return Err(decode_failure(head.status, retry_after_s, b""));
@@ -273,6 +277,17 @@ impl Inbound {
         self.has_token
     }
 
+    /// Whether the success mark of a stream has come: what follows it, or does not, harms nobody.
+    pub fn is_complete(&self) -> bool {
+        match &self.kind {
+            Kind::PassStream => {
+                self.last.is_end() || self.ending.as_ref().is_some_and(Ending::is_seen)
+            }
+            Kind::TranslateStream { decoder, .. } => decoder.is_whole(),
+            _ => false,
+        }
+    }
+
     /// Whether what comes is an answer, and not the words of a failure.
     pub fn is_answer(&self) -> bool {
         self.error.is_none()
@@ -325,6 +340,7 @@ impl Inbound {
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                self.last.note(data);
                 if let Some(ending) = &mut self.ending {
                     ending.feed(data);
                 }
@@ -786,19 +802,6 @@ fn is_private_answer(name: &[u8]) -> bool {
         || name.len() >= 15 && name[..15].eq_ignore_ascii_case(b"access-control-")
 }
 
-/// Retry-After in seconds: a number or a date (RFC 9110 section 10.2.3), at most a day.
-fn retry_after(value: &[u8], now_unix_s: i64) -> Option<u32> {
-    let text = std::str::from_utf8(value).ok()?.trim();
-    let seconds = match text.parse::<u32>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let ahead = date::parse(text.as_bytes())?.saturating_sub(now_unix_s).max(0);
-            u32::try_from(ahead).unwrap_or(u32::MAX)
-        }
-    };
-    Some(seconds.min(86_400))
-}
-
 fn starts_with_any_case(value: &[u8], prefix: &[u8]) -> bool {
     value.len() >= prefix.len() && value[..prefix.len()].eq_ignore_ascii_case(prefix)
 }
@@ -842,21 +845,5 @@ mod tests {
             assert!(held.len() <= limits::HELD_EVENT_BYTES_MAX);
         }
         assert_eq!(out.len() + held.len(), fed);
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        for (value, want) in [
-            ("7", Some(7)),
-            (" 12 ", Some(12)),
-            ("999999999", Some(86_400)),
-            ("Thu, 01 Jan 1970 00:02:00 GMT", Some(20)),
-            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
-            ("Tue, 31 Dec 2199 23:59:59 GMT", Some(86_400)),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            assert_eq!(retry_after(value.as_bytes(), 100), want, "{value}");
-        }
     }
 }

@@ -218,8 +218,9 @@ pub fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the storage is writable for `len` bytes; the descriptor is new and nobody else's.
     let accepted = unsafe {
-        let got = libc::accept4(fd, (&raw mut raw.storage).cast(), &mut raw.len, flags);
-        OwnedFd::from_raw_fd(check(got)?)
+        let (address, len) = (&raw mut raw.storage, &raw mut raw.len);
+        let got = libc::syscall(libc::SYS_accept4, fd, address, len, flags);
+        OwnedFd::from_raw_fd(check(got as libc::c_int)?)
     };
     let address = raw.get().map(|it| SocketAddr::new(it.ip().to_canonical(), it.port()));
     Ok((accepted, address))

@@ -12,6 +12,7 @@ mod client;
 mod coded;
 mod cost;
 mod crossing;
+mod dying;
 mod failures;
 mod fronts;
 mod gone;

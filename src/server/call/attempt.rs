@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Fault, Phase, Sink, state_put_back};
+use super::{CallState, Fault, Phase, Sink, state_put_back};
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::slab::Key;
-use crate::pipeline::{Attempt, Provider, Verdict};
+use crate::pipeline::{Attempt, Inbound, Provider, Verdict};
 use crate::server::telemetry::error_type;
 use crate::server::worker::Worker;
 
@@ -114,6 +114,22 @@ impl Worker {
     /// An attempt has failed: the next target, the same one after a pause, or the truth.
     pub(in crate::server) fn attempt_failed(&mut self, key: Key, failure: Failure, fault: Fault) {
         self.leave_limit(key, None);
+        let is_complete = |state: &CallState| {
+            let is_out = state.phase == Phase::Forwarding;
+            is_out && state.inbound.as_ref().is_some_and(Inbound::is_complete)
+        };
+        let is_late = matches!(
+            failure.code.as_deref(),
+            Some("upstream_cut" | "upstream_garbage" | "upstream_timeout")
+        );
+        if fault == Fault::Answer
+            && is_late
+            && self.calls.get(key).is_some_and(|it| is_complete(it))
+        {
+            // The client has the whole stream: only the end of its framing is missing.
+            self.answer_end(key);
+            return;
+        }
         // A head that told of a failure says more than the end of its body.
         let inbound = self.calls.get_mut(key).and_then(|state| state.inbound.as_mut());
         let failure = inbound.and_then(|inbound| inbound.told_failure()).unwrap_or(failure);

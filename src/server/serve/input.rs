@@ -151,11 +151,15 @@ impl Worker {
         self.tls_scratch.resize(limits::READ_BYTES, 0);
         let got = tls.receive(fd, &mut scratch, &mut self.tls_scratch);
         let is_dry = tls.is_dry();
+        let client = tls.take_client();
         if was_handshaking && !tls.is_handshaking() {
             // The head has the whole time for itself.
             self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
         }
         let Some(conn) = self.conns.get_mut(key) else { return Drive::Close };
+        if let Some(client) = client {
+            conn.peer = Peer::Tcp(client);
+        }
         let drive = match got {
             Ok(0) => {
                 conn.is_readable = false;

@@ -79,7 +79,11 @@ impl StreamDecoder for Decoder {
         if let Form::Events(events) = &mut self.form {
             events.finish(|_, data| state.event(data, on))?;
         }
-        Ok(state.finished)
+        Ok(self.is_whole())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.state.finished
     }
 }
 
