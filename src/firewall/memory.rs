@@ -1,6 +1,6 @@
 //! What is remembered of clients: their buckets, offences and blocks. Shared by all workers.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::rate::{Exhausted, Rate};
 use super::table::{Bucket, Entry, Table};
@@ -183,6 +183,8 @@ pub struct Memory {
     /// No block lasts longer than this, in seconds; a look at it spares the look-up.
     last_block_s: AtomicU32,
     last_prefix_block_s: AtomicU32,
+    /// How much of the rate limits counts: the parts above 16 bits that say of how many; 0: all.
+    rate_share: AtomicU64,
 }
 
 impl Default for Memory {
@@ -193,6 +195,7 @@ impl Default for Memory {
             routes: Table::default(),
             last_block_s: AtomicU32::new(0),
             last_prefix_block_s: AtomicU32::new(0),
+            rate_share: AtomicU64::new(0),
         }
     }
 }
@@ -218,6 +221,18 @@ impl Memory {
         self.clients.with(client, moment.seconds(), |standing| {
             rate.take(&mut standing.bucket, moment.now_ms)
         })
+    }
+
+    /// Parts of the rate limits that count, and how many there are.
+    pub fn rate_share(&self) -> (u32, u32) {
+        // Relaxed: both are in one number.
+        let share = self.rate_share.load(Ordering::Relaxed);
+        if share == 0 { (1, 1) } else { ((share >> 16) as u32, (share & 0xFFFF) as u32) }
+    }
+
+    /// Says how many of them count. Both are below 65,536.
+    pub fn set_rate_share(&self, parts: u32, whole: u32) {
+        self.rate_share.store(u64::from(parts) << 16 | u64::from(whole), Ordering::Relaxed);
     }
 
     /// Takes a request of a client from the bucket of a route.

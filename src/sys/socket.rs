@@ -226,6 +226,14 @@ pub fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     Ok((accepted, address))
 }
 
+/// Bounds what the kernel keeps for a connection in each direction, in bytes; it counts its own
+/// upkeep too, and doubles what is said for that (socket(7)). The size no longer follows the way.
+pub fn bound_buffers(fd: RawFd, bytes: u32) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
+}
+
 /// Begins to connect; the socket becomes writable when that has ended, see [`take_error`].
 /// TCP_NODELAY is set.
 pub fn connect(address: SocketAddr) -> io::Result<OwnedFd> {
