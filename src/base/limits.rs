@@ -56,8 +56,11 @@ pub const REQUESTS_PER_TURN: usize = 256;
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// Of each kind of memory that a worker keeps for reuse, how much at the most, in bytes: what a
-/// thousand requests under way at once, or a crowd of long prompts, need.
+/// thousand requests under way at once need.
 pub const POOLED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The same of room for large bodies: what a crowd of long prompts needs.
+pub const POOLED_BODIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Connection buffers that a worker keeps however long nobody needs them, in bytes.
 pub const KEPT_BUFFERS_BYTES: usize = 512 * 1024;
@@ -75,7 +78,7 @@ pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 pub const SMALL_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// A body's room that has grown beyond this is given back to the allocator, in bytes.
-pub const POOLED_BODY_BYTES_MAX: usize = 1024 * 1024;
+pub const POOLED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Buffers for reading that a worker keeps: the end of an answer, read into one, may lead to the
 /// client's next request, read into another.

@@ -357,6 +357,8 @@ section! {
         turns: bool = true, Any;
         /// Moves requests between a model's targets when one becomes slow or fails.
         weights: bool = true, Any;
+        /// Lowers the firewall's rate limits while requests are refused for want of room.
+        rates: bool = true, Any;
         /// Keeps fewer answers, and then takes no further connections, while memory is short.
         memory: bool = true, Any;
     }

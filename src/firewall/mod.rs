@@ -321,7 +321,9 @@ impl Firewall {
             self.stats.add(Counter::RateLimited);
             Refusal::TooOften(name, exhausted)
         };
+        let (parts, whole) = self.memory.rate_share();
         if let Some(rate) = self.rate {
+            let rate = rate.share(parts, whole);
             self.memory.take(client, rate, moment).map_err(|it| limited("address", it))?;
         }
         for (index, route) in self.routes.iter().enumerate() {
@@ -330,11 +332,17 @@ impl Firewall {
                 false => path == &*route.path,
             };
             if applies {
-                let taken = self.memory.take_route(client, index, route.rate, moment);
+                let rate = route.rate.share(parts, whole);
+                let taken = self.memory.take_route(client, index, rate, moment);
                 taken.map_err(|it| limited("route", it))?;
             }
         }
         Ok(())
+    }
+
+    /// From now on `parts` of `whole` of every rate limit count, also under a later configuration.
+    pub fn set_rate_share(&self, parts: u32, whole: u32) {
+        self.memory.set_rate_share(parts, whole);
     }
 
     /// What lists and blocks say of an address, without counting it.

@@ -8,6 +8,7 @@ mod history;
 pub mod load;
 mod policy;
 pub mod pressure;
+pub mod rates;
 pub mod weights;
 
 pub use policy::{Advice, Thresholds};

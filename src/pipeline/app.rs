@@ -160,6 +160,8 @@ pub struct Tuned {
     pub turns: bool,
     /// How requests are shared among the targets of a model.
     pub weights: bool,
+    /// How often an address may ask while requests are refused for want of room.
+    pub rates: bool,
     /// What is kept and taken while memory is short.
     pub memory: bool,
 }
@@ -263,6 +265,11 @@ impl Settings {
                 upstreams: config.optimizer.enable && config.optimizer.upstreams,
                 turns: config.optimizer.enable && config.optimizer.turns,
                 weights: config.optimizer.enable && config.optimizer.weights,
+                rates: config.optimizer.enable
+                    && config.optimizer.rates
+                    && config.firewall.enable
+                    && (config.firewall.requests_per_minute > 0
+                        || !config.firewall.routes.is_empty()),
                 memory: config.optimizer.enable && config.optimizer.memory,
             },
             is_old: config.legacy,

@@ -48,6 +48,7 @@ pub(super) const RULES: &[Spec] = &[
             "/var/log",
             "/var/www",
             "/var/lib",
+            "/run/secrets",
             "/root/",
             ".ssh/",
             "id_rsa",
@@ -119,7 +120,7 @@ pub(super) const RULES: &[Spec] = &[
         ],
         r"(?x)(?:
             [/\\]+etc[/\\]+(?:passwd|shadow|group|hosts|issue|motd|crontab|cron\.|ssh|mysql|apache|nginx|httpd|sudoers|profile|fstab|resolv\.conf|hostname|gshadow|php|my\.cnf|security|master\.passwd|services|networks|knockd|redhat|lsb|os-release|environment|rc\.|init\.|samba|ssl|letsencrypt|opasswd|inetd|ftp|vsftpd|proftpd|exports|aliases|\w*\?)
-            |/etc/?(?:$|[\s'\x22])|/proc/(?:self|version|cpuinfo|\d+|mounts|net|cmdline|meminfo|sched_debug|stat|sys|\*)|/var/(?:log|lib/mlocate|lib/php|mail|spool|run|www/)|/root/\.|\.ssh/|\bid_[rd]sa\b|authorized_keys|\.bash_history|\.(?:bashrc|profile|zshrc|mysql_history|viminfo|netrc|pgpass)\b|\.ht(?:access|passwd)|\bweb\.config\b|wp-config|/\.(?:git|svn|hg|bzr)(?:/|$|\s)|^\.(?:git|svn)/(?:config|head|index|logs|entries|wc\.db)|(?:^|[/\\])\.env(?:\.\w+)?(?:$|[\s?&])|\.aws/|\b(?:boot|win|system)\.ini\b|[/\\]system32\b
+            |/etc/?(?:$|[\s'\x22])|/proc/(?:self|version|cpuinfo|\d+|mounts|net|cmdline|meminfo|sched_debug|stat|sys|\*)|/run/secrets(?:/|$)|/var/(?:log|lib/mlocate|lib/php|mail|spool|run|www/)|/root/\.|\.ssh/|\bid_[rd]sa\b|authorized_keys|\.bash_history|\.(?:bashrc|profile|zshrc|mysql_history|viminfo|netrc|pgpass)\b|\.ht(?:access|passwd)|\bweb\.config\b|wp-config|/\.(?:git|svn|hg|bzr)(?:/|$|\s)|^\.(?:git|svn)/(?:config|head|index|logs|entries|wc\.db)|(?:^|[/\\])\.env(?:\.\w+)?(?:$|[\s?&])|\.aws/|\b(?:boot|win|system)\.ini\b|[/\\]system32\b
             |\b[c-e]:[/\\]{1,2}(?:windows|winnt|inetpub|boot|users|documents|program|xampp|wamp|temp|apache|mysql|php|minint|sysprep|unattend|$)|[/\\]?(?:web|meta)-inf[/\\]|global\.asa|/boot/grub|(?:access|error)[._]log|/self/(?:environ|fd|cmdline|maps)|/home/[\w$*]+/\.|config/database\.yml|\bphp\.ini\b|\bmy\.cnf\b|\bhttpd\.conf|nginx\.conf|tomcat-users\.xml|conf/server\.xml|localsettings\.php|configuration\.php|parameters\.yml|secrets\.yml|config\.inc\.php|\.npmrc|\.dockerenv|docker\.sock|\.kube/config|/\.docker/|ntds\.dit|windows[/\\](?:win\.ini|system|repair|panther|debug)|\binetpub\b|\.ds_store|(?:^|[/\\])(?:etc)?[/\\]?(?:passwd|shadow)(?:$|[\s%&\x00])
         )",
     ),

@@ -71,6 +71,7 @@ impl Worker {
         if is_shed || !self.core.pool.has_room() {
             if is_shed {
                 self.stats.shed_blocking.add(1);
+                self.core.rates_refused(&self.app, self.now_ms);
             }
             active.exchange = Some(exchange);
             active.matched = matched;

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{MARK_ACCEPT, MARK_CONN, MARK_LISTENER, MARK_SHIFT, Worker};
 use crate::base::limits;
@@ -177,6 +178,11 @@ impl Worker {
                 Some(certificates) => Some(Tls::accept(certificates, awaits_preface)),
             },
         };
+        // Relaxed: a bound by itself. A socket that takes no bound is served all the same.
+        let bytes = self.core.socket_bytes.load(Ordering::Relaxed);
+        if bytes > 0 {
+            drop(socket::bound_buffers(raw, bytes));
+        }
         let mut conn = Conn::new(fd, peer, tls);
         conn.is_readable = true;
         (conn.opened_ms, conn.moved_ms) = (self.now_ms, self.now_ms);

@@ -208,7 +208,7 @@ impl Worker {
             tls_scratch: Vec::new(),
             actives: Reserve::new(limits::KEPT_BUFFERS_BYTES, limits::POOLED_BYTES_MAX),
             exchanges: Reserve::new(limits::KEPT_EXCHANGES_BYTES, limits::POOLED_BYTES_MAX),
-            bodies: Reserve::new(0, limits::POOLED_BYTES_MAX),
+            bodies: Reserve::new(0, limits::POOLED_BODIES_BYTES_MAX),
             access_count: 0,
             id_seed: random::number(),
             id_count: 0,
