@@ -221,6 +221,21 @@ pub fn is_odd_name(name: &[u8]) -> bool {
     })
 }
 
+/// The longest name that is asked whether it is that of a secret, in bytes.
+const SECRET_BYTES_MAX: usize = 64;
+
+/// Whether a field, member or header of this name holds a password, a key or the like.
+pub fn holds_secret(name: &[u8]) -> bool {
+    let mut small = [0; SECRET_BYTES_MAX];
+    let Some(small) = small.get_mut(..name.len()) else { return true };
+    small.copy_from_slice(name);
+    small.make_ascii_lowercase();
+    let parts = ["passw", "passphrase", "pwd", "secret", "token", "auth", "credential", "session"];
+    parts.iter().any(|part| memchr::memmem::find(small, part.as_bytes()).is_some())
+        || small == b"pass"
+        || small.ends_with(b"key")
+}
+
 /// The longest name of a field that holds no writing, in bytes.
 const STRUCTURE_BYTES_MAX: usize = 9;
 

@@ -192,3 +192,29 @@ fn language_passes_in_every_dialect() {
     println!("{}", told.join("\n"));
     assert!(told.is_empty());
 }
+
+/// Wrong: a password, a key or what somebody wrote in a line of the log.
+#[test]
+fn neither_secrets_nor_language_are_shown() {
+    let mut bench = Bench::new();
+    let sql = "' union select password from users--";
+    let form = "POST /x HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
+    let json = "POST /x HTTP/1.1\r\nContent-Type: application/json";
+    let written = "please tell me what is wrong with this: select a from b; drop table users";
+    for (head, body, is_shown) in [
+        (form.to_owned(), format!("id={sql}"), true),
+        (form.to_owned(), format!("Password={sql}"), false),
+        (form.to_owned(), format!("csrf_token={sql}"), false),
+        (json.to_owned(), json!({ "id": sql }).to_string(), true),
+        (json.to_owned(), json!({ "apiKey": sql }).to_string(), false),
+        (json.to_owned(), json!({ "q": written }).to_string(), false),
+        (format!("GET /x HTTP/1.1\r\nX-Auth-Token: {sql}"), String::new(), false),
+        (format!("GET /x HTTP/1.1\r\nCookie: a={sql}"), String::new(), false),
+        (format!("GET /x HTTP/1.1\r\nX-Id: {sql}"), String::new(), true),
+    ] {
+        let request = parsed(&head, body.as_bytes()).unwrap();
+        assert!(bench.score(&request, BodyProfile::Plain) > 0, "{head} {body}");
+        let mut findings = bench.scan.findings().iter();
+        assert!(findings.all(|it| it.shown.is_empty() != is_shown), "{head} {body}");
+    }
+}

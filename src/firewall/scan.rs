@@ -14,7 +14,7 @@ use regex_automata::hybrid::dfa::Cache;
 
 use super::engine::{Engine, Rule};
 use super::normalize::{Normalizer, Seen};
-use super::{base64, place, prose, redirect, shell, ssrf};
+use super::{base64, inspect, place, prose, redirect, shell, ssrf};
 
 /// Bytes before a literal that its rule may look at.
 const WINDOW_BEFORE: usize = 64;
@@ -387,9 +387,10 @@ impl Scan {
             *word |= 1 << (number % 64);
         }
         let mut score = u32::from(rule.score);
+        let is_language = part.is_prose && prose::is_prose(text);
         if rule.is_dry {
             score = 0;
-        } else if !rule.is_hard && (self.is_soft || part.is_prose && prose::is_prose(text)) {
+        } else if !rule.is_hard && (self.is_soft || is_language) {
             score = score * 2 / 5;
             self.prose_score += score;
         } else {
@@ -397,7 +398,9 @@ impl Scan {
         }
         if self.findings.len() < FINDINGS_MAX {
             let bytes = text.get(range).unwrap_or_default();
-            let bytes = if part.is_secret { b"" } else { bytes };
+            // Neither a secret nor what somebody wrote belongs into a log.
+            let is_told = !part.is_secret && !is_language && !inspect::holds_secret(part.name);
+            let bytes = if is_told { bytes } else { b"" };
             let shown = bytes.get(..SHOWN_BYTES_MAX).unwrap_or(bytes).escape_ascii().to_string();
             self.findings.push(Finding {
                 rule: rule.id.clone(),
