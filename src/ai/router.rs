@@ -20,7 +20,6 @@ use crate::base::limits;
 mod builder;
 mod encode;
 mod inherit;
-
 mod listing;
 mod plan;
 
