@@ -72,7 +72,10 @@ impl Builtin {
             Builtin::Ai(Dialect::NativeChat) if app.settings.is_old => {
                 return complete::begin(app, exchange, Dialect::OldChat, may_block);
             }
-            Builtin::Card => exchange.response.send(200, JSON, card().as_bytes()),
+            Builtin::Card => {
+                exchange.response.send(200, JSON, card().as_bytes());
+                exchange.response.headers.push(b"X-Content-Type-Options", b"nosniff");
+            }
             Builtin::Health => exchange.response.send(200, JSON, b"{\"status\":\"ok\"}"),
             Builtin::Ready if app.status.is_ready() => {
                 exchange.response.send(200, JSON, b"{\"status\":\"ready\"}");
