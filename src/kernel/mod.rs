@@ -133,7 +133,8 @@ impl Kernels {
             return;
         }
         if clmul && features.vpclmulqdq() {
-            self.crc32 = kernel("nasm avx2 vpclmulqdq, crc32fast from 2 KB", crc32_wide);
+            self.crc32 = kernel("nasm avx512 vpclmulqdq", crc32::ieee_avx512);
+            self.crc32c = kernel("nasm avx512 vpclmulqdq", crc32::castagnoli_avx512);
         }
         self.copy = kernel("nasm avx512, libc below the last cache", copy::avx512);
         if clmul {
@@ -164,17 +165,6 @@ fn crc32fast_update(crc: u32, data: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(crc);
     hasher.update(data);
     hasher.finalize()
-}
-
-/// CRC-32 at the AVX-512 level: from here on the crate folds 512 bits at once, which no kernel here does.
-#[cfg(all(nh_asm, not(miri)))]
-fn crc32_wide(crc: u32, data: &[u8]) -> u32 {
-    const WIDE_MIN: usize = 2048;
-    if data.len() < WIDE_MIN {
-        x86_64::crc32::ieee_avx2(crc, data)
-    } else {
-        crc32fast_update(crc, data)
-    }
 }
 
 /// What was found and chosen, once.
