@@ -141,6 +141,12 @@ impl Kernels {
             self.json_index = kernel("nasm avx512", json_index::avx512);
         }
         self.head_index = kernel("nasm avx512", head_index::avx512);
+        if features.avx512vbmi2() {
+            self.head_index = kernel("nasm avx512 vbmi2", head_index::vbmi2);
+            if clmul {
+                self.json_index = kernel("nasm avx512 vbmi2", json_index::vbmi2);
+            }
+        }
         self.is_utf8 = kernel("nasm avx512", utf8::avx512);
     }
 
@@ -273,15 +279,15 @@ pub fn crc32c_update(crc: u32, data: &[u8]) -> u32 {
     (table().crc32c.call)(crc, data)
 }
 
-/// Indexes the header section that `data` begins with; `false`, and nothing done, where only the reference is
+/// Indexes the header section that `data` begins with, at position `first`; `false`, and nothing done, where only the reference is
 /// there or too little data, so that a parser that goes byte by byte is faster.
 #[inline]
-pub fn head_index(data: &[u8], marks: &mut head::Marks) -> bool {
+pub fn head_index(data: &[u8], first: u32, marks: &mut head::Marks) -> bool {
     let job = table().head_index;
     if data.len() < head::LENGTH_MIN || job.implementation == REFERENCE {
         return false;
     }
-    (job.call)(data, marks);
+    (job.call)(data, first, marks);
     true
 }
 

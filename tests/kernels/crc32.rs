@@ -103,8 +103,8 @@ mod raw {
         let seed = noise.seed();
         let data = noise.bytes(5000);
         for (name, _, least, kernel, reference) in kernels.into_iter().filter(|kernel| kernel.1) {
-            for length in
-                (least..LENGTH_EACH_MAX).chain([511, 512, 513, 1000, 1023, 1024, 1279, 1280, 1500, 1600, 1900, 5000])
+            for length in (least..LENGTH_EACH_MAX)
+                .chain([511, 512, 513, 1000, 1023, 1024, 1279, 1280, 1500, 1600, 1900, 5000])
             {
                 let start = noise.next();
                 let arguments = [start, data.as_ptr() as u64, length as u64];
