@@ -239,7 +239,7 @@ pub fn at(level: CpuLevel) -> Option<Kernels> {
 /// Below this the system's memcpy is the best there is, and no table is asked.
 pub const COPY_LARGE_MIN: usize = 4 << 20;
 
-/// Copies `from` to `to`. What is larger than the last cache goes past it.
+/// Copies `from` to `to`. What is too large for the caches goes past them.
 ///
 /// # Panics
 /// When the lengths differ.
