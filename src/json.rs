@@ -224,8 +224,10 @@ fn index(part: &str) -> Option<usize> {
 /// Which of these names a raw key, without its quotes, spells.
 #[inline]
 fn index_of(raw: &[u8], names: &[&str]) -> Option<usize> {
-    if memchr::memchr(b'\\', raw).is_none() {
-        return names.iter().position(|name| name.as_bytes() == raw);
+    // What spells a name as it stands has no escape in it: no name has a backslash.
+    let as_it_stands = names.iter().position(|name| name.as_bytes() == raw);
+    if as_it_stands.is_some() || !raw.contains(&b'\\') {
+        return as_it_stands;
     }
     let key = text::unescape(raw)?;
     names.iter().position(|name| *name == key)

@@ -53,6 +53,11 @@ impl Strategy {
         }
     }
 
+    /// Whether it goes by the weights of targets alone: then parts of them may be given up.
+    pub fn weighs(self) -> bool {
+        matches!(self, Strategy::Weighted | Strategy::RoundRobin)
+    }
+
     /// Whether it looks at the [`Load`] of targets. Only then is that kept up to date: it is
     /// shared by all workers, so that their choices agree.
     pub fn reads_load(self) -> bool {
@@ -70,7 +75,19 @@ pub struct Load {
     mean_us: AtomicU64,
     /// When the mean was last moved, in milliseconds.
     moved_ms: AtomicU64,
+    /// Parts of its weight that are given up, of [`WEIGHT_PARTS`].
+    given_up: AtomicU32,
+    /// Attempts that were answered and that failed since [`Load::take_seen`], and the times to the
+    /// first token of the former, in microseconds.
+    answers: AtomicU32,
+    failures: AtomicU32,
+    sum_us: AtomicU64,
+    /// The usual time to its first token, in microseconds as the bits of an f64.
+    usual_us: AtomicU64,
 }
+
+/// A weight has so many parts.
+pub const WEIGHT_PARTS: u32 = 16;
 
 /// In which time the memory of a latency fades to a third, in milliseconds.
 const FADE_MS: f64 = 10_000.0;
@@ -102,6 +119,35 @@ impl Load {
         let next = if took >= mean { took } else { mean * kept + took * (1.0 - kept) };
         self.mean_us.store(next.to_bits(), Relaxed);
         self.moved_ms.store(now_ms, Relaxed);
+    }
+
+    /// An attempt was answered after so long; counted while weights may move.
+    pub fn answered(&self, took_us: u64) {
+        self.answers.fetch_add(1, Relaxed);
+        self.sum_us.fetch_add(took_us, Relaxed);
+    }
+
+    /// An attempt failed.
+    pub fn failed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+    }
+
+    /// Answers, failures and the sum of times since the last time this was asked.
+    pub fn take_seen(&self) -> (u32, u32, u64) {
+        let (answers, failures) = (self.answers.swap(0, Relaxed), self.failures.swap(0, Relaxed));
+        (answers, failures, self.sum_us.swap(0, Relaxed))
+    }
+
+    /// Parts of its weight that count, of [`WEIGHT_PARTS`], and its usual time in microseconds.
+    pub fn share(&self) -> (u32, f64) {
+        let parts = WEIGHT_PARTS.saturating_sub(self.given_up.load(Relaxed)).max(1);
+        (parts, f64::from_bits(self.usual_us.load(Relaxed)))
+    }
+
+    /// Says how many parts count from now on.
+    pub fn set_share(&self, parts: u32, usual_us: f64) {
+        self.given_up.store(WEIGHT_PARTS.saturating_sub(parts.max(1)), Relaxed);
+        self.usual_us.store(usual_us.to_bits(), Relaxed);
     }
 
     /// How much of the memory is left.
@@ -159,7 +205,14 @@ pub fn choose(
     match strategy {
         Strategy::Priority => all.next().map(|(index, _)| index),
         Strategy::Weighted => by_chance(candidates, open, chance.random),
-        Strategy::RoundRobin => turns.find(chance.turn, open),
+        Strategy::RoundRobin => {
+            let index = turns.find(chance.turn, open)?;
+            let parts = candidates.get(index).map_or(WEIGHT_PARTS, |c| c.load.share().0);
+            // What has given up a part of its weight lets that part of its turns go.
+            let keeps = (chance.random >> 32) % u64::from(WEIGHT_PARTS) < u64::from(parts);
+            let other = open & !(1 << index);
+            (!keeps).then(|| by_chance(candidates, other, chance.random)).flatten().or(Some(index))
+        }
         Strategy::LeastBusy => {
             // Shares of the weight; equals in turn.
             let busy =
@@ -208,10 +261,11 @@ fn least<'c, 'l: 'c>(
 
 fn by_chance(candidates: &[Candidate<'_>], open: u64, random: u64) -> Option<usize> {
     let all = || candidates.iter().enumerate().take(64).filter(|(i, _)| open >> i & 1 == 1);
-    let sum: u64 = all().map(|(_, c)| u64::from(c.weight.max(1))).sum();
+    let weight = |c: &Candidate<'_>| u64::from(c.weight.max(1)) * u64::from(c.load.share().0);
+    let sum: u64 = all().map(|(_, c)| weight(c)).sum();
     let mut at = mix(random).checked_rem(sum)?;
     for (index, candidate) in all() {
-        match at.checked_sub(u64::from(candidate.weight.max(1))) {
+        match at.checked_sub(weight(candidate)) {
             Some(rest) => at = rest,
             None => return Some(index),
         }

@@ -336,6 +336,18 @@ pub struct Reply {
     pub logprobs: Option<String>,
 }
 
+impl Reply {
+    /// Bytes of what a model has written in it.
+    pub fn text_bytes(&self) -> usize {
+        let of = |part: &Part| match part {
+            Part::Text(text) | Part::Refusal(text) | Part::Thinking { text, .. } => text.len(),
+            Part::ToolCall(call) => call.name.len() + call.arguments.len(),
+            _ => 0,
+        };
+        self.parts.iter().map(of).sum()
+    }
+}
+
 /// One step of a streamed answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delta {
@@ -397,6 +409,18 @@ impl Delta {
             Delta::Start { .. } | Delta::Finish(_) | Delta::Usage(_) => 0,
         }
     }
+
+    /// Bytes of what a model has written in it.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Delta::Text(_)
+            | Delta::Thinking(_)
+            | Delta::Refusal(_)
+            | Delta::ToolCallArguments { .. } => self.bytes(),
+            Delta::ToolCallStart { name, .. } => name.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Why an answer ends.
@@ -453,6 +477,8 @@ pub struct Usage {
     pub cache_written: Option<u64>,
     /// Of those written, how many were thinking.
     pub reasoning: Option<u64>,
+    /// Nobody has told them, or not all: they are guessed by the length of the texts.
+    pub is_estimated: bool,
 }
 
 impl Usage {

@@ -6,6 +6,7 @@
 //! - [`provider`]: the formats providers speak, one codec each.
 //! - [`scan`]: what the pass-through of one dialect to the same dialect reads of a body.
 //! - [`usage`]: token counts out of an answer that passes by unread.
+//! - [`estimate`]: a guess at them where nobody tells.
 //! - [`tokenizer`]: token counts with the published encodings.
 //! - [`router`]: from the model name a client sends to the targets that can answer.
 //! - [`texts`]: texts in bodies that pass by, edited in place.
@@ -24,6 +25,7 @@ pub mod balance;
 pub mod canonical;
 pub mod chat;
 pub mod dialect;
+pub mod estimate;
 pub mod health;
 pub mod latency;
 pub mod price;

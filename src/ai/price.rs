@@ -60,6 +60,7 @@ mod tests {
             cached,
             cache_written: written,
             reasoning: None,
+            is_estimated: false,
         };
         for (usage, nano) in [
             (usage(1_000_000, 0, None, None), 3_000_000_000),

@@ -15,6 +15,7 @@ use crate::ai::health::{Admission, Circuit, Health};
 use crate::ai::price::Prices;
 use crate::ai::write::{self, Array};
 use crate::base::error::Failure;
+use crate::base::hash::NameHash;
 use crate::base::limits;
 use crate::http::date;
 
@@ -142,6 +143,29 @@ pub struct Route {
     hash_on: HashOn,
     turns: Turns,
     turn: AtomicU64,
+    /// When its targets are judged again, in milliseconds.
+    judged_ms: AtomicU64,
+}
+
+impl Route {
+    /// Whether its strategy goes by weights, and there is a choice.
+    pub fn weighs(&self) -> bool {
+        self.strategy.weighs() && self.targets.len() > 1
+    }
+
+    /// Whether its targets are to be judged now; one of those who ask is told so, once every
+    /// `every_ms`.
+    pub fn is_due(&self, now_ms: u64, every_ms: u64) -> bool {
+        let due_ms = self.judged_ms.load(Ordering::Relaxed);
+        if now_ms < due_ms {
+            return false;
+        }
+        // Relaxed: who wins is all that matters. The first request only begins a window.
+        let next = now_ms + every_ms;
+        let won =
+            self.judged_ms.compare_exchange(due_ms, next, Ordering::Relaxed, Ordering::Relaxed);
+        won.is_ok() && due_ms != 0
+    }
 }
 
 /// Where one request may go.
@@ -382,7 +406,7 @@ pub struct Router {
     providers: Vec<Provider>,
     entries: Vec<Entry>,
     /// Names and aliases to the index of their entry.
-    names: HashMap<String, usize>,
+    names: HashMap<String, usize, NameHash>,
     /// Chosen at run time or by `is_default`.
     default: Option<String>,
     /// Of each provider: its connections' state, and what `provider/model` leads to.
@@ -455,6 +479,7 @@ impl Router {
             hash_on,
             turns: Turns::new(&weights),
             turn: AtomicU64::new(0),
+            judged_ms: AtomicU64::new(0),
         })
     }
 

@@ -72,8 +72,14 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.model_range = Some(range);
     }
     scan.stream_range = stream.clone();
-    if let Some((_, node)) = value(body, stream)? {
-        scan.stream = node.boolean().ok_or_else(|| wrong("stream", "a boolean", &node))?;
+    match stream.clone().and_then(|range| body.get(range)) {
+        Some(b"true") => scan.stream = true,
+        Some(b"false" | b"null") | None => {}
+        Some(_) => {
+            if let Some((_, node)) = value(body, stream)? {
+                return Err(wrong("stream", "a boolean", &node));
+            }
+        }
     }
     if let Some((range, node)) = value(body, options)? {
         if !node.is_object() {
@@ -96,7 +102,9 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         (max_completion, "max_completion_tokens"),
         (max_output, "max_output_tokens"),
     ] {
-        if let Some((_, node)) = value(body, range)? {
+        if let Some(number) = range.clone().and_then(|r| tree::digits(body.get(r)?)) {
+            scan.max_tokens = Some(number);
+        } else if let Some((_, node)) = value(body, range)? {
             let number = node.unsigned().ok_or_else(|| wrong(name, "a whole number", &node))?;
             scan.max_tokens = Some(number);
         }
@@ -108,6 +116,23 @@ pub fn scan(body: &[u8]) -> Result<Scan, Failure> {
         scan.n = Some(node.unsigned().ok_or_else(|| wrong("n", "a whole number", &node))?);
     }
     Ok(scan)
+}
+
+/// Whom a request comes from where it has no `user`: OpenAI's later names for it, and Anthropic's.
+/// As the JSON stands.
+pub fn user_elsewhere(body: &[u8]) -> Option<Vec<u8>> {
+    let mut found: [Option<Range<usize>>; 3] = Default::default();
+    json::members(body, &["prompt_cache_key", "safety_identifier", "metadata"], &mut found).ok()?;
+    let [cache_key, identifier, metadata] =
+        found.map(|range| body.get(range?).filter(|value| *value != b"null"));
+    let is_text = |value: &&[u8]| value.starts_with(b"\"");
+    let said = cache_key.filter(is_text).or(identifier.filter(is_text)).or_else(|| {
+        let metadata = metadata?;
+        let mut found = [None];
+        json::members(metadata, &["user_id"], &mut found).ok()?;
+        metadata.get(found[0].clone()?).filter(is_text)
+    })?;
+    Some(said.to_vec())
 }
 
 /// What to change in a body that passes through.

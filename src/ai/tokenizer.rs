@@ -29,11 +29,11 @@ pub enum Encoding {
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 /// What an image counts for in an estimate: what Anthropic names for one at full size.
-const IMAGE_TOKENS: u64 = 1600;
+pub(super) const IMAGE_TOKENS: u64 = 1600;
 /// What a page or a sound counts for in an estimate.
 const FILE_TOKENS: u64 = 3000;
 /// What frames a message, a call or a tool in the models' own formats.
-const FRAME_TOKENS: u64 = 4;
+pub(super) const FRAME_TOKENS: u64 = 4;
 
 impl Encoding {
     /// From its name: `o200k`, `o200k_base`, `cl100k`, `cl100k_base`.

@@ -187,6 +187,12 @@ pub fn whole_number(text: &str) -> Option<u64> {
     })
 }
 
+/// A number of up to 15 digits and nothing else, as a whole number nearly always is.
+pub fn digits(text: &[u8]) -> Option<u64> {
+    let are_digits = matches!(text.len(), 1..=15) && text.iter().all(u8::is_ascii_digit);
+    are_digits.then(|| text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
 /// A value of a document that was read before, when its text tells it at a glance: a word, a number,
 /// a string without escapes.
 pub fn glance(bytes: &[u8]) -> Option<Node<'_>> {

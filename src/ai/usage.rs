@@ -253,6 +253,7 @@ impl Found {
             cached: self.cached,
             cache_written: self.cache_written,
             reasoning: self.reasoning,
+            is_estimated: false,
         })
     }
 }
@@ -278,7 +279,8 @@ fn is_told(raw: Option<&[u8]>) -> bool {
 }
 
 fn count(raw: Option<&[u8]>) -> Option<u64> {
-    tree::whole_number(std::str::from_utf8(raw?).ok()?)
+    let raw = raw?;
+    tree::digits(raw).or_else(|| tree::whole_number(std::str::from_utf8(raw).ok()?))
 }
 
 /// Two counts of an object within the usage, if it is there.

@@ -55,17 +55,34 @@ pub const REQUESTS_PER_TURN: usize = 256;
 /// How long accepting pauses when no descriptor is left, in milliseconds.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Connection buffers that a worker keeps for reuse, in bytes.
-pub const POOLED_BUFFERS_BYTES_MAX: usize = 512 * 1024;
+/// Of each kind of memory that a worker keeps for reuse, how much at the most, in bytes: what a
+/// thousand requests under way at once need.
+pub const POOLED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The same of room for large bodies: what a crowd of long prompts needs.
+pub const POOLED_BODIES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Connection buffers that a worker keeps however long nobody needs them, in bytes.
+pub const KEPT_BUFFERS_BYTES: usize = 512 * 1024;
+
+/// The same of exchanges.
+pub const KEPT_EXCHANGES_BYTES: usize = 384 * 1024;
+
+/// The same of calls to models.
+pub const KEPT_CALLS_BYTES: usize = 256 * 1024;
 
 /// A pooled buffer that has grown beyond this is given back to the allocator, in bytes.
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
-/// Exchanges that a worker keeps for reuse, in bytes.
-pub const POOLED_EXCHANGES_BYTES_MAX: usize = 384 * 1024;
+/// Bodies up to this are kept with their exchange, in bytes.
+pub const SMALL_BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Calls to models whose memory a worker keeps for reuse.
-pub const POOLED_CALLS_MAX: usize = 128;
+/// A body's room that has grown beyond this is given back to the allocator, in bytes.
+pub const POOLED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Buffers for reading that a worker keeps: the end of an answer, read into one, may lead to the
+/// client's next request, read into another.
+pub const SCRATCHES_MAX: usize = 2;
 
 /// A request to an upstream up to this size goes out in one piece, in bytes.
 pub const JOINED_BYTES_MAX: usize = 4 * 1024;

@@ -8,35 +8,48 @@ use std::collections::BTreeMap;
 use super::Config;
 use super::check;
 
-/// Gives every provider without a `proxy` of its own the one the environment names for it.
+/// Gives every provider without a `proxy` of its own, and the collector of telemetry, the one the
+/// environment names for it.
 pub(super) fn apply(config: &mut Config, environment: &BTreeMap<String, String>) {
+    let mut notes = Vec::new();
+    let mut take = |proxy: &mut String, url: &str, who: &dyn Fn() -> String| {
+        if !proxy.is_empty() {
+            return;
+        }
+        match named_for(url, environment).map(|named| (check::proxy_url(&named), named)) {
+            Some((Ok(()), named)) => *proxy = named,
+            // It may hold a password: the note names who would have used it only.
+            Some((Err(expected), _)) => notes.push(format!(
+                "the proxy that the environment names for {} is not used: {expected} is expected",
+                who()
+            )),
+            None => {}
+        }
+    };
+    for provider in &mut config.provider {
+        let name = &provider.name;
+        take(&mut provider.proxy, &provider.base_url, &|| format!("provider {name}"));
+    }
+    let telemetry = &mut config.telemetry;
+    take(&mut telemetry.proxy, &telemetry.endpoint, &|| "telemetry".to_owned());
+    config.notes.append(&mut notes);
+}
+
+/// The proxy that the environment names for a URL, as a URL.
+fn named_for(url: &str, environment: &BTreeMap<String, String>) -> Option<String> {
     let set = |names: &[&str]| {
         names.iter().find_map(|name| environment.get(*name).filter(|value| !value.is_empty()))
     };
-    let direct = set(&["no_proxy", "NO_PROXY"]);
-    for provider in config.provider.iter_mut().filter(|provider| provider.proxy.is_empty()) {
-        let Some((scheme, rest)) = provider.base_url.split_once("://") else { continue };
-        if direct.is_some_and(|list| is_direct(list, host_of(rest))) {
-            continue;
-        }
-        let named = match scheme {
-            "https" => set(&["https_proxy", "HTTPS_PROXY"]),
-            _ => set(&["http_proxy"]),
-        };
-        let Some(named) = named.or_else(|| set(&["all_proxy", "ALL_PROXY"])) else { continue };
-        let url = match named.contains("://") {
-            true => named.clone(),
-            false => format!("http://{named}"),
-        };
-        match check::proxy_url(&url) {
-            Ok(()) => provider.proxy = url,
-            // It may hold a password: the note names the provider only.
-            Err(expected) => config.notes.push(format!(
-                "the proxy that the environment names for provider {} is not used: {expected} is expected",
-                provider.name
-            )),
-        }
+    let (scheme, rest) = url.split_once("://")?;
+    if set(&["no_proxy", "NO_PROXY"]).is_some_and(|list| is_direct(list, host_of(rest))) {
+        return None;
     }
+    let named = match scheme {
+        "https" => set(&["https_proxy", "HTTPS_PROXY"]),
+        _ => set(&["http_proxy"]),
+    };
+    let named = named.or_else(|| set(&["all_proxy", "ALL_PROXY"]))?;
+    Some(if named.contains("://") { named.clone() } else { format!("http://{named}") })
 }
 
 /// The host of `HOST[:PORT][/PATH]`, without brackets.
@@ -97,10 +110,13 @@ mod tests {
                 ..Provider::default()
             };
             let mut config = Config { provider: vec![provider], ..Config::default() };
+            config.telemetry.endpoint = base.into();
+            config.telemetry.proxy = own.into();
             let environment =
                 variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             apply(&mut config, &environment);
             assert_eq!(config.provider[0].proxy, want, "{base} {variables:?}");
+            assert_eq!(config.telemetry.proxy, want, "{base} {variables:?}");
         }
     }
 }

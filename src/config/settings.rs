@@ -355,6 +355,10 @@ section! {
         upstreams: bool = true, Any;
         /// Limits how late a handler begins in a turn of the loop.
         turns: bool = true, Any;
+        /// Moves requests between a model's targets when one becomes slow or fails.
+        weights: bool = true, Any;
+        /// Lowers the firewall's rate limits while requests are refused for want of room.
+        rates: bool = true, Any;
         /// Keeps fewer answers, and then takes no further connections, while memory is short.
         memory: bool = true, Any;
     }
@@ -373,6 +377,11 @@ section! {
         endpoint: String = String::new(), Text(check::base_url);
         /// Header fields that are sent with it, `NAME: VALUE`.
         headers: Vec<Secret> = Vec::new(), Any;
+        /// `http://…` proxy on the way to the collector; empty: the usual `http_proxy` variables. May
+        /// hold a password: print with care.
+        proxy: String = String::new(), MaskedUrl(check::proxy_url);
+        /// PEM of a private authority for an https collector, beside the system's.
+        ca_file: String = String::new(), Any;
         /// What the collector calls this server.
         service_name: String = "neurohttp".to_owned(), Text(check::plain_name);
         /// The share of the traces that begin here which are recorded.

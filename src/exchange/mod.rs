@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use deferred::Deferred;
 pub use params::Params;
-pub use request::{Lent, Peer, Request, Trace};
+pub use request::{Lent, Pattern, Peer, Request, Trace};
 pub use response::{HeaderError, HeaderLines, Response};
 pub use stream::{ReadyFn, StreamQueue, Taken};
 

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use super::params::Params;
+use crate::base::limits;
 use crate::http::head::{Known, RequestHead};
 use crate::http::method::Method;
 use crate::http::target::{self, Target};
@@ -30,13 +32,34 @@ impl fmt::Display for Peer {
     }
 }
 
+/// The pattern of a route, as `http.route` of OpenTelemetry has it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Pattern {
+    /// One of ours.
+    Builtin(&'static str),
+    /// One of the host's.
+    Host(Arc<str>),
+}
+
+impl Pattern {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Pattern::Builtin(text) => text,
+            Pattern::Host(text) => text,
+        }
+    }
+}
+
 /// The place of a request in a trace.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trace {
     /// The trace, and the step that the request is.
     pub context: TraceContext,
     /// The client's step.
     pub parent: Option<SpanId>,
+    /// The route that answers, once it is known.
+    pub route: Option<Pattern>,
 }
 
 /// A request that owns its bytes. Immutable once it has been routed; [`Request::lend`] and the
@@ -155,12 +178,17 @@ impl Request {
             .unwrap_or_else(|| RequestId::from_number(number));
     }
 
-    /// The exchange is over: memory that has grown is given back.
-    pub fn give_back(&mut self) {
-        for buffer in [&mut self.raw, &mut self.body] {
-            if buffer.capacity() > Self::KEPT_BYTES_MAX {
-                *buffer = Vec::new();
-            }
+    /// The exchange is over: a head that has grown is given back, and the room of a body that has
+    /// is handed out, empty, for whoever needs such next.
+    pub fn give_back(&mut self) -> Vec<u8> {
+        if self.raw.capacity() > Self::KEPT_BYTES_MAX {
+            self.raw = Vec::new();
+        }
+        self.body.clear();
+        if self.body.capacity() > limits::SMALL_BODY_BYTES_MAX {
+            std::mem::take(&mut self.body)
+        } else {
+            Vec::new()
         }
     }
 
@@ -293,6 +321,13 @@ impl Request {
     /// Says where in a trace it stands.
     pub fn set_trace(&mut self, trace: Trace) {
         self.trace = Some(trace);
+    }
+
+    /// Notes what route answers, for its trace.
+    pub fn set_route(&mut self, route: Option<Pattern>) {
+        if let Some(trace) = &mut self.trace {
+            trace.route = route;
+        }
     }
 
     /// Where in a trace it stands, when that is told to a collector.

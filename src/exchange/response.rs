@@ -20,6 +20,9 @@ pub enum HeaderError {
 #[derive(Default, Clone)]
 pub struct HeaderLines {
     text: Vec<u8>,
+    /// Whether a line has been there that the server adds when nobody else has.
+    may_have_server: bool,
+    may_have_request_id: bool,
 }
 
 impl HeaderLines {
@@ -59,6 +62,16 @@ impl HeaderLines {
         })
     }
 
+    /// Whether there is a Server field.
+    pub fn has_server(&self) -> bool {
+        self.may_have_server && self.get(b"server").is_some()
+    }
+
+    /// Whether there is an x-request-id field.
+    pub fn has_request_id(&self) -> bool {
+        self.may_have_request_id && self.get(b"x-request-id").is_some()
+    }
+
     /// Removes every line of this name.
     pub fn remove(&mut self, name: &[u8]) {
         if self.get(name).is_none() {
@@ -67,19 +80,26 @@ impl HeaderLines {
         let old = std::mem::take(self);
         for (have, value) in old.iter() {
             if !have.eq_ignore_ascii_case(name) {
-                encode::field(&mut self.text, have, value);
+                self.push(have, value);
             }
         }
     }
 
     /// Adds a line. Name and value must have been checked.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        match name.len() {
+            6 => self.may_have_server |= name.eq_ignore_ascii_case(b"server"),
+            12 => self.may_have_request_id |= name.eq_ignore_ascii_case(b"x-request-id"),
+            _ => {}
+        }
         encode::field(&mut self.text, name, value);
     }
 
     /// Forgets all lines, keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();
+        self.may_have_server = false;
+        self.may_have_request_id = false;
     }
 }
 

@@ -295,8 +295,8 @@ pub unsafe extern "C" fn nh_server_stats_json(
 }
 
 /// Who is connected, as JSON: {"total", "is_complete", "connections": [{"id", "address", "worker", "since", "idle_ms",
-/// "received_bytes", "sent_bytes", "requests", "state", "tls"}]}. `since` is in Unix seconds; `state` is one of "new",
-/// "idle", "head", "body", "answering", "streaming", "draining", "closing". At most 10,000 are listed; `is_complete`
+/// "received_bytes", "sent_bytes", "received_per_second", "sent_per_second", "requests", "state", "tls"}]}. `since` is
+/// in Unix seconds; bytes a second are the mean since then; `state` is one of "new", "idle", "head", "body", "answering", "streaming", "draining", "closing". At most 10,000 are listed; `is_complete`
 /// is false when there are more, or when a worker did not answer within a second. Before the start and after the
 /// end nobody is connected. Gives `*out`, NUL-terminated; free it with nh_free. Its length goes to `*len` unless
 /// that is NULL.

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::scan::{Part, Scan};
-use super::{json, multipart, place};
+use super::{json, multipart, place, xml};
 use crate::exchange::Request;
 use crate::http::decoding::Decoder;
 use crate::http::head::Known;
@@ -221,6 +221,21 @@ pub fn is_odd_name(name: &[u8]) -> bool {
     })
 }
 
+/// The longest name that is asked whether it is that of a secret, in bytes.
+const SECRET_BYTES_MAX: usize = 64;
+
+/// Whether a field, member or header of this name holds a password, a key or the like.
+pub fn holds_secret(name: &[u8]) -> bool {
+    let mut small = [0; SECRET_BYTES_MAX];
+    let Some(small) = small.get_mut(..name.len()) else { return true };
+    small.copy_from_slice(name);
+    small.make_ascii_lowercase();
+    let parts = ["passw", "passphrase", "pwd", "secret", "token", "auth", "credential", "session"];
+    parts.iter().any(|part| memchr::memmem::find(small, part.as_bytes()).is_some())
+        || small == b"pass"
+        || small.ends_with(b"key")
+}
+
 /// The longest name of a field that holds no writing, in bytes.
 const STRUCTURE_BYTES_MAX: usize = 9;
 
@@ -353,10 +368,12 @@ fn plain_body(
     let has = |part: &[u8]| memchr::memmem::find(&kind, part).is_some();
     let first = text.trim_ascii_start().first();
     let part = Part { place: place::TEXT, name: b"", is_prose: true, is_secret: false };
-    if profile == BodyProfile::Model || has(b"json") || matches!(first, Some(b'{' | b'[')) {
-        json::read(engine, scan, text, profile);
-    } else if has(b"multipart/") {
+    let is_json = matches!(first, Some(b'{' | b'['));
+    if has(b"multipart/") && !is_json {
+        // Files for models come so too; their fields are read like those of any form.
         multipart::read(engine, scan, text, given);
+    } else if profile == BodyProfile::Model || has(b"json") || is_json {
+        json::read(engine, scan, text, profile);
     } else if has(b"x-www-form-urlencoded") {
         fields(engine, scan, text, place::FORM);
     } else if kind.is_empty() || has(b"text/") || has(b"xml") || has(b"javascript") || is_text(text)
@@ -367,6 +384,8 @@ fn plain_body(
             && memchr::memchr(b'\n', text).is_none()
         {
             fields(engine, scan, text, place::FORM);
+        } else if has(b"xml") && !has(b"html") && !has(b"svg") {
+            xml::read(engine, scan, text);
         } else {
             let is_prose = !has(b"xml");
             scan.value(engine, text, Part { is_prose, ..part });

@@ -9,8 +9,8 @@ use super::inspect::{self, BodyProfile};
 use super::place;
 use super::scan::{Part, Scan};
 
-/// Levels that are walked; what lies deeper is read as text.
-const DEPTH_MAX: usize = 64;
+/// Levels that are walked: no fewer than readers of JSON take. What lies deeper is read as text.
+const DEPTH_MAX: usize = 128;
 
 /// Members whose strings are language, wherever they stand in a request to a model: of OpenAI's chat,
 /// completions, embeddings and responses, Anthropic's messages, and our own.
@@ -55,6 +55,7 @@ const LANGUAGE: &[&[u8]] = &[
     b"error",
     b"redacted_thinking",
     b"response",
+    b"source",
     b"source_text",
     b"document",
     b"documents",
@@ -65,6 +66,8 @@ const LANGUAGE: &[&[u8]] = &[
     b"command",
     b"stdout",
     b"stderr",
+    b"diff",
+    b"patch",
 ];
 
 /// Members that hold whole trees of it: arguments of tools and schemas.
@@ -82,6 +85,9 @@ const TREES: &[&[u8]] = &[
     b"actions",
     b"results",
     b"examples",
+    b"annotations",
+    b"citations",
+    b"operation",
 ];
 
 /// How the values of a container are read.
@@ -154,7 +160,9 @@ impl<'a> Walk<'a, '_> {
                         return None;
                     }
                     self.at += 1;
-                    let inner = inner_mode(mode, name, open == b'{', levels.len());
+                    // Elements bear the name of their array.
+                    let is_member = levels.last().is_some_and(|level| level.is_object);
+                    let inner = inner_mode(mode, name, open == b'{', is_member, levels.len());
                     levels.push(Level { mode: inner, is_object: open == b'{', name });
                     let close = if open == b'{' { b'}' } else { b']' };
                     if self.peek()? != close {
@@ -263,11 +271,13 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-fn inner_mode(mode: Mode, name: &[u8], is_object: bool, depth: usize) -> Mode {
+fn inner_mode(mode: Mode, name: &[u8], is_object: bool, is_member: bool, depth: usize) -> Mode {
     match mode {
         Mode::Model | Mode::Language => {
-            // `input` at the top is the request's; further down it is what a tool is called with.
-            let is_tree = TREES.contains(&name) || name == b"input" && is_object && depth > 1;
+            // `input` at the top is the request's, and the items in it have a structure; further down
+            // it is what a tool is called with.
+            let is_called_with = name == b"input" && is_object && is_member && depth > 1;
+            let is_tree = TREES.contains(&name) || is_called_with;
             if is_tree {
                 Mode::Free
             } else if !is_object && (mode == Mode::Language || LANGUAGE.contains(&name)) {

@@ -1,6 +1,6 @@
 //! What is remembered of clients: their buckets, offences and blocks. Shared by all workers.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::rate::{Exhausted, Rate};
 use super::table::{Bucket, Entry, Table};
@@ -161,7 +161,8 @@ impl Entry for Standing {
             return 3;
         }
         let has_strikes = now_s.saturating_sub(self.blocked_until_s) < STRIKES_KEPT_S;
-        if self.strikes > 0 && has_strikes { 2 } else { u32::from(self.score >= 1.0) }
+        let has_offended = self.score >= 1.0 || self.failures.count > 0;
+        if self.strikes > 0 && has_strikes { 2 } else { u32::from(has_offended) }
     }
 }
 
@@ -182,6 +183,8 @@ pub struct Memory {
     /// No block lasts longer than this, in seconds; a look at it spares the look-up.
     last_block_s: AtomicU32,
     last_prefix_block_s: AtomicU32,
+    /// How much of the rate limits counts: the parts above 16 bits that say of how many; 0: all.
+    rate_share: AtomicU64,
 }
 
 impl Default for Memory {
@@ -192,6 +195,7 @@ impl Default for Memory {
             routes: Table::default(),
             last_block_s: AtomicU32::new(0),
             last_prefix_block_s: AtomicU32::new(0),
+            rate_share: AtomicU64::new(0),
         }
     }
 }
@@ -217,6 +221,18 @@ impl Memory {
         self.clients.with(client, moment.seconds(), |standing| {
             rate.take(&mut standing.bucket, moment.now_ms)
         })
+    }
+
+    /// Parts of the rate limits that count, and how many there are.
+    pub fn rate_share(&self) -> (u32, u32) {
+        // Relaxed: both are in one number.
+        let share = self.rate_share.load(Ordering::Relaxed);
+        if share == 0 { (1, 1) } else { ((share >> 16) as u32, (share & 0xFFFF) as u32) }
+    }
+
+    /// Says how many of them count. Both are below 65,536.
+    pub fn set_rate_share(&self, parts: u32, whole: u32) {
+        self.rate_share.store(u64::from(parts) << 16 | u64::from(whole), Ordering::Relaxed);
     }
 
     /// Takes a request of a client from the bucket of a route.
@@ -501,6 +517,23 @@ mod tests {
         assert_eq!(blocked.cause, Cause::BruteForce);
         // Slow guesses leave the window.
         assert!((0..100).all(|n| memory.key_failed(9, b"yy", &STRICT, at(n * 60)).is_none()));
+    }
+
+    /// Wrong: wrong keys that are forgotten because very many others come in between.
+    #[test]
+    fn a_flood_of_addresses_does_not_make_wrong_keys_forgotten() {
+        let memory = Memory::default();
+        let rate = Rate::new(60, 10).unwrap();
+        let guesser = u128::MAX;
+        for number in 0..STRICT.failures_max - 1 {
+            let key = format!("{number}-guess-guess");
+            assert_eq!(memory.key_failed(guesser, key.as_bytes(), &STRICT, at(1)), None);
+        }
+        for client in 0..200_000 {
+            assert!(memory.take(client << 64, rate, at(2)).is_ok());
+        }
+        let blocked = memory.key_failed(guesser, b"last-guess", &STRICT, at(3));
+        assert_eq!(blocked.map(|it| it.cause), Some(Cause::BruteForce));
     }
 
     #[test]

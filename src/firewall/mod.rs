@@ -3,10 +3,10 @@
 //! - `address`, `index`: ranges that are let in or kept out, in a prefix trie, flat when they are many;
 //! - `client`: who the client is behind trusted proxies;
 //! - `rate`, `table`, `memory`: token buckets, offences and blocks of clients, in bounded tables;
-//! - `normalize`, `gate`, `engine`, `rules`, `scan`: one spelling for all values, one automaton over all
-//!   literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `prose`,
-//!   `base64`: what expressions say badly;
-//! - `inspect`, `json`, `multipart`: which parts of a request are read, and which are language;
+//! - `classes`, `normalize`, `gate`, `engine`, `rules`, `scan`: one spelling for all values, one
+//!   automaton over all literals, an expression around each; `place`: where a value stands; `shell`, `ssrf`, `redirect`,
+//!   `prose`, `base64`: what expressions say badly;
+//! - `inspect`, `json`, `multipart`, `xml`: which parts of a request are read, and which are language;
 //! - `judge`: from scores to what is done;
 //! - `rule_file`, `saved`: rules of an operator, and what was set at run time, as text.
 //!
@@ -16,6 +16,7 @@
 
 mod address;
 mod base64;
+mod classes;
 mod client;
 mod engine;
 mod gate;
@@ -29,6 +30,7 @@ mod normalize;
 pub mod place;
 mod prose;
 mod rate;
+mod redirect;
 mod rule_file;
 mod rules;
 mod saved;
@@ -37,6 +39,7 @@ mod shell;
 mod ssrf;
 mod stats;
 mod table;
+mod xml;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -318,7 +321,9 @@ impl Firewall {
             self.stats.add(Counter::RateLimited);
             Refusal::TooOften(name, exhausted)
         };
+        let (parts, whole) = self.memory.rate_share();
         if let Some(rate) = self.rate {
+            let rate = rate.share(parts, whole);
             self.memory.take(client, rate, moment).map_err(|it| limited("address", it))?;
         }
         for (index, route) in self.routes.iter().enumerate() {
@@ -327,11 +332,17 @@ impl Firewall {
                 false => path == &*route.path,
             };
             if applies {
-                let taken = self.memory.take_route(client, index, route.rate, moment);
+                let rate = route.rate.share(parts, whole);
+                let taken = self.memory.take_route(client, index, rate, moment);
                 taken.map_err(|it| limited("route", it))?;
             }
         }
         Ok(())
+    }
+
+    /// From now on `parts` of `whole` of every rate limit count, also under a later configuration.
+    pub fn set_rate_share(&self, parts: u32, whole: u32) {
+        self.memory.set_rate_share(parts, whole);
     }
 
     /// What lists and blocks say of an address, without counting it.
@@ -422,5 +433,7 @@ fn route_rate(route: &config::RouteRate) -> Option<RouteRate> {
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod requests;
 #[cfg(test)]
 mod tests;

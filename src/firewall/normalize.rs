@@ -6,6 +6,8 @@
 //! [`ROUNDS_MAX`] is reached: each round can only shorten the text. Then letters become small,
 //! white space and SQL comments one blank (a line break stays one), control characters go.
 
+use super::classes::{CLASS, COMMENT, CONTROL, ENCODED, QUOTE, SEPARATOR, SPACE, STOP, classes};
+
 /// Decoding rounds.
 const ROUNDS_MAX: usize = 4;
 
@@ -30,49 +32,6 @@ pub struct Seen {
     pub broken: bool,
     /// A comment within a word.
     pub split: bool,
-}
-
-/// Classes of bytes.
-const ENCODED: u8 = 1;
-const SPACE: u8 = 2;
-const CONTROL: u8 = 4;
-const QUOTE: u8 = 8;
-const SEPARATOR: u8 = 16;
-const COMMENT: u8 = 32;
-const OTHER: u8 = 64;
-
-const CLASS: [u8; 256] = {
-    let mut table = [OTHER; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let b = byte as u8;
-        if b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-') {
-            table[byte] = 0;
-        } else if b >= 0x80 || matches!(b, b'%' | b'&') {
-            table[byte] |= ENCODED;
-        } else if b == b'\\' {
-            table[byte] |= ENCODED | QUOTE;
-        } else if matches!(b, b'\t' | b'\n' | 0x0b | 0x0c | b'\r' | b' ') {
-            table[byte] |= SPACE;
-        } else if b < 0x20 || b == 0x7f {
-            table[byte] |= CONTROL;
-        }
-        if matches!(b, b'\'' | b'"' | b'^') {
-            table[byte] |= QUOTE;
-        }
-        if matches!(b, b';' | b'|' | b'`' | b'$' | b'&' | b'\n' | b'<' | b'>') {
-            table[byte] |= SEPARATOR;
-        }
-        if b == b'*' {
-            table[byte] |= COMMENT;
-        }
-        byte += 1;
-    }
-    table
-};
-
-fn classes(text: &[u8]) -> u8 {
-    text.iter().fold(0, |seen, &byte| seen | CLASS[usize::from(byte)])
 }
 
 /// Buffers for normalizing, reused from value to value.
@@ -253,6 +212,9 @@ fn escape(rest: &[u8]) -> Option<(u32, usize)> {
     }
 }
 
+/// Letters of the longest name of an entity that is looked at.
+const ENTITY_BYTES_MAX: usize = 15;
+
 /// Named entities that spell something an attack needs.
 const ENTITIES: &[(&[u8], u32)] = &[
     (b"lt", 0x3c),
@@ -314,10 +276,15 @@ fn entity(rest: &[u8]) -> Option<(u32, usize)> {
         let end = start + count;
         return Some((look_alike(value), end + usize::from(rest.get(end) == Some(&b';'))));
     }
-    let count = rest.iter().take(15).take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let name = rest.get(..count)?.to_ascii_lowercase();
+    let mut name = [0; ENTITY_BYTES_MAX];
+    let letters = rest.iter().take_while(|byte| byte.is_ascii_alphabetic());
+    let count = name.iter_mut().zip(letters).map(|(to, from)| *to = *from).count();
+    let name = name.get_mut(..count)?;
+    name.make_ascii_lowercase();
+    let name: &[u8] = name;
     let has_end = rest.get(count) == Some(&b';');
-    for (index, (known, code)) in ENTITIES.iter().enumerate() {
+    let entities = if has_end { ENTITIES } else { ENTITIES.get(..4)? };
+    for (index, (known, code)) in entities.iter().enumerate() {
         if has_end && name == *known {
             return Some((*code, count + 1));
         }
@@ -452,10 +419,7 @@ fn fold(text: &[u8], found: u8, comments: Comments, out: &mut Vec<u8>) -> bool {
             at += 2;
         } else {
             let rest = text.get(at..).unwrap_or_default();
-            let stops = |byte: &u8| {
-                CLASS[usize::from(*byte)] & (SPACE | CONTROL) != 0 || matches!(byte, b'/' | b'*')
-            };
-            let run = rest.iter().skip(1).position(stops).map_or(rest.len(), |run| run + 1);
+            let run = run_of(rest);
             let from = out.len();
             out.extend_from_slice(rest.get(..run).unwrap_or_default());
             out.get_mut(from..).unwrap_or_default().make_ascii_lowercase();
@@ -463,6 +427,23 @@ fn fold(text: &[u8], found: u8, comments: Comments, out: &mut Vec<u8>) -> bool {
         }
     }
     splits
+}
+
+/// Bytes from here on that are copied as they are, at least one: single blanks are among them.
+fn run_of(text: &[u8]) -> usize {
+    let is_stop = |byte: u8| CLASS[usize::from(byte)] & (SPACE | CONTROL | STOP) != 0;
+    let mut at = 1;
+    while let Some(&byte) = text.get(at) {
+        if is_stop(byte) {
+            let is_single = byte == b' ' && text.get(at + 1).is_some_and(|next| !is_stop(*next));
+            if !is_single {
+                break;
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    at.min(text.len())
 }
 
 /// Whether white space is single blanks only. Without branches, so that many bytes are looked at at

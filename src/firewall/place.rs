@@ -24,5 +24,7 @@ pub const TEXT: u16 = 512;
 pub const LINK: u16 = 1024;
 /// All of them.
 pub const ALL: u16 = 2047;
+/// A body of XML as a whole, for rules about XML itself; its values are `TEXT`.
+pub const XML: u16 = 4096;
 /// Not a place: the value has a line break that was written in some code.
 pub const BROKEN: u16 = 2048;

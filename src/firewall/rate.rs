@@ -32,6 +32,14 @@ impl Rate {
         (per_minute > 0).then(|| Rate { per_minute, capacity: capacity.max(1) })
     }
 
+    /// `parts` of `whole` of it; never less than one token.
+    pub fn share(self, parts: u32, whole: u32) -> Rate {
+        let of = |number: u32| {
+            (u64::from(number) * u64::from(parts) / u64::from(whole.max(1))).max(1) as u32
+        };
+        Rate { per_minute: of(self.per_minute), capacity: of(self.capacity) }
+    }
+
     fn token_ns(self) -> u64 {
         MINUTE_NS / u64::from(self.per_minute)
     }

@@ -14,7 +14,7 @@ use regex_automata::hybrid::dfa::Cache;
 
 use super::engine::{Engine, Rule};
 use super::normalize::{Normalizer, Seen};
-use super::{base64, place, prose, shell, ssrf};
+use super::{base64, inspect, place, prose, redirect, shell, ssrf};
 
 /// Bytes before a literal that its rule may look at.
 const WINDOW_BEFORE: usize = 64;
@@ -49,6 +49,17 @@ const SIGNS: [bool; 256] = {
 const CACHES_MAX: usize = 24;
 /// What prose may come to by rules that prose meets: it is told, never refused.
 const PROSE_SCORE_MAX: u32 = 3;
+
+/// How an object of Java begins, as bytes and as the letters that those are in Latin-1.
+const JAVA_MARKS: [&[u8]; 2] = [b"\xac\xed", b"\xc2\xac\xc3\xad"];
+/// How objects in Base64 or hexadecimal digits begin: of Java, gzip, .NET, Python, Ruby.
+const OBJECTS: [&[u8; 4]; 10] =
+    [b"ro0a", b"aced", b"h4si", b"aaea", b"yv66", b"gasv", b"bahv", b"bahb", b"bahu", b"bahs"];
+
+/// Whether what looks like a word may be an object in some code.
+fn begins_object(text: &[u8]) -> bool {
+    text.first_chunk::<4>().is_some_and(|four| OBJECTS.contains(&four))
+}
 
 /// A part of a request in which something was found.
 #[derive(Clone, Copy)]
@@ -167,7 +178,7 @@ impl Scan {
         const WORDS: u16 = place::AGENT | place::NAME | place::FILE | place::PATH;
         // An operator's own rule may be about a mere word.
         let is_read = !seen.plain || part.place & WORDS != 0 || !engine.custom.is_empty();
-        if is_read || memchr::memchr(b'.', text).is_some() {
+        if is_read || memchr::memchr(b'.', text).is_some() || begins_object(text) {
             self.text(engine, text, &seen, part);
         }
         if raw.len() <= SECOND_LOOK_BYTES_MAX {
@@ -220,6 +231,17 @@ impl Scan {
             && let Some(range) = ssrf::find(text)
         {
             self.by_name(engine, "ssrf.internal", text, range, part);
+        }
+        if part.place & redirect::PLACES != 0
+            && let Some(range) = redirect::find(text, part.name)
+        {
+            self.by_name(engine, "redirect.outward", text, range, part);
+        }
+        // The NUL behind the mark of an object is gone.
+        if seen.nul
+            && let Some(at) = JAVA_MARKS.iter().find_map(|mark| memchr::memmem::find(text, mark))
+        {
+            self.by_name(engine, "java.serialized", text, at..at + 2, part);
         }
         if seen.nul
             && part.place & (place::QUERY | place::FORM | place::COOKIE | place::HEADER) != 0
@@ -365,9 +387,10 @@ impl Scan {
             *word |= 1 << (number % 64);
         }
         let mut score = u32::from(rule.score);
+        let is_language = part.is_prose && prose::is_prose(text);
         if rule.is_dry {
             score = 0;
-        } else if !rule.is_hard && (self.is_soft || part.is_prose && prose::is_prose(text)) {
+        } else if !rule.is_hard && (self.is_soft || is_language) {
             score = score * 2 / 5;
             self.prose_score += score;
         } else {
@@ -375,7 +398,9 @@ impl Scan {
         }
         if self.findings.len() < FINDINGS_MAX {
             let bytes = text.get(range).unwrap_or_default();
-            let bytes = if part.is_secret { b"" } else { bytes };
+            // Neither a secret nor what somebody wrote belongs into a log.
+            let is_told = !part.is_secret && !is_language && !inspect::holds_secret(part.name);
+            let bytes = if is_told { bytes } else { b"" };
             let shown = bytes.get(..SHOWN_BYTES_MAX).unwrap_or(bytes).escape_ascii().to_string();
             self.findings.push(Finding {
                 rule: rule.id.clone(),
@@ -398,6 +423,7 @@ impl std::fmt::Display for Part<'_> {
             place::HEADER | place::LINK => "header",
             place::COOKIE => "cookie",
             place::FILE => "file",
+            place::XML => "xml",
             _ => "body",
         };
         f.write_str(place)?;

@@ -19,6 +19,9 @@ pub(super) const VALUE: u8 = 16;
 /// `qdtext` of RFC 9110 section 5.6.4: what a quoted string holds unescaped.
 pub(super) const QUOTED: u8 = 32;
 
+/// Those of `PATH` that no normalizing looks at: neither `%` nor the dot.
+pub(super) const PLAIN_PATH: u8 = 64;
+
 const fn class_of(byte: u8) -> u8 {
     let alphanumeric = byte.is_ascii_alphanumeric();
     let mut class = 0;
@@ -30,6 +33,9 @@ const fn class_of(byte: u8) -> u8 {
     }
     if alphanumeric || is_in(byte, b"-._~!$&'()*+,;=:@/%") {
         class |= PATH;
+        if byte != b'%' && byte != b'.' {
+            class |= PLAIN_PATH;
+        }
     }
     if alphanumeric || is_in(byte, b"-._~!$&'()*+,;=:@/%?[]{}|\\^`") {
         class |= TARGET;
@@ -254,6 +260,7 @@ mod tests {
             let unsafe_in_path = b"\"#<>?[]{}|\\^`".contains(&byte);
             assert_eq!(is(byte, PATH), printable && !unsafe_in_path, "path {byte:#x}");
             assert!(!is(byte, REG_NAME) || is(byte, PATH));
+            assert_eq!(is(byte, PLAIN_PATH), is(byte, PATH) && !b"%.".contains(&byte));
         }
     }
 

@@ -105,12 +105,16 @@ enum Kind {
 }
 
 impl Encoder {
-    /// An encoder at the beginning of a body. `level` is 1, the quickest, to 9, the smallest.
+    /// An encoder at the beginning of a body. `level` is 1, the quickest, to 9, the smallest;
+    /// `length` that of the body, if it is known: a small body needs small tables.
     ///
     /// # Errors
     /// There is no memory for it.
-    pub fn new(coding: Coding, level: u32) -> io::Result<Encoder> {
+    pub fn new(coding: Coding, level: u32, length: Option<u64>) -> io::Result<Encoder> {
         let level = level.clamp(1, 9);
+        // The smallest window that holds the body; 2^10 is the smallest that there is.
+        let bits = length.map_or(WINDOW_BITS, |length| u64::BITS - length.leading_zeros());
+        let window_bits = bits.clamp(10, WINDOW_BITS);
         Ok(Encoder(match coding {
             Coding::Gzip => {
                 let level = flate2::Compression::new(level);
@@ -120,12 +124,13 @@ impl Encoder {
                 Vec::new(),
                 BROTLI_BLOCK_BYTES,
                 level,
-                WINDOW_BITS,
+                window_bits,
             ))),
             Coding::Zstd => {
                 let level = i32::try_from(level).unwrap_or(1);
                 let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
-                encoder.window_log(WINDOW_BITS)?;
+                encoder.window_log(window_bits)?;
+                encoder.set_pledged_src_size(length)?;
                 Kind::Zstd(encoder)
             }
         }))
@@ -254,7 +259,7 @@ mod tests {
     fn what_was_flushed_can_be_read_and_the_whole_is_what_went_in() {
         for coding in ALL {
             for level in [1, 4, 9] {
-                let mut encoder = Encoder::new(coding, level).unwrap();
+                let mut encoder = Encoder::new(coding, level, None).unwrap();
                 let (mut out, mut text) = (Vec::new(), Vec::new());
                 for round in 0..50_u32 {
                     let piece = format!("{{\"round\":{round},\"text\":\"again and again\"}}\n");
@@ -271,18 +276,23 @@ mod tests {
         }
     }
 
+    /// Told the length or not, and around the sizes of windows.
     #[test]
-    fn an_empty_and_a_large_body_come_back() {
-        for coding in ALL {
-            for text in [Vec::new(), vec![b'x'; 3 << 20], (0..=255).cycle().take(100_000).collect()]
+    fn bodies_of_any_length_come_back() {
+        let bytes = |length: usize| (0..=255).cycle().take(length).collect::<Vec<u8>>();
+        let cycles = [0, 1, 1023, 1024, 1025, 16 << 10, (1 << 18) + 1, 100_000].map(bytes);
+        for text in cycles.into_iter().chain([vec![b'x'; 3 << 20]]) {
+            for (coding, is_told) in
+                ALL.iter().flat_map(|coding| [(*coding, true), (*coding, false)])
             {
-                let mut encoder = Encoder::new(coding, 4).unwrap();
+                let length = is_told.then_some(text.len() as u64);
+                let mut encoder = Encoder::new(coding, 4, length).unwrap();
                 let mut out = Vec::new();
                 for piece in text.chunks(30_000) {
                     encoder.feed(piece, &mut out).unwrap();
                 }
                 encoder.finish(&mut out).unwrap();
-                assert_eq!(decoded(coding, &out), text, "{coding:?}");
+                assert_eq!(decoded(coding, &out), text, "{coding:?} {length:?}");
             }
         }
     }

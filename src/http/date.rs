@@ -71,6 +71,34 @@ pub fn parse(text: &[u8]) -> Option<i64> {
     seconds_of(year, month, digits(day, 2)?, time)
 }
 
+/// Reads RFC 3339 (`1994-11-06T08:49:37.25+01:00`); a part of a second counts as a whole one.
+pub fn parse_rfc3339(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (date, rest) = text.split_once(['T', 't', ' '])?;
+    let mut parts = date.split('-');
+    let year = digits(parts.next()?, 4)?;
+    let month = usize::try_from(digits(parts.next()?, 2)?).ok()?.checked_sub(1)?;
+    let month = std::str::from_utf8(*MONTHS.get(month)?).ok()?;
+    let day = digits(parts.next()?, 2)?;
+    let (time, rest) = rest.split_at_checked(8)?;
+    let seconds = seconds_of(year, month, day, time).filter(|_| parts.next().is_none())?;
+    let (part, zone) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?),
+        None => ("", rest),
+    };
+    let has_part = part.bytes().any(|digit| digit != b'0');
+    let offset = match zone.split_at_checked(1)? {
+        ("Z" | "z", "") => 0,
+        (sign @ ("+" | "-"), offset) => {
+            let (hours, minutes) = offset.split_once(':')?;
+            let offset = digits(hours, 2)? * 3600 + digits(minutes, 2)? * 60;
+            if sign == "+" { offset } else { -offset }
+        }
+        _ => return None,
+    };
+    Some(seconds - offset + i64::from(has_part))
+}
+
 /// `Sun Nov  6 08:49:37 1994`
 fn asctime(text: &str) -> Option<i64> {
     let (day_name, rest) = text.split_once(' ')?;

@@ -14,6 +14,11 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Bytes of address and extensions that version 2 may announce; balancers send some hundred.
 const EXTENSION_BYTES_MAX: usize = 4096;
 
+/// The extension that holds a checksum (`PP2_TYPE_CRC32C`).
+const CHECKSUM: u8 = 3;
+/// Castagnoli's polynomial, its bits reversed.
+const CRC32C_REVERSED: u32 = 0x82f6_3b78;
+
 /// What the beginning of a connection says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Preface {
@@ -95,6 +100,17 @@ fn parse_binary(bytes: &[u8]) -> Preface {
     if command & 15 == 0 {
         return Preface::Client { size, client: None };
     }
+    let addresses = match family >> 4 {
+        1 => 12,
+        2 => 36,
+        3 => 216,
+        _ => 0,
+    };
+    let Some(extensions) = block.get(addresses..) else { return Preface::Malformed };
+    let at = size - extensions.len();
+    if family != 0 && !are_sound(bytes.get(..size).unwrap_or_default(), at) {
+        return Preface::Malformed;
+    }
     let client = match family {
         0x11 | 0x12 => match block.split_first_chunk::<12>() {
             Some((&[a, b, c, d, _, _, _, _, high, low, _, _], _)) => {
@@ -113,6 +129,36 @@ fn parse_binary(bytes: &[u8]) -> Preface {
         _ => None,
     };
     Preface::Client { size, client }
+}
+
+/// Whether the extensions of a block, which begin at this place in it, end where it ends, and the
+/// checksum among them, if there is one, is that of the block (section 2.2.3).
+fn are_sound(block: &[u8], mut at: usize) -> bool {
+    while let Some(rest) = block.get(at..).filter(|rest| !rest.is_empty()) {
+        let Some((&[kind, high, low], value)) = rest.split_first_chunk::<3>() else { return false };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let Some(value) = value.get(..length) else { return false };
+        if kind == CHECKSUM {
+            let Ok(told) = <[u8; 4]>::try_from(value) else { return false };
+            let (before, behind) = (block.get(..at + 3), block.get(at + 7..));
+            let parts = [before.unwrap_or_default(), &[0; 4], behind.unwrap_or_default()];
+            if crc32c(&parts) != u32::from_be_bytes(told) {
+                return false;
+            }
+        }
+        at += 3 + length;
+    }
+    true
+}
+
+/// CRC-32C (RFC 3720, appendix B.4), of few bytes and seldom.
+fn crc32c(parts: &[&[u8]]) -> u32 {
+    let bytes = parts.iter().copied().flatten();
+    !bytes.fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            crc >> 1 ^ if crc & 1 == 1 { CRC32C_REVERSED } else { 0 }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -183,5 +229,39 @@ mod tests {
         check(&make(0x21, 0x21, &v4), Preface::Malformed);
         check(&make(0x21, 0x11, &[0; 5000]), Preface::Malformed);
         check(b"\r\nGET / HTTP/1.1\r\n", Preface::None);
+    }
+
+    /// Wrong: extensions that lead out of the block, or an address that was changed on its way.
+    #[test]
+    fn extensions_end_in_the_block_and_its_checksum_is_right() {
+        assert_eq!(crc32c(&[b"1234", b"56789"]), 0xe306_9283);
+        let make = |family: u8, addresses: usize, extensions: &[u8]| {
+            let mut bytes = [&SIGNATURE[..], &[0x21, family, 0, 0], &vec![7; addresses]].concat();
+            bytes.extend_from_slice(extensions);
+            bytes[15] = (bytes.len() - 16) as u8;
+            bytes
+        };
+        let seven = client(0, "7.7.7.7:1799");
+        let sized = |size: usize| match seven {
+            Preface::Client { client, .. } => Preface::Client { size, client },
+            other => other,
+        };
+        check(&make(0x11, 12, &[4, 0, 0, 2, 0, 1, b'x']), sized(35));
+        check(&make(0x11, 12, &[4, 0]), Preface::Malformed);
+        check(&make(0x11, 12, &[4, 0, 2, b'x']), Preface::Malformed);
+        check(&make(0x11, 12, &[3, 0, 1, 0]), Preface::Malformed);
+        for (family, addresses) in [(0x11, 12), (0x21, 36), (0x31, 216)] {
+            let extensions = [2, 0, 1, b'h', CHECKSUM, 0, 4, 0, 0, 0, 0, 4, 0, 1, 9];
+            let mut bytes = make(family, addresses, &extensions);
+            let at = bytes.len() - 8;
+            let sum = crc32c(&[&bytes]).to_be_bytes();
+            bytes[at..at + 4].copy_from_slice(&sum);
+            assert!(matches!(parse(&bytes), Preface::Client { .. }), "{family}");
+            for place in [16, at - 4, at, bytes.len() - 1] {
+                let mut changed = bytes.clone();
+                changed[place] ^= 1;
+                assert_eq!(parse(&changed), Preface::Malformed, "{family} {place}");
+            }
+        }
     }
 }

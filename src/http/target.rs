@@ -105,6 +105,9 @@ pub fn resolve(head: &RequestHead, bytes: &[u8], target: &mut Target) -> Result<
 /// a percent sign, and no segment that begins with a dot.
 #[inline]
 fn is_plain(path: &[u8]) -> bool {
+    if chars::all(path, chars::PLAIN_PATH) {
+        return !path.is_empty();
+    }
     let mut before = 0;
     for &byte in path {
         if !chars::is(byte, chars::PATH) || byte == b'%' || (byte == b'.' && before == b'/') {

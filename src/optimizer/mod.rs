@@ -8,6 +8,8 @@ mod history;
 pub mod load;
 mod policy;
 pub mod pressure;
+pub mod rates;
+pub mod weights;
 
 pub use policy::{Advice, Thresholds};
 

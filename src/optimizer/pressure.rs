@@ -1,4 +1,5 @@
-//! What is given up while memory is short: kept answers first, then further connections.
+//! What is given up while memory is short: kept answers and the kernel's buffers of connections
+//! that come, then further connections.
 //!
 //! A process that reaches the end of its memory is ended, with everything in it. Kept answers can
 //! be had again; a connection that is not taken yet goes to another server, or waits.
@@ -14,6 +15,8 @@ const PARTS: u32 = 16;
 const SHORT: (u64, u64) = (10, 1 << 30);
 const SCARCE: (u64, u64) = (5, 256 << 20);
 const EASY: (u64, u64) = (15, 3 << 29);
+/// What the kernel keeps for a connection that comes while memory is short, each way, in bytes.
+const SOCKET_BYTES: u32 = 32 * 1024;
 /// So many connections are always taken.
 const CONNECTIONS_FLOOR: u64 = 64;
 /// Between two looks while memory is short, and while it is not.
@@ -52,12 +55,13 @@ impl Memory {
 pub struct MemoryLimit {
     parts: u32,
     connections: Option<u64>,
+    socket_bytes: Option<u32>,
     is_easy: bool,
 }
 
 impl Default for MemoryLimit {
     fn default() -> MemoryLimit {
-        MemoryLimit { parts: PARTS, connections: None, is_easy: true }
+        MemoryLimit { parts: PARTS, connections: None, socket_bytes: None, is_easy: true }
     }
 }
 
@@ -68,6 +72,8 @@ pub struct MemoryMoves {
     pub cache: Option<Moved>,
     /// Connections at once.
     pub connections: Option<Moved>,
+    /// Bytes of the kernel's buffers of a new connection, each way.
+    pub sockets: Option<Moved>,
 }
 
 impl MemoryLimit {
@@ -79,6 +85,11 @@ impl MemoryLimit {
     /// How many connections there may be at once; `None`: as configured.
     pub fn connections(&self) -> Option<u64> {
         self.connections
+    }
+
+    /// Bytes of the kernel's buffers of a new connection; `None`: as the system has it.
+    pub fn socket_bytes(&self) -> Option<u32> {
+        self.socket_bytes
     }
 
     /// Whether the cache has fewer bytes than configured.
@@ -118,6 +129,16 @@ impl MemoryLimit {
                 reason,
             });
         }
+        let sockets = match self.socket_bytes {
+            None if !memory.has(SHORT) => Some((Some(SOCKET_BYTES), "memory is short")),
+            Some(_) if memory.has(EASY) => Some((None, "memory is free again")),
+            _ => None,
+        };
+        if let Some((bytes, reason)) = sockets {
+            let from = std::mem::replace(&mut self.socket_bytes, bytes);
+            moves.sockets =
+                Some(Moved { from: from.map(u64::from), to: bytes.map(u64::from), reason });
+        }
         let limit = match self.connections {
             None if !memory.has(SCARCE) => {
                 let most = connections.max(CONNECTIONS_FLOOR);
@@ -140,6 +161,7 @@ impl MemoryLimit {
         let reason = "the lever is off";
         let (before, connections) = (self.cache_bytes(cache_bytes), self.connections);
         let was_reduced = self.is_reduced();
+        let sockets = self.socket_bytes;
         *self = MemoryLimit::default();
         MemoryMoves {
             cache: was_reduced.then_some(Moved {
@@ -148,6 +170,7 @@ impl MemoryLimit {
                 reason,
             }),
             connections: connections.map(|from| Moved { from: Some(from), to: None, reason }),
+            sockets: sockets.map(|from| Moved { from: Some(from.into()), to: None, reason }),
         }
     }
 }
@@ -165,8 +188,10 @@ mod tests {
     #[test]
     fn what_is_given_up_comes_back() {
         let mut limit = MemoryLimit::default();
+        let mut sockets = Vec::new();
         let mut look = |percent, connections| {
             let moves = limit.measured(free(percent), connections, 10_000, 1600);
+            sockets.extend(moves.sockets.map(|moved| (percent, moved.to)));
             let to = |moved: Option<Moved>| moved.map(|moved| moved.to);
             (to(moves.cache), to(moves.connections), limit.next_ms())
         };
@@ -186,6 +211,7 @@ mod tests {
         assert_eq!(look(20, 2_000), (None, None, 5_000));
         // Few connections are always taken, and never more than configured.
         assert_eq!(look(1, 3).1, Some(Some(64)));
+        assert_eq!(sockets, [(9, Some(32_768)), (20, None), (1, Some(32_768))]);
         let mut limit = MemoryLimit::default();
         assert_eq!(limit.measured(free(1), 3, 10, 1600).connections, None);
         assert_eq!(

@@ -34,6 +34,8 @@ pub struct HostRoute {
     pub blocking: bool,
     /// Its answers may be kept.
     pub is_cached: bool,
+    /// As it was registered.
+    pub pattern: Arc<str>,
 }
 
 /// A plugin's place behind the middleware before the handlers.
@@ -156,6 +158,10 @@ pub struct Tuned {
     pub upstreams: bool,
     /// How late a host's handler may begin in a turn of the loop.
     pub turns: bool,
+    /// How requests are shared among the targets of a model.
+    pub weights: bool,
+    /// How often an address may ask while requests are refused for want of room.
+    pub rates: bool,
     /// What is kept and taken while memory is short.
     pub memory: bool,
 }
@@ -258,6 +264,12 @@ impl Settings {
                 blocking: config.optimizer.enable && config.optimizer.blocking,
                 upstreams: config.optimizer.enable && config.optimizer.upstreams,
                 turns: config.optimizer.enable && config.optimizer.turns,
+                weights: config.optimizer.enable && config.optimizer.weights,
+                rates: config.optimizer.enable
+                    && config.optimizer.rates
+                    && config.firewall.enable
+                    && (config.firewall.requests_per_minute > 0
+                        || !config.firewall.routes.is_empty()),
                 memory: config.optimizer.enable && config.optimizer.memory,
             },
             is_old: config.legacy,

@@ -77,6 +77,7 @@ fn exceeded(bucket: &Bucket, what: &str, short: Short) -> Failure {
 /// Tokens that a request has taken of its key's limit; given back or corrected when it ends.
 pub struct Charge {
     limits: Arc<Limits>,
+    /// What was taken before it was known what is used.
     taken: u64,
     is_settled: bool,
 }
@@ -87,13 +88,22 @@ impl Charge {
         Charge { limits, taken, is_settled: false }
     }
 
-    /// What the provider told was used; none when it told nothing: then what was taken stands.
-    pub fn settle(&mut self, used: Option<u64>, now_us: u64) {
-        if std::mem::replace(&mut self.is_settled, true) {
-            return;
+    /// Takes no more than so many.
+    pub fn reduce(&mut self, tokens: u64, now_us: u64) {
+        if tokens < self.taken
+            && let Some(bucket) = &self.limits.tokens
+        {
+            bucket.settle(self.taken, tokens, now_us);
+            self.taken = tokens;
         }
-        if let (Some(bucket), Some(used)) = (&self.limits.tokens, used) {
-            bucket.settle(self.taken, used, now_us);
+    }
+
+    /// So many tokens were used: in place of what was taken, and of each further attempt besides.
+    pub fn settle(&mut self, used: u64, now_us: u64) {
+        self.is_settled = true;
+        let taken = std::mem::take(&mut self.taken);
+        if let Some(bucket) = &self.limits.tokens {
+            bucket.settle(taken, used, now_us);
         }
     }
 }
@@ -101,7 +111,9 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         // Nothing was used: no provider answered.
-        self.settle(Some(0), 0);
+        if !self.is_settled {
+            self.settle(0, 0);
+        }
     }
 }
 

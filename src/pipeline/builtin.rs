@@ -40,9 +40,9 @@ impl Builtin {
         matches!(self, Builtin::Ai(_))
     }
 
-    /// The pattern of its path; none for the operator's routes.
-    pub fn route(self) -> Option<&'static str> {
-        Some(match self {
+    /// The pattern of its path.
+    pub fn route(self) -> &'static str {
+        match self {
             Builtin::Card => "/",
             Builtin::Health => "/health",
             Builtin::Ready => "/ready",
@@ -52,7 +52,7 @@ impl Builtin {
             Builtin::Model => "/v1/models/{id}",
             Builtin::Dashboard => "/dashboard",
             Builtin::DashboardLive => "/dashboard/live",
-            Builtin::Admin(_) => return None,
+            Builtin::Admin(admin) => admin.pattern(),
             Builtin::Ai(Dialect::OpenAiChat) => "/v1/chat/completions",
             Builtin::Ai(Dialect::OpenAiCompletions) => "/v1/completions",
             Builtin::Ai(Dialect::OpenAiEmbeddings) => "/v1/embeddings",
@@ -60,7 +60,7 @@ impl Builtin {
             Builtin::Ai(Dialect::AnthropicMessages) => "/v1/messages",
             Builtin::Ai(Dialect::AnthropicCountTokens) => "/v1/messages/count_tokens",
             Builtin::Ai(Dialect::NativeChat | Dialect::OldChat) => "/v1/chat",
-        })
+        }
     }
 
     pub(super) fn answer(self, app: &App, exchange: &mut Exchange, may_block: bool) -> Step {
@@ -72,7 +72,10 @@ impl Builtin {
             Builtin::Ai(Dialect::NativeChat) if app.settings.is_old => {
                 return complete::begin(app, exchange, Dialect::OldChat, may_block);
             }
-            Builtin::Card => exchange.response.send(200, JSON, card().as_bytes()),
+            Builtin::Card => {
+                exchange.response.send(200, JSON, card().as_bytes());
+                exchange.response.headers.push(b"X-Content-Type-Options", b"nosniff");
+            }
             Builtin::Health => exchange.response.send(200, JSON, b"{\"status\":\"ok\"}"),
             Builtin::Ready if app.status.is_ready() => {
                 exchange.response.send(200, JSON, b"{\"status\":\"ready\"}");

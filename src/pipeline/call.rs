@@ -20,7 +20,7 @@ use crate::ai::health::Trouble;
 use crate::ai::price::Prices;
 use crate::ai::provider::{Codec, EncodedRequest, codec};
 use crate::ai::retry::{self, Budget, Where};
-use crate::ai::router::{HashOn, Picked, Plan, RouteTarget};
+use crate::ai::router::{HashOn, Picked, Plan, Route, RouteTarget};
 use crate::ai::scan::{self, Scan};
 use crate::base::error::Failure;
 use crate::exchange::{Request, Response, Ticket, Trace};
@@ -111,6 +111,8 @@ pub struct Call {
     next: Option<Picked>,
     /// Targets that were asked, a bit for each.
     tried: u64,
+    /// What the one before has failed by, when another is asked for it.
+    failed_by: Option<Box<Failure>>,
     /// How many times one was asked, and how many times one that had been asked before.
     tries: u32,
     repeats: u32,
@@ -244,7 +246,10 @@ impl Call {
     pub fn new(asked: Asked, dialect: Dialect, scan: Scan, plan: Plan) -> Call {
         let hashed = match plan.hash_on() {
             None => None,
-            Some(HashOn::User) => scan.user.as_ref().map(|user| balance::hash(user.as_bytes())),
+            Some(HashOn::User) => match &scan.user {
+                Some(user) => Some(balance::hash(user.as_bytes())),
+                None => scan::user_elsewhere(asked.body()).map(|user| balance::hash(&user)),
+            },
             Some(HashOn::Header(name)) => asked.request().and_then(|request| {
                 let mut value = Vec::new();
                 request.header(name.as_bytes(), &mut value).then(|| balance::hash(&value))
@@ -267,6 +272,7 @@ impl Call {
             current: None,
             next: None,
             tried: 0,
+            failed_by: None,
             tries: 0,
             repeats: 0,
         }
@@ -317,7 +323,7 @@ impl Call {
     }
 
     /// What is asked, JSON.
-    pub(super) fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         self.asked.body()
     }
 
@@ -326,11 +332,21 @@ impl Call {
         self.unfit = unfit;
     }
 
-    /// What the answer took, as far as the provider told: counted once.
-    pub fn settle(&mut self, usage: Option<Usage>, now_us: u64) {
+    /// What an attempt's answer took: its key has used as much.
+    pub fn settle(&mut self, usage: &Usage, now_us: u64) {
         if let Some(charge) = &mut self.charge {
-            charge.settle(usage.map(|usage| usage.total_tokens()), now_us);
+            charge.settle(usage.total_tokens(), now_us);
         }
+    }
+
+    /// Whether its answer is written by a model, and in no other way: tokens are used.
+    pub fn takes_tokens(&self) -> bool {
+        self.dialect != Dialect::AnthropicCountTokens
+    }
+
+    /// Whether an answer has tokens that a model writes.
+    pub fn is_written(&self) -> bool {
+        self.dialect != Dialect::OpenAiEmbeddings
     }
 
     /// What the tokens of the target that is asked now cost.
@@ -367,6 +383,7 @@ impl Call {
             current: None,
             next: Some(next),
             tried: self.tried,
+            failed_by: None,
             tries: self.tries,
             repeats: self.repeats,
         })
@@ -384,7 +401,7 @@ impl Call {
     /// A trace begins with it, unless it belongs to one.
     pub fn begin_trace(&mut self, begin: impl FnOnce() -> Trace) {
         self.trace.get_or_insert_with(|| {
-            let Trace { context, parent } = begin();
+            let Trace { context, parent, .. } = begin();
             CallTrace { id: context.trace_id, parent, is_sampled: context.is_sampled }
         });
     }
@@ -448,10 +465,11 @@ impl Call {
     }
 
     /// The next attempt. `response` is filled with what the answer's head will say whoever sends
-    /// it, and with the answer itself when echo gives it.
+    /// it, and with the answer itself when echo gives it. Targets in whose format the request cannot
+    /// be put are passed over.
     ///
     /// # Errors
-    /// What to tell the client: no target can be asked, or the request cannot be put for it.
+    /// What to tell the client: no target can be asked, or the request cannot be put for any.
     pub fn attempt(
         &mut self,
         app: &App,
@@ -463,16 +481,39 @@ impl Call {
             self.created = moment.second;
         }
         let Moment { now_ms, random, .. } = moment;
-        let picked = match self.next.take() {
+        let mut picked = match self.next.take() {
             Some(picked) => picked,
             None => self
                 .plan
                 .pick(self.tried | self.unfit, self.tries == 0, now_ms, random, self.hashed)
                 .ok_or_else(|| self.plan.nobody(now_ms))?,
         };
+        self.tries += 1;
+        loop {
+            let failure = match self.attempt_at(app, picked, moment, response) {
+                Err(failure) if failure.status == 400 => failure,
+                done => return done,
+            };
+            // What an earlier target has failed by says more than what a later one cannot take.
+            let failure = self.failed_by.take().map_or(failure, |earlier| *earlier);
+            let other = self.plan.pick(self.tried | self.unfit, false, now_ms, random, self.hashed);
+            let Some(other) = other else { return Err(failure) };
+            self.failed_by = Some(Box::new(failure));
+            self.leave();
+            picked = other;
+        }
+    }
+
+    fn attempt_at(
+        &mut self,
+        app: &App,
+        picked: Picked,
+        moment: Moment,
+        response: &mut Response,
+    ) -> Result<Attempt, Failure> {
+        let Moment { now_ms, random, .. } = moment;
         self.current = Some(picked);
         self.tried |= 1 << picked.index;
-        self.tries += 1;
         // Of the number that chose the target another one; never zero.
         self.span_id = (balance::mix(!random) | 1).to_be_bytes();
         let plan = &self.plan;
@@ -509,11 +550,17 @@ impl Call {
 
     /// The first token of the current attempt came after so long.
     pub fn measured(&self, took_us: u64, now_ms: u64) {
-        if let Some(target) = self.target()
-            && self.plan.reads_load()
-        {
+        let Some(target) = self.target() else { return };
+        if self.plan.reads_load() {
             target.state.load.measured(took_us, now_ms);
+        } else if self.plan.route.weighs() {
+            target.state.load.answered(took_us);
         }
+    }
+
+    /// What it leads to, when that is weighed.
+    pub fn weighed(&self) -> Option<&Arc<Route>> {
+        Some(&self.plan.route).filter(|route| route.weighs())
     }
 
     /// The target answers, though its answer is not complete.
@@ -535,6 +582,9 @@ impl Call {
             self.is_good();
         }
         let Some(target) = self.target() else { return false };
+        if !matches!(verdict, Verdict::Good | Verdict::Unknown) && self.plan.route.weighs() {
+            target.state.load.failed();
+        }
         let opened = match verdict {
             Verdict::Good | Verdict::Unknown => false,
             Verdict::Bad(Trouble::Answer) => {
@@ -585,6 +635,7 @@ impl Call {
         {
             // Leaving a target that is taken out makes no storm: nobody goes there any more.
             if was_opened || budget.spend(now_ms) {
+                self.failed_by = Some(Box::new(failure.clone()));
                 self.next = Some(other);
                 return Some(0);
             }
@@ -734,7 +785,7 @@ impl Call {
 
     /// What sees the answer besides the client.
     pub(super) fn watched(&self, app: &App) -> Option<Box<Watched>> {
-        let guard = Guarded::new(app, self.dialect, self.asked.id());
+        let guard = Guarded::new(app, self.dialect, &self.asked);
         app.hooks.watch(&self.plan.model, self.scan.stream, guard)
     }
 

@@ -8,6 +8,7 @@ use super::call::{Asked, Call};
 use super::{App, Step, answer, fit, old_pages, provider, text_guard};
 use crate::ai::canonical;
 use crate::ai::dialect::{Dialect, old_chat};
+use crate::ai::estimate;
 use crate::ai::price::Prices;
 use crate::ai::router::{self, HashOn, Plan, Router, RouterBuilder, Strategy};
 use crate::ai::scan::{self, Scan};
@@ -133,7 +134,8 @@ fn try_begin(
         return Err(Failure::new(403, message).code("model_not_allowed").param("model"));
     }
     // Before anything is looked up or counted: what is kept and what is sent is what it leaves.
-    let (screened, mut found) = text_guard::screen_prompt(app, asked.body(), asked.id())?;
+    let (screened, mut found) = text_guard::screen_prompt(app, &asked)?;
+    let mut tell = || found.iter_mut().for_each(text_guard::Found::tell);
     if let Some(body) = screened {
         scan = scan::scan(&body)?;
         asked = asked.edited(body.into());
@@ -149,7 +151,7 @@ fn try_begin(
     call.leave_out(unfit);
     call.want = want;
     if let Some(answer) = hit(app, &mut call) {
-        found.tell();
+        tell();
         answer.fill(&mut exchange.response, b"hit");
         return Ok(match answer.is_stream() {
             true => Step::Pull(Box::new(Replay::new(answer))),
@@ -160,18 +162,18 @@ fn try_begin(
         && limits.counts_tokens()
     {
         let charged = charge(app, limits, dialect, call.body(), may_block);
-        match charged.inspect_err(|_| found.tell())? {
+        match charged.inspect_err(|_| tell())? {
             Some(charge) => call.charge = Some(charge),
             None => return Ok(Step::Block),
         }
     }
-    found.tell();
+    tell();
     Ok(Step::Call(Box::new(call)))
 }
 
-/// Takes the tokens of a request of its key's limit. A token has at least one byte, so the bytes
-/// are enough where there is room for as many; else they are counted, which may block: none asks
-/// for that.
+/// Takes the tokens of a request of its key's limit. A token has at least one byte, so where there is
+/// room for as many tokens as bytes there is enough, and an estimate is taken until the usage is
+/// known; else they are counted, which may block: none asks for that.
 fn charge(
     app: &App,
     limits: &Arc<Limits>,
@@ -182,7 +184,10 @@ fn charge(
     let now_us = app.status.monotonic_us();
     let bytes = body.len() as u64;
     if limits.take_tokens(bytes, now_us).is_ok() {
-        return Ok(Some(Charge::new(Arc::clone(limits), bytes)));
+        let mut charge = Charge::new(Arc::clone(limits), bytes);
+        // What others may use meanwhile must not shrink by the bytes.
+        charge.reduce(estimate::prompt_tokens(body), now_us);
+        return Ok(Some(charge));
     }
     if !may_block {
         return Ok(None);
@@ -287,14 +292,14 @@ pub fn host_call(app: &App, body: &[u8], stream: bool, id: &str) -> Result<Call,
         scan = scan::scan(&body)?;
     }
     let plan = app.router.resolve(scan.model.as_deref())?;
-    let (screened, mut found) = text_guard::screen_prompt(app, &body, id)?;
-    found.tell();
+    let mut asked = Asked::Bytes { body: body.into(), id: id.into() };
+    let (screened, mut found) = text_guard::screen_prompt(app, &asked)?;
+    found.iter_mut().for_each(text_guard::Found::tell);
     if let Some(screened) = screened {
         scan = scan::scan(&screened)?;
-        body = screened;
+        asked = asked.edited(screened.into());
     }
-    let want = host_want(app, &body, &scan, &plan);
-    let asked = Asked::Bytes { body: body.into(), id: id.into() };
+    let want = host_want(app, asked.body(), &scan, &plan);
     let mut call = Call::new(asked, Dialect::OpenAiChat, scan, plan);
     call.want = want;
     Ok(call)

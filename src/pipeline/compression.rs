@@ -39,7 +39,7 @@ impl Compressor {
         let status = exchange.response.effective_status();
         let Some(coding) = self.choose(exchange, status, Some(bytes)) else { return };
         let mut out = Vec::with_capacity(exchange.response.body.len() / 3);
-        let encoded = Encoder::new(coding, self.level).and_then(|mut encoder| {
+        let encoded = Encoder::new(coding, self.level, Some(bytes)).and_then(|mut encoder| {
             encoder.feed(&exchange.response.body, &mut out)?;
             encoder.finish(&mut out)
         });
@@ -59,7 +59,7 @@ impl Compressor {
             return None;
         }
         let coding = self.choose(exchange, exchange.response.status, length)?;
-        let encoder = Encoder::new(coding, self.level).ok()?;
+        let encoder = Encoder::new(coding, self.level, length).ok()?;
         mark(&mut exchange.response, coding);
         Some(encoder)
     }

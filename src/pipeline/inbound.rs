@@ -4,17 +4,19 @@
 //! usage; else a decoder and an encoder stand between.
 
 use super::call::{Call, is_listed};
+use super::ending::{Ending, Last};
 use super::hooks::Watched;
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
-use crate::ai::provider::{Codec, StreamDecoder, decode_failure};
+use crate::ai::estimate::{self, Habit, Tally};
+use crate::ai::provider::{Codec, StreamDecoder, decode_failure, wait};
 use crate::ai::usage::{Filter, Watch};
 use crate::base::error::Failure;
 use crate::base::limits;
 use crate::exchange::Response;
 use crate::http::decoding::Decoder;
+use crate::http::encode;
 use crate::http::head::{Body, Known, ResponseHead};
-use crate::http::{date, encode};
 
 /// What is done with an answer.
 pub(super) enum Kind {
@@ -52,6 +54,8 @@ const DELTA_BYTES: usize = 64;
 #[derive(Default)]
 struct Told {
     usage: Option<chat::Usage>,
+    /// Bytes of text in them.
+    text: u64,
     /// Bytes of them that the encoder keeps.
     kept: usize,
 }
@@ -62,6 +66,14 @@ pub struct Inbound {
     is_stream_asked: bool,
     dialect: Dialect,
     watch: Watch,
+    /// Bytes of the answer that have come.
+    passed: u64,
+    /// The text in them, where nobody may tell the usage.
+    tally: Option<Box<Tally>>,
+    /// Looks for the end of a stream whose framing does not tell it.
+    ending: Option<Ending>,
+    /// The last bytes of a stream that passes.
+    last: Last,
     /// What a translated answer told.
     told: Told,
     /// The beginning of an event whose end has not come.
@@ -112,6 +124,10 @@ impl Inbound {
             is_stream_asked,
             dialect,
             watch: Watch::new(),
+            passed: 0,
+            tally: None,
+            ending: None,
+            last: Last::default(),
             told: Told::default(),
             held: Vec::new(),
             is_coded: false,
@@ -130,6 +146,13 @@ impl Inbound {
             self.filter = Some(Filter::new());
         }
         self
+    }
+
+    /// Looks at the text that passes: its usage may not be told.
+    pub fn look(&mut self) {
+        if matches!(self.kind, Kind::PassStream | Kind::PassWhole) {
+            self.tally = Some(Box::default());
+        }
     }
 
     /// The upstream's head has come, in answer to `call`. On `Forward` the response holds the
@@ -160,7 +183,8 @@ impl Inbound {
                 let message = "the provider answered with a redirect";
                 return Err(Failure::new(502, message).code("upstream_failed"));
             }
-            let retry_after_s = value(Known::RetryAfter).and_then(|v| retry_after(v, now_unix_s));
+            let fields = head.fields.iter().map(|field| (field.name.of(raw), field.value.of(raw)));
+            let retry_after_s = wait::in_fields(head.status, fields, now_unix_s);
             if coding.is_some() {
                 // Its words cannot be read, what its head says stands.
                 return Err(decode_failure(head.status, retry_after_s, b""));
@@ -195,6 +219,9 @@ impl Inbound {
                     response.headers.remove(b"content-encoding");
                 }
                 if is_events {
+                    if head.body == Body::UntilClose {
+                        self.ending = Some(Ending::new(self.dialect));
+                    }
                     response.headers.remove(b"cache-control");
                     response.headers.push(b"Cache-Control", b"no-cache");
                     response.headers.push(b"X-Accel-Buffering", b"no");
@@ -250,6 +277,17 @@ impl Inbound {
         self.has_token
     }
 
+    /// Whether the success mark of a stream has come: what follows it, or does not, harms nobody.
+    pub fn is_complete(&self) -> bool {
+        match &self.kind {
+            Kind::PassStream => {
+                self.last.is_end() || self.ending.as_ref().is_some_and(Ending::is_seen)
+            }
+            Kind::TranslateStream { decoder, .. } => decoder.is_whole(),
+            _ => false,
+        }
+    }
+
     /// Whether what comes is an answer, and not the words of a failure.
     pub fn is_answer(&self) -> bool {
         self.error.is_none()
@@ -288,6 +326,10 @@ impl Inbound {
                 Err(failure) => Err(self.told_failure().unwrap_or(failure)),
             };
         }
+        self.passed += data.len() as u64;
+        if let Some(tally) = &mut self.tally {
+            tally.feed(data);
+        }
         match &mut self.kind {
             Kind::PassWhole => {
                 self.has_token = true;
@@ -298,6 +340,10 @@ impl Inbound {
             }
             Kind::PassStream => {
                 self.watch.feed(data);
+                self.last.note(data);
+                if let Some(ending) = &mut self.ending {
+                    ending.feed(data);
+                }
                 let mut shown = Vec::new();
                 let data = match &mut self.filter {
                     None => data,
@@ -367,6 +413,7 @@ impl Inbound {
                 if *bytes > limits::UPSTREAM_ANSWER_BYTES_MAX {
                     return Err(too_large());
                 }
+                self.told.text += delta.text_bytes() as u64;
                 collector.add(&delta);
                 Ok(())
             }
@@ -407,6 +454,9 @@ impl Inbound {
         match &mut self.kind {
             Kind::PassWhole => Ok(()),
             Kind::PassStream => {
+                if self.ending.as_ref().is_some_and(|ending| !ending.is_seen()) {
+                    return Err(cut_off());
+                }
                 // A last event without its blank line is still the client's.
                 out.append(&mut self.held);
                 if let Some(filter) = &mut self.filter {
@@ -496,6 +546,7 @@ impl Inbound {
         response: &mut Response,
     ) -> Result<(), Failure> {
         self.told.usage = reply.usage;
+        self.told.text = reply.text_bytes() as u64;
         if let Some(watched) = &mut self.watched {
             watched.reply(&mut reply)?;
         }
@@ -546,6 +597,22 @@ impl Inbound {
     /// Tokens the provider told of.
     pub fn usage(&self) -> Option<chat::Usage> {
         self.told.usage.or_else(|| self.watch.usage())
+    }
+
+    /// How many tokens its answer has, as far as it has come: by its text, or by what such streams
+    /// usually have.
+    pub fn estimate(&self, habit: &Habit) -> u64 {
+        let usual = match self.kind {
+            Kind::PassStream if self.tally.is_none() => habit.tokens(self.passed),
+            _ => None,
+        };
+        let tallied = self.tally.as_ref().map_or(0, |tally| tally.text_bytes(self.passed));
+        usual.unwrap_or_else(|| estimate::tokens(self.told.text.max(tallied)))
+    }
+
+    /// Bytes of an upstream's answer that have come.
+    pub fn passed(&self) -> u64 {
+        self.passed
     }
 
     /// Whether the client asked for a stream: then the first token has a deadline of its own.
@@ -601,6 +668,7 @@ impl<'w> Writer<'w> {
         if let chat::Delta::Usage(usage) = &delta {
             self.told.usage = Some(*usage);
         }
+        self.told.text += delta.text_bytes() as u64;
         if self.encoder.keeps(&delta) {
             self.told.kept += DELTA_BYTES + delta.bytes();
             if self.told.kept > limits::UPSTREAM_ANSWER_BYTES_MAX {
@@ -734,19 +802,6 @@ fn is_private_answer(name: &[u8]) -> bool {
         || name.len() >= 15 && name[..15].eq_ignore_ascii_case(b"access-control-")
 }
 
-/// Retry-After in seconds: a number or a date (RFC 9110 section 10.2.3), at most a day.
-fn retry_after(value: &[u8], now_unix_s: i64) -> Option<u32> {
-    let text = std::str::from_utf8(value).ok()?.trim();
-    let seconds = match text.parse::<u32>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let ahead = date::parse(text.as_bytes())?.saturating_sub(now_unix_s).max(0);
-            u32::try_from(ahead).unwrap_or(u32::MAX)
-        }
-    };
-    Some(seconds.min(86_400))
-}
-
 fn starts_with_any_case(value: &[u8], prefix: &[u8]) -> bool {
     value.len() >= prefix.len() && value[..prefix.len()].eq_ignore_ascii_case(prefix)
 }
@@ -790,21 +845,5 @@ mod tests {
             assert!(held.len() <= limits::HELD_EVENT_BYTES_MAX);
         }
         assert_eq!(out.len() + held.len(), fed);
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        for (value, want) in [
-            ("7", Some(7)),
-            (" 12 ", Some(12)),
-            ("999999999", Some(86_400)),
-            ("Thu, 01 Jan 1970 00:02:00 GMT", Some(20)),
-            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
-            ("Tue, 31 Dec 2199 23:59:59 GMT", Some(86_400)),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            assert_eq!(retry_after(value.as_bytes(), 100), want, "{value}");
-        }
     }
 }

@@ -18,6 +18,7 @@ mod call;
 mod complete;
 mod compression;
 mod dashboard;
+mod ending;
 mod explain;
 mod failure;
 mod fit;
@@ -31,11 +32,13 @@ mod provider;
 mod screen;
 mod text_guard;
 
+use std::sync::Arc;
+
 use crate::ai::chat::Usage;
 use crate::ai::price::Prices;
 use crate::base::error::Failure;
 use crate::base::limits;
-use crate::exchange::{Exchange, Flow, Params, Pending, Request, Taken};
+use crate::exchange::{Exchange, Flow, Params, Pattern, Pending, Request, Taken};
 use crate::http::coding::Encoder;
 use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
@@ -74,6 +77,17 @@ pub enum Matched {
     /// Nothing.
     #[default]
     Nothing,
+}
+
+impl Matched {
+    /// The pattern of the route.
+    pub fn pattern(&self) -> Option<Pattern> {
+        match self {
+            Matched::Host(route) => Some(Pattern::Host(Arc::clone(&route.pattern))),
+            Matched::Builtin(builtin) => Some(Pattern::Builtin(builtin.route())),
+            _ => None,
+        }
+    }
 }
 
 /// What the head of a request allows.

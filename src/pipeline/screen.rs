@@ -179,7 +179,7 @@ pub(super) fn key(
         tell_block(app, request, &blocked);
     }
     match by_prefix {
-        Some(blocked) => refuse(app, request, blocked_failure(&blocked)).and(checked),
+        Some(blocked) => refuse(app, request, key_failure(&blocked)).and(checked),
         None => checked,
     }
 }
@@ -239,6 +239,12 @@ fn refused(refusal: &Refusal) -> Failure {
 fn blocked_failure(blocked: &Blocked) -> Failure {
     let message = "the client's address is blocked for a time";
     Failure::new(403, message).code("address_blocked").retry_after(blocked.left_s)
+}
+
+/// A wrong key that begins like many others: it is not even told that it is wrong.
+fn key_failure(blocked: &Blocked) -> Failure {
+    let message = "keys that begin like this one are refused for a time";
+    Failure::new(403, message).code("key_blocked").retry_after(blocked.left_s)
 }
 
 fn too_often(policy: &'static str, exhausted: &Exhausted) -> Failure {

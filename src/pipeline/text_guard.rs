@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::App;
+use super::call::Asked;
 use crate::ai::chat::{Delta, Part, Reply};
 use crate::ai::dialect::Dialect;
 use crate::ai::texts::{self, Lane, Screen, ScreenedStream, Speaker};
@@ -18,14 +19,13 @@ use crate::guard::{Actions, Note, Outcome, Screened, Side, Stats};
 /// 403 when it is refused, 400 when it cannot be read.
 pub(super) fn screen_prompt(
     app: &App,
-    body: &[u8],
-    id: &str,
-) -> Result<(Option<Vec<u8>>, Found), Failure> {
+    asked: &Asked,
+) -> Result<(Option<Vec<u8>>, Option<Found>), Failure> {
     let actions = app.text_guard.actions(Side::Prompt);
-    let mut found = Found::new(app, Side::Prompt, id);
     if actions.is_off() {
-        return Ok((None, found));
+        return Ok((None, None));
     }
+    let mut found = Found::new(app, Side::Prompt, asked.id());
     let mut look = |speaker, text: &str| {
         let actions = match speaker {
             // The operator's orders are no attack, what the model has said is screened as answer.
@@ -35,8 +35,8 @@ pub(super) fn screen_prompt(
         let outcome = found.begin(actions).push(text, true, &mut found.notes);
         Found::outcome(outcome, PROMPT_REFUSED)
     };
-    match texts::screen_request(body, &mut look) {
-        Ok(edited) => Ok((edited, found)),
+    match texts::screen_request(asked.body(), &mut look) {
+        Ok(edited) => Ok((edited, Some(found))),
         Err(failure) => {
             found.tell();
             Err(failure)
@@ -122,13 +122,17 @@ struct Texts {
 }
 
 impl Guarded {
-    /// What screens the answer to request `id`; none when nothing is looked for.
-    pub(super) fn new(app: &App, dialect: Dialect, id: &str) -> Option<Guarded> {
+    /// What screens the answer to a request; none when nothing is looked for.
+    pub(super) fn new(app: &App, dialect: Dialect, asked: &Asked) -> Option<Guarded> {
         let actions = app.text_guard.actions(Side::Answer);
         let has_texts =
             !matches!(dialect, Dialect::OpenAiEmbeddings | Dialect::AnthropicCountTokens);
         (has_texts && !actions.is_off()).then(|| Guarded {
-            texts: Texts { actions, found: Found::new(app, Side::Answer, id), open: Vec::new() },
+            texts: Texts {
+                actions,
+                found: Found::new(app, Side::Answer, asked.id()),
+                open: Vec::new(),
+            },
             stream: None,
             lane: None,
         })

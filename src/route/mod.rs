@@ -13,9 +13,9 @@
 mod pattern;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use crate::base::hash::NameHash;
 use crate::base::limits;
 use crate::exchange::Params;
 use crate::http::head::Span;
@@ -90,7 +90,7 @@ impl std::fmt::Display for Allowed {
 /// A table of routes.
 #[derive(Clone)]
 pub struct Table<T> {
-    fixed: HashMap<Vec<u8>, Leaf<T>, BuildHasherDefault<PathHasher>>,
+    fixed: HashMap<Vec<u8>, Leaf<T>, NameHash>,
     root: Node<T>,
     len: usize,
 }
@@ -110,7 +110,7 @@ struct Leaf<T>(Vec<Entry<T>>);
 
 #[derive(Clone)]
 struct Node<T> {
-    fixed: HashMap<Vec<u8>, Node<T>, BuildHasherDefault<PathHasher>>,
+    fixed: HashMap<Vec<u8>, Node<T>, NameHash>,
     param: Option<Box<Node<T>>>,
     end: Leaf<T>,
     rest: Leaf<T>,
@@ -335,30 +335,6 @@ fn check_method(method: &str) -> Result<Option<String>, RouteError> {
         "CONNECT" => Err(RouteError::Method),
         token if crate::http::encode::valid_name(token.as_bytes()) => Ok(Some(token.to_owned())),
         _ => Err(RouteError::Method),
-    }
-}
-
-/// Hashes paths: eight bytes a step. The keys are the host's, so no peer can make them collide.
-#[derive(Default, Clone)]
-struct PathHasher(u64);
-
-impl Hasher for PathHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mut state = self.0 ^ bytes.len() as u64;
-        let mut step = |word: u64| state = (state.rotate_left(5) ^ word).wrapping_mul(FACTOR);
-        let (words, tail) = bytes.as_chunks::<8>();
-        for word in words {
-            step(u64::from_le_bytes(*word));
-        }
-        let mut last = [0; 8];
-        last[..tail.len()].copy_from_slice(tail);
-        step(u64::from_le_bytes(last));
-        self.0 = state ^ (state >> 32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 }
 

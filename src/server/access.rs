@@ -28,8 +28,6 @@ pub(super) struct Told {
     pub(super) status: u16,
     /// It came over TLS.
     pub(super) is_tls: bool,
-    /// The pattern of its path, when it is one of ours and a collector is told.
-    pub(super) route: Option<&'static str>,
     /// Of the body, before any transfer coding.
     pub(super) body_bytes: u64,
     /// Of a request to a model.
@@ -39,7 +37,7 @@ pub(super) struct Told {
 /// What a request to a model came to.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct CallTold {
-    /// Tokens, when the provider has told them.
+    /// Tokens, as the provider has told them or as they were estimated.
     pub(super) usage: Option<Usage>,
     /// What all attempts together cost, in billionths of a US dollar; none: no price is known.
     pub(super) cost_nano: Option<u64>,
@@ -107,6 +105,7 @@ impl Worker {
             completion_tokens = usage.map(|usage| usage.completion_tokens),
             cached_tokens = usage.and_then(|usage| usage.cached),
             reasoning_tokens = usage.and_then(|usage| usage.reasoning),
+            tokens_estimated = usage.filter(|usage| usage.is_estimated).map(|_| true),
             cost_usd = told.call.cost_nano.map(dollars),
             first_token_us = told.call.first_token_us,
             "request"

@@ -68,6 +68,8 @@ impl Core {
                     "idle_ms": row.idle_ms,
                     "received_bytes": row.received,
                     "sent_bytes": row.sent,
+                    "received_per_second": per_second(row.received, row.age_ms),
+                    "sent_per_second": per_second(row.sent, row.age_ms),
                     "requests": row.requests,
                     "state": row.state,
                     "tls": row.is_tls,
@@ -98,6 +100,11 @@ impl Core {
     fn is_up(&self) -> bool {
         matches!(self.state(), RUNNING | DRAINING)
     }
+}
+
+/// Bytes in a second, on average since the connection came.
+fn per_second(bytes: u64, age_ms: u64) -> u64 {
+    (u128::from(bytes) * 1_000 / u128::from(age_ms.max(1))) as u64
 }
 
 fn collect(receiver: &Receiver<Counted>, asked: usize) -> Vec<Counted> {

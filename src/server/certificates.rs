@@ -110,6 +110,8 @@ fn server_config(
         .with_single_cert(chain, key)
         .map_err(|error| format!("[[tls]] {} and {}: {error}", table.cert, table.key))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // The strongest suite that both know, whatever a client names first.
+    config.ignore_client_order = true;
     config.ticketer = rustls::crypto::ring::Ticketer::new()
         .map_err(|error| format!("no keys for session tickets: {error}"))?;
     Ok(config)

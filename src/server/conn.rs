@@ -8,6 +8,7 @@ use super::coded::Coded;
 use super::deadline::Deadline;
 use super::share::Joined;
 use super::stats::WorkerStats;
+use super::telemetry::Observed;
 use super::transport::Tls;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Peer, StreamQueue};
@@ -141,7 +142,8 @@ impl Doing {
 pub(super) enum Source {
     None,
     Queue(Arc<StreamQueue>),
-    Pull(Box<dyn Pull>),
+    /// It is made here; the attempt at a model that it is, when a collector is told.
+    Pull(Box<dyn Pull>, Option<Box<Observed>>),
     /// A call of this worker pushes it.
     Call,
 }

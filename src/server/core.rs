@@ -1,7 +1,9 @@
 //! What the workers of one server share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ use crate::config::Config;
 use crate::exchange::StreamQueue;
 use crate::kernel;
 use crate::optimizer::pressure::MemoryLimit;
+use crate::optimizer::rates::RateLimit;
 use crate::pipeline::{App, Order, Provider, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
@@ -82,7 +85,10 @@ pub(super) struct Core {
     connections_max: AtomicU64,
     /// No more than these while memory is short.
     pub(super) connections_tuned: AtomicU64,
+    /// What the kernel keeps for a new connection, each way; 0: as the system has it.
+    pub(super) socket_bytes: AtomicU32,
     pub(super) memory: Mutex<MemoryLimit>,
+    pub(super) rates: Mutex<RateLimit>,
     drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
     tls: Mutex<ClientTls>,
@@ -132,7 +138,9 @@ impl Core {
             live_page: LivePage::default(),
             connections_max: AtomicU64::new(u64::from(config.server.max_connections)),
             connections_tuned: AtomicU64::new(u64::MAX),
+            socket_bytes: AtomicU32::new(0),
             memory: Mutex::default(),
+            rates: Mutex::default(),
             drain_ms: AtomicU64::new(u64::from(config.timeouts.drain)),
             tls: Mutex::default(),
             certificates: Mutex::new(certificates.map(Arc::new)),

@@ -68,6 +68,8 @@ pub(super) struct ModelCounts {
     cache_written_tokens: Counter,
     /// Of those of the answers: thinking.
     reasoning_tokens: Counter,
+    /// Of both: those that are estimated.
+    estimated_tokens: Counter,
     /// In billionths of a US dollar.
     cost_nano: Counter,
     latency: Durations,
@@ -85,6 +87,7 @@ pub(super) struct ModelFigures {
     pub(super) cached_tokens: u64,
     pub(super) cache_written_tokens: u64,
     pub(super) reasoning_tokens: u64,
+    pub(super) estimated_tokens: u64,
     pub(super) cost_nano: u64,
 }
 
@@ -127,6 +130,9 @@ impl Worker {
         counts.cached_tokens.add(usage.cached.unwrap_or(0));
         counts.cache_written_tokens.add(usage.cache_written.unwrap_or(0));
         counts.reasoning_tokens.add(usage.reasoning.unwrap_or(0));
+        if usage.is_estimated {
+            counts.estimated_tokens.add(usage.total_tokens());
+        }
         self.stats.prompt_tokens.add(usage.prompt_tokens);
         self.stats.completion_tokens.add(usage.completion_tokens);
         if !spent.prices.is_known() {
@@ -193,6 +199,7 @@ impl Core {
                 figures.cached_tokens += counts.cached_tokens.get();
                 figures.cache_written_tokens += counts.cache_written_tokens.get();
                 figures.reasoning_tokens += counts.reasoning_tokens.get();
+                figures.estimated_tokens += counts.estimated_tokens.get();
                 figures.cost_nano += counts.cost_nano.get();
             }
         }
@@ -221,6 +228,7 @@ impl Core {
                 "cached_tokens": sum(|c| &c.cached_tokens),
                 "cache_written_tokens": sum(|c| &c.cache_written_tokens),
                 "reasoning_tokens": sum(|c| &c.reasoning_tokens),
+                "estimated_tokens": sum(|c| &c.estimated_tokens),
                 "cost_usd": dollars(sum(|c| &c.cost_nano)),
                 "latency_ms": durations(of_route.iter().map(|c| &c.latency)),
                 "first_token_ms": durations(of_route.iter().map(|c| &c.first_token)),

@@ -140,7 +140,7 @@ impl Core {
         );
         page.counter(
             "neurohttp_ai_tokens_total",
-            "Tokens as the providers have counted them.",
+            "Tokens as the providers have counted them, else as estimated.",
             &[
                 (&[("type", "prompt")], self.sum(|s| s.prompt_tokens.get())),
                 (&[("type", "completion")], self.sum(|s| s.completion_tokens.get())),
@@ -188,12 +188,12 @@ impl Core {
         );
         page.counter(
             "neurohttp_ai_model_prompt_tokens_total",
-            "Tokens of prompts to a model, as its providers have counted them.",
+            "Tokens of prompts to a model, as its providers have counted them, else as estimated.",
             &of_each(|it| it.prompt_tokens),
         );
         page.counter(
             "neurohttp_ai_model_completion_tokens_total",
-            "Tokens of a model's answers, as its providers have counted them.",
+            "Tokens of a model's answers, as its providers have counted them, else as estimated.",
             &of_each(|it| it.completion_tokens),
         );
         page.counter(
@@ -210,6 +210,11 @@ impl Core {
             "neurohttp_ai_model_reasoning_tokens_total",
             "Of the tokens of answers, those of thinking.",
             &of_each(|it| it.reasoning_tokens),
+        );
+        page.counter(
+            "neurohttp_ai_model_estimated_tokens_total",
+            "Of all tokens of a model, those of requests whose usage no provider has told.",
+            &of_each(|it| it.estimated_tokens),
         );
         let costs = models.iter().map(|(_, it)| dollars(it.cost_nano));
         let costs: Vec<_> = labels.iter().map(|label| label.as_slice()).zip(costs).collect();

@@ -137,19 +137,22 @@ impl Server {
             });
             seats.push((mailbox, receiver));
         }
-        let certificates = certificates::Certificates::load(&config.tls)
-            .map_err(|message| Error::new(ErrorKind::Config, message))?;
+        let unfit = |message| Error::new(ErrorKind::Config, message);
+        let certificates = certificates::Certificates::load(&config.tls).map_err(unfit)?;
         let (config, live) = {
             let live = Live::new(config, setup.source, !setup.no_builtins, dispatch.clone());
             (live.config(), live)
         };
         let core = Arc::new(Core::new(&config, handles, dispatch.clone(), certificates, live));
         let status = Arc::new(CoreStatus(Arc::downgrade(&core))) as Arc<dyn Status>;
-        let app = App::new(&config, !setup.no_builtins, status)
-            .map_err(|message| Error::new(ErrorKind::Config, message))?;
-        let configs = || reload::client_tls(app.providers.iter());
-        let configs = tracing::dispatcher::with_default(&dispatch, configs)?;
+        let app = App::new(&config, !setup.no_builtins, status).map_err(unfit)?;
+        let ways = || {
+            let collector = telemetry::Destination::new(&config.telemetry).map_err(unfit)?;
+            Ok::<_, Error>((reload::client_tls(app.providers.iter())?, collector))
+        };
+        let (configs, collector) = tracing::dispatcher::with_default(&dispatch, ways)?;
         core.set_first(app, configs);
+        core.telemetry.aim(collector);
         Ok(Server {
             core,
             dispatch,
@@ -281,7 +284,7 @@ impl Server {
     }
 
     fn tell_started(&self) {
-        self.core.telemetry.follow(&self.config().telemetry);
+        self.core.telemetry.start();
         self.with_log(|| {
             for observer in &self.core.app().observers {
                 observer.started();
@@ -478,7 +481,9 @@ impl Server {
         handler: Arc<dyn Handler>,
     ) -> Result<(), Error> {
         // When it is refused it is dropped below, where no lock is held: a host's destructor runs.
-        let route = HostRoute { handler: Arc::clone(&handler), blocking, is_cached };
+        let handler_kept = Arc::clone(&handler);
+        let route =
+            HostRoute { handler: handler_kept, blocking, is_cached, pattern: Arc::from(pattern) };
         self.core.change(|app| app.routes.insert(method, pattern, route)).map_err(|error| {
             let kind = match error {
                 RouteError::Pattern(_) => ErrorKind::InvalidPattern,

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::certificates::Certificates;
 use super::core::{ClientTls, Core, DRAINING, NEW, STOPPED};
 use super::listener::{self, Listener};
+use super::telemetry::Destination;
 use super::watch::Signal;
 use super::{Server, log, tls};
 use crate::base::error::{Error, ErrorKind};
@@ -72,6 +73,7 @@ struct Ready {
     place: Option<log::NewPlace>,
     listeners: Option<Vec<Arc<Listener>>>,
     models_changed: bool,
+    collector: Option<Destination>,
 }
 
 /// What becomes of plugins.
@@ -279,7 +281,8 @@ impl Core {
         };
         let models_changed =
             changed.iter().any(|key| key.starts_with("model.") || key.starts_with("provider."));
-        Ok(Ready { certificates, providers, tls, place, listeners, models_changed })
+        let collector = Destination::new(&config.telemetry).map_err(unfit)?;
+        Ok(Ready { certificates, providers, tls, place, listeners, models_changed, collector })
     }
 
     /// Nothing fails any more. True when the sockets are not the configuration's to change.
@@ -287,10 +290,11 @@ impl Core {
         self.add_tls(ready.tls);
         self.set_certificates(ready.certificates);
         self.take_settings(config);
-        self.app().cache.resize(config, super::now_s());
-        if self.state() != NEW {
-            self.telemetry.follow(&config.telemetry);
+        if !self.app().settings.tuned.weights {
+            self.lift_weights();
         }
+        self.app().cache.resize(config, super::now_s());
+        self.telemetry.aim(ready.collector);
         log::renew(&self.live.dispatch, &config.log, ready.place);
         let has_given_sockets = ready.listeners.is_none() && self.state() != NEW;
         if let Some(listeners) = ready.listeners {

@@ -85,7 +85,7 @@ impl Worker {
                 let mut response = crate::exchange::Response::default();
                 answer.fill(&mut response, b"hit");
                 if answer.is_stream() {
-                    self.relay_pull(ticket, response, Box::new(Replay::new(answer)), None);
+                    self.relay_pull(ticket, response, Box::new(Replay::new(answer)), None, None);
                 } else {
                     self.relay_whole(ticket, response, None);
                 }
@@ -127,7 +127,13 @@ impl Worker {
                     let mut response = begin.response.clone();
                     let length = begin.length;
                     remark(&mut response, joined.mark);
-                    self.relay_pull(ticket, response, Box::new(SharedPull(joined.place)), length);
+                    self.relay_pull(
+                        ticket,
+                        response,
+                        Box::new(SharedPull(joined.place)),
+                        length,
+                        None,
+                    );
                     return;
                 }
                 Step::Bytes => {}

@@ -14,13 +14,36 @@ fn system_roots() -> &'static RootCertStore {
     static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
     ROOTS.get_or_init(|| {
         let mut roots = RootCertStore::empty();
-        let loaded = rustls_native_certs::load_native_certs();
-        for error in &loaded.errors {
-            tracing::warn!("a certificate of the system cannot be read: {error}");
-        }
-        roots.add_parsable_certificates(loaded.certs);
+        roots.add_parsable_certificates(system_certificates());
         roots
     })
+}
+
+/// The certificates of the system's authorities.
+pub(super) fn system_certificates() -> Vec<CertificateDer<'static>> {
+    let loaded = rustls_native_certs::load_native_certs();
+    for error in &loaded.errors {
+        tracing::warn!("a certificate of the system cannot be read: {error}");
+    }
+    loaded.certs
+}
+
+/// The certificates of a private authority, out of a PEM file.
+///
+/// # Errors
+/// One line: the file cannot be read or holds none.
+pub(super) fn authorities(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("ca_file {file}: {error}");
+    let found = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
+    let mut probe = RootCertStore::empty();
+    for certificate in &found {
+        probe.add(certificate.clone()).map_err(|error| wrong(&error))?;
+    }
+    if found.is_empty() {
+        return Err(wrong(&"it holds no certificate"));
+    }
+    Ok(found)
 }
 
 /// The client configuration for a provider; sessions are resumed within it.
@@ -30,18 +53,7 @@ fn system_roots() -> &'static RootCertStore {
 pub(super) fn client_config(provider: &Provider) -> Result<Arc<ClientConfig>, String> {
     let mut roots = system_roots().clone();
     if !provider.ca_file.is_empty() {
-        let file = &provider.ca_file;
-        let wrong = |error: &dyn std::fmt::Display| format!("ca_file {file}: {error}");
-        let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
-        let mut count = 0;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| wrong(&error))?;
-            roots.add(certificate).map_err(|error| wrong(&error))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(wrong(&"it holds no certificate"));
-        }
+        roots.add_parsable_certificates(authorities(&provider.ca_file)?);
     }
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(crypto)

@@ -1,6 +1,7 @@
 //! Bytes to and from a peer: plain, or through TLS.
 
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use rustls::server::{AcceptedAlert, Acceptor};
 use rustls::{ClientConnection, Connection};
 
 use super::certificates::Certificates;
+use crate::http::proxy::{self, Preface};
 use crate::sys::socket;
 
 /// How bytes travel to an upstream.
@@ -32,6 +34,12 @@ pub(super) struct Tls {
     /// The last read took less from the socket than there was room for: the kernel has no more.
     is_dry: bool,
     has_begun: bool,
+    /// A trusted balancer may say first who the client is; within TLS only clients speak.
+    awaits_preface: bool,
+    /// What has come of that, bounded by its parser.
+    preface: Vec<u8>,
+    /// The client that it named.
+    client: Option<SocketAddr>,
 }
 
 enum Session {
@@ -116,9 +124,16 @@ impl Transport {
 }
 
 impl Tls {
-    /// The server's side of a new connection.
-    pub(super) fn accept(certificates: Arc<Certificates>) -> Box<Tls> {
-        Box::new(Tls::new(Session::Hello(Box::default(), certificates)))
+    /// The server's side of a new connection; with `awaits_preface` a balancer may say before TLS
+    /// who its client is (PROXY protocol).
+    pub(super) fn accept(certificates: Arc<Certificates>, awaits_preface: bool) -> Box<Tls> {
+        let tls = Tls::new(Session::Hello(Box::default(), certificates));
+        Box::new(Tls { awaits_preface, ..tls })
+    }
+
+    /// The client that a balancer has named, once.
+    pub(super) fn take_client(&mut self) -> Option<SocketAddr> {
+        self.client.take()
     }
 
     fn new(session: Session) -> Tls {
@@ -129,6 +144,9 @@ impl Tls {
             decrypted: 0,
             is_dry: false,
             has_begun: false,
+            awaits_preface: false,
+            preface: Vec::new(),
+            client: None,
         };
         tls.limit();
         tls
@@ -250,7 +268,26 @@ impl Tls {
         if count == 0 {
             return self.end();
         }
-        let bytes = &scratch[..count];
+        if !self.awaits_preface {
+            return self.begin(fd, &scratch[..count]);
+        }
+        self.preface.extend_from_slice(&scratch[..count]);
+        let size = match proxy::parse(&self.preface) {
+            Preface::Partial => return Ok(()),
+            Preface::Malformed => return Err(ErrorKind::InvalidData.into()),
+            Preface::None => 0,
+            Preface::Client { size, client } => {
+                self.client = client;
+                size
+            }
+        };
+        self.awaits_preface = false;
+        let begun = std::mem::take(&mut self.preface);
+        if size < begun.len() { self.begin(fd, &begun[size..]) } else { Ok(()) }
+    }
+
+    /// Takes in what a read of the socket has brought.
+    fn begin(&mut self, fd: RawFd, bytes: &[u8]) -> io::Result<()> {
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         if is_first
             && matches!(self.session, Session::Hello(..))
@@ -259,7 +296,7 @@ impl Tls {
             return Err(ErrorKind::Unsupported.into());
         }
         let left = self.take(fd, bytes)?;
-        self.waiting.extend_from_slice(&bytes[count - left..]);
+        self.waiting.extend_from_slice(&bytes[bytes.len() - left..]);
         Ok(())
     }
 

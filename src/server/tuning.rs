@@ -14,14 +14,21 @@ use super::Server;
 use super::core::Core;
 use super::stats::WorkerStats;
 use super::worker::{MARK_MEMORY, MARK_SHIFT, Worker};
+use crate::ai::balance::WEIGHT_PARTS;
+use crate::ai::router::{Route, RouteTarget};
 use crate::base::error::Failure;
 use crate::base::slab::Key;
 use crate::optimizer::load::Moved;
 use crate::optimizer::pressure::Memory;
+use crate::optimizer::rates;
+use crate::optimizer::weights::{self, Seen, Share};
+use crate::pipeline::{App, Tuned};
 use crate::sys::{clock, memory};
 
 /// Decisions that are kept.
 const DECISIONS_MAX: usize = 32;
+/// Between two looks at rates that are lowered.
+const RATES_EVERY_MS: u64 = 1_000;
 /// A limit that moves steadily is told of this often.
 const TOLD_EVERY_MS: u64 = 1_000;
 
@@ -41,7 +48,8 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Moved { from, to, reason } = self.moved;
         let (lever, from, to) = (&self.lever, word(from), word(to));
-        write!(f, "the limit of {lever} goes from {from} to {to}: {reason}")
+        let what = if lever.starts_with("the ") { "" } else { "the limit of " };
+        write!(f, "{what}{lever} goes from {from} to {to}: {reason}")
     }
 }
 
@@ -132,10 +140,12 @@ impl Core {
         let (levers, decisions) = self.tuning.json();
         let tuned = self.app().settings.tuned;
         serde_json::json!({
-            "enabled": tuned.blocking || tuned.upstreams || tuned.turns || tuned.memory,
+            "enabled": tuned != Tuned::default(),
             "blocking": { "enabled": tuned.blocking, "limit": self.pool.request_limit() },
             "upstreams": { "enabled": tuned.upstreams },
             "turns": { "enabled": tuned.turns },
+            "rates": { "enabled": tuned.rates },
+            "weights": { "enabled": tuned.weights },
             "memory": { "enabled": tuned.memory },
             "limits": levers,
             "refused": {
@@ -167,11 +177,14 @@ impl Core {
         }
         // Relaxed: a bound by itself.
         self.connections_tuned.store(limit.connections().unwrap_or(u64::MAX), Relaxed);
+        self.socket_bytes.store(limit.socket_bytes().unwrap_or(0), Relaxed);
         let next_ms = limit.next_ms();
         drop(limit);
-        for (lever, moved) in
-            [("bytes of kept answers", moves.cache), ("connections", moves.connections)]
-        {
+        for (lever, moved) in [
+            ("bytes of kept answers", moves.cache),
+            ("bytes of a new connection's buffers", moves.sockets),
+            ("connections", moves.connections),
+        ] {
             if let Some(moved) = moved {
                 self.tuning.moved(lever, moved);
             }
@@ -181,6 +194,93 @@ impl Core {
             drop(self.pool.submit(Box::new(memory::trim)));
         }
         next_ms
+    }
+}
+
+const _: () = assert!(weights::PARTS == WEIGHT_PARTS, "one says what the other keeps");
+
+/// Judges the targets of a route when that is due: how much of their weight counts.
+pub(super) fn weigh(core: &Core, app: &App, route: &Route, now_ms: u64) {
+    if !app.settings.tuned.weights || !route.is_due(now_ms, weights::WINDOW_MS) {
+        return;
+    }
+    let seen: Vec<_> = route
+        .targets
+        .iter()
+        .map(|target| {
+            let load = &target.state.load;
+            let (answers, failures, sum_us) = load.take_seen();
+            let (parts, usual_us) = load.share();
+            (Seen { answers, failures, sum_us }, Share { parts, usual_us })
+        })
+        .collect();
+    let judged = weights::judge(&seen);
+    for ((target, (_, before)), judged) in route.targets.iter().zip(&seen).zip(judged) {
+        target.state.load.set_share(judged.share.parts, judged.share.usual_us);
+        if let Some(reason) = judged.reason {
+            core.tell_weight(app, route, target, (before.parts, judged.share.parts, reason));
+        }
+    }
+}
+
+impl Core {
+    /// A request was refused because there is no room for it: the rates may follow.
+    pub(super) fn rates_refused(&self, app: &App, now_ms: u64) {
+        if app.settings.tuned.rates {
+            // Who finds it taken leaves it: one refusal more or less says nothing.
+            let moved = self.rates.try_lock().and_then(|mut rates| {
+                let moved = rates.refused(now_ms)?;
+                Some((moved, rates.parts()))
+            });
+            self.rates_moved(app, moved);
+        }
+    }
+
+    /// Whether the rates need another look.
+    pub(super) fn look_at_rates(&self, app: &App, now_ms: u64) -> bool {
+        let mut rates = self.rates.lock();
+        let moved = if app.settings.tuned.rates { rates.look(now_ms) } else { rates.lift() };
+        let parts = rates.parts();
+        drop(rates);
+        self.rates_moved(app, moved.map(|moved| (moved, parts)));
+        parts < rates::PARTS
+    }
+
+    fn rates_moved(&self, app: &App, moved: Option<(Moved, u32)>) {
+        if let Some((moved, parts)) = moved {
+            app.firewall.set_rate_share(parts, rates::PARTS);
+            self.tuning.moved("the rate limits of addresses, in percent", moved);
+        }
+    }
+
+    fn tell_weight(
+        &self,
+        app: &App,
+        route: &Route,
+        target: &RouteTarget,
+        (from, to, reason): (u32, u32, &'static str),
+    ) {
+        let provider = app.providers.get(target.provider).map_or("", |it| it.name.as_str());
+        let model = target.model().unwrap_or(&route.name);
+        let lever = format!("the weight of {provider}/{model} in {}, in percent", route.name);
+        let percent = |parts: u32| Some(u64::from(parts * 100 / weights::PARTS));
+        let (from, to) = (percent(from), percent(to));
+        self.tuning.moved(&lever, Moved { from, to, reason });
+    }
+
+    /// Gives every target its whole weight again: the lever was switched off.
+    pub(super) fn lift_weights(&self) {
+        let app = self.app();
+        for route in app.router.routes() {
+            for target in &route.targets {
+                let (parts, usual_us) = target.state.load.share();
+                if parts < weights::PARTS {
+                    target.state.load.set_share(weights::PARTS, usual_us);
+                    let moved = (parts, weights::PARTS, "the lever is off");
+                    self.tell_weight(&app, route, target, moved);
+                }
+            }
+        }
     }
 }
 
@@ -212,12 +312,15 @@ pub(super) fn overloaded(what: &'static str) -> Failure {
 }
 
 impl Worker {
-    /// Looks at the memory there is, and when it does so again.
+    /// Looks at the memory there is and at the rates, and when it does so again.
     pub(super) fn check_memory(&mut self) {
         let is_on = self.app.settings.tuned.memory;
         let memory = if is_on { memory_left() } else { None };
-        let next_ms = self.core.tune_memory(memory);
-        let goes_on = memory.is_some() && !self.is_draining;
+        let mut next_ms = self.core.tune_memory(memory);
+        if self.core.look_at_rates(&self.app, self.now_ms) {
+            next_ms = next_ms.min(RATES_EVERY_MS);
+        }
+        let goes_on = (memory.is_some() || self.app.settings.tuned.rates) && !self.is_draining;
         let at_ms = if goes_on { self.now_ms + next_ms } else { u64::MAX };
         self.memory_deadline.set(&mut self.wheel, at_ms, MARK_MEMORY << MARK_SHIFT);
     }
@@ -237,6 +340,7 @@ impl Worker {
         let pool = &mut self.pools[index];
         if !pool.limit.admits() {
             self.stats.shed_upstreams.add(1);
+            self.core.rates_refused(&self.app, self.now_ms);
             return false;
         }
         pool.limit.enter();
@@ -277,6 +381,7 @@ impl Worker {
         let may = self.turn_limit.admits(late_us);
         if !may {
             self.stats.shed_turns.add(1);
+            self.core.rates_refused(&self.app, self.now_ms);
         }
         may
     }
@@ -295,10 +400,12 @@ impl Worker {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, TcpStream};
-    use std::time::Duration;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::config;
+    use crate::exchange::{Exchange, Handler};
     use crate::server::Setup;
 
     #[test]
@@ -324,15 +431,69 @@ mod tests {
         Ok(status)
     }
 
+    fn started(sets: &[(&str, &str)]) -> Server {
+        let sets = sets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let listen = Some("127.0.0.1:0".to_owned());
+        let sources =
+            config::Sources { sets: sets.collect(), listen, ..config::Sources::default() };
+        let server = Server::new(config::load(&sources).unwrap(), Setup::default()).unwrap();
+        server.start().unwrap();
+        server
+    }
+
+    struct Large;
+
+    impl Handler for Large {
+        fn handle(&self, exchange: &mut Exchange) -> Result<(), String> {
+            exchange.response.send(200, "text/plain", &[b'x'; 16 << 20]);
+            Ok(())
+        }
+    }
+
+    /// Wrong: clients that do not read fill the kernel's memory although it is short, or those of
+    /// later have small buffers for ever.
+    #[test]
+    fn while_memory_is_short_the_kernel_keeps_less_for_who_comes() {
+        let server = started(&[("server.workers", "1"), ("optimizer.memory", "false")]);
+        server.add_route("GET", "/large", false, false, Arc::new(Large)).unwrap();
+        // What the kernel takes of an answer that nobody reads.
+        let taken = || {
+            let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
+            client.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let own = client.local_addr().unwrap().to_string();
+            let sent = || {
+                let all: serde_json::Value =
+                    serde_json::from_str(&server.connections_json()).unwrap();
+                let all = all["connections"].as_array().unwrap();
+                let mut found = all.iter().filter(|it| it["address"] == own);
+                found.next().map_or(0, |it| it["sent_bytes"].as_u64().unwrap())
+            };
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let mut before = 0;
+            let mut same = 0;
+            while same < 5 {
+                assert!(Instant::now() < deadline, "it goes on and on");
+                std::thread::sleep(Duration::from_millis(20));
+                let now = sent();
+                same = if now > 0 && now == before { same + 1 } else { 0 };
+                before = now;
+            }
+            before
+        };
+        let usual = taken();
+        server.core.tune_memory(Some(Memory { available: 8, total: 100 }));
+        let short = taken();
+        server.core.tune_memory(Some(Memory { available: 50, total: 100 }));
+        let again = taken();
+        assert!(2 * short < usual && 2 * short < again, "{usual} {short} {again}");
+        server.stop();
+        server.wait(Some(Duration::from_secs(20))).unwrap();
+    }
+
     /// Wrong: scarce memory stops nobody, cuts who is there, or nobody comes in afterwards.
     #[test]
     fn scarce_memory_keeps_further_connections_waiting() {
-        let sets = [("server.workers", "1"), ("optimizer.memory", "false")];
-        let sets = sets.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let listen = Some("127.0.0.1:0".to_owned());
-        let sources = config::Sources { sets, listen, ..config::Sources::default() };
-        let server = Server::new(config::load(&sources).unwrap(), Setup::default()).unwrap();
-        server.start().unwrap();
+        let server = started(&[("server.workers", "1"), ("optimizer.memory", "false")]);
         let connect = || {
             let client = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -357,12 +518,17 @@ mod tests {
         assert_eq!(
             server.optimizer_lines(),
             [
+                "limit: bytes of a new connection's buffers: none",
                 "limit: bytes of kept answers: 67108864",
                 "limit: connections: none",
                 "decision: the limit of bytes of kept answers goes from 67108864 to 33554432: \
                  memory is short",
+                "decision: the limit of bytes of a new connection's buffers goes from none to \
+                 32768: memory is short",
                 "decision: the limit of connections goes from none to 64: memory is scarce",
                 "decision: the limit of connections goes from 64 to none: memory is free again",
+                "decision: the limit of bytes of a new connection's buffers goes from 32768 to \
+                 none: the lever is off",
             ]
         );
         server.stop();

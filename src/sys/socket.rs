@@ -218,11 +218,20 @@ pub fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the storage is writable for `len` bytes; the descriptor is new and nobody else's.
     let accepted = unsafe {
-        let got = libc::accept4(fd, (&raw mut raw.storage).cast(), &mut raw.len, flags);
-        OwnedFd::from_raw_fd(check(got)?)
+        let (address, len) = (&raw mut raw.storage, &raw mut raw.len);
+        let got = libc::syscall(libc::SYS_accept4, fd, address, len, flags);
+        OwnedFd::from_raw_fd(check(got as libc::c_int)?)
     };
     let address = raw.get().map(|it| SocketAddr::new(it.ip().to_canonical(), it.port()));
     Ok((accepted, address))
+}
+
+/// Bounds what the kernel keeps for a connection in each direction, in bytes; it counts its own
+/// upkeep too, and doubles what is said for that (socket(7)). The size no longer follows the way.
+pub fn bound_buffers(fd: RawFd, bytes: u32) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
 }
 
 /// Begins to connect; the socket becomes writable when that has ended, see [`take_error`].
@@ -261,10 +270,23 @@ pub fn take_error(fd: RawFd) -> Option<io::Error> {
     }
 }
 
+/// recv(2) itself. The C library's is a point where a thread may be cancelled, which costs two
+/// atomic operations in a process with several; no thread of ours is ever cancelled.
+///
+/// # Safety
+/// `into` is writable for `room` bytes.
+#[inline]
+unsafe fn recv(fd: RawFd, into: *mut u8, room: usize) -> io::Result<usize> {
+    let nobody = std::ptr::null_mut::<u8>();
+    // SAFETY: as the caller says; no address is asked for.
+    let got = unsafe { libc::syscall(libc::SYS_recvfrom, fd, into, room, 0, nobody, nobody) };
+    check_len(got as isize)
+}
+
 /// Receives what is there, up to the size of `into`. 0 is the end.
 pub fn receive(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `into` is writable for its whole length.
-    check_len(unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), 0) })
+    unsafe { recv(fd, into.as_mut_ptr(), into.len()) }
 }
 
 /// Receives into the spare capacity of `into`, which must not be zero. 0 is the end.
@@ -272,7 +294,7 @@ pub fn receive_more(fd: RawFd, into: &mut Vec<u8>) -> io::Result<usize> {
     let spare = into.spare_capacity_mut();
     // SAFETY: the spare capacity is writable; the kernel has filled `count` bytes of it.
     unsafe {
-        let count = check_len(libc::recv(fd, spare.as_mut_ptr().cast(), spare.len(), 0))?;
+        let count = recv(fd, spare.as_mut_ptr().cast(), spare.len())?;
         into.set_len(into.len() + count);
         Ok(count)
     }
@@ -285,7 +307,7 @@ pub fn receive_into(fd: RawFd, into: &mut Vec<u8>, count: usize) -> io::Result<u
     let room = spare.len().min(count);
     // SAFETY: the spare capacity is writable; the kernel has filled `count` bytes of it.
     unsafe {
-        let count = check_len(libc::recv(fd, spare.as_mut_ptr().cast(), room, 0))?;
+        let count = recv(fd, spare.as_mut_ptr().cast(), room)?;
         into.set_len(into.len() + count);
         Ok(count)
     }
@@ -305,8 +327,21 @@ pub fn is_at_end(fd: RawFd) -> bool {
 
 /// Sends what the socket takes.
 pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: `bytes` is readable for its whole length.
-    check_len(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
+    let nobody = std::ptr::null::<u8>();
+    // SAFETY: `bytes` is readable for its whole length; the socket is connected. Not through the C
+    // library, for the reason that `recv` gives.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_sendto,
+            fd,
+            bytes.as_ptr(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+            nobody,
+            0_usize,
+        )
+    };
+    check_len(sent as isize)
 }
 
 /// Sends two pieces in one call.

@@ -123,3 +123,69 @@ fn load_that_is_merely_high_is_let_in() {
     let seen = crowd(host.port(), 2, Duration::from_secs(1));
     assert_eq!(seen.refused, 0);
 }
+
+/// The share of its answers that a client gets which asks ten times a second, beside a crowd that
+/// asks all the time from one address; after the crowd has been there for six seconds.
+fn modest_client(port: u16) -> f64 {
+    let over = AtomicBool::new(false);
+    let ask = |stream: &mut TcpStream, reader: &mut BufReader<TcpStream>, address: &str| {
+        let head =
+            format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {address}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        answer(reader).0
+    };
+    let connect = || {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        (stream, reader)
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..24 {
+            scope.spawn(|| {
+                let (mut stream, mut reader) = connect();
+                while !over.load(Ordering::Relaxed) {
+                    if ask(&mut stream, &mut reader, "192.0.2.1") != 200 {
+                        // It does not wait as long as it was told to.
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_secs(6));
+        let (mut stream, mut reader) = connect();
+        let mut good = 0;
+        for _ in 0..40 {
+            good += usize::from(ask(&mut stream, &mut reader, "192.0.2.2") == 200);
+            // The pace that is measured.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        over.store(true, Ordering::Relaxed);
+        good as f64 / 40.0
+    })
+}
+
+/// Wrong: under overload who asks seldom is refused as often as who asks all the time, or a limit
+/// that was lowered never rises again.
+#[test]
+fn under_overload_who_asks_most_is_refused_first() {
+    let firewall = "[firewall]\nenable = true\nrequests_per_minute = 12000\nburst = 100\n\
+        trusted_proxies = [\"127.0.0.1/32\"]\n";
+    let off = slow(&format!("{firewall}[optimizer]\nrates = false\n"));
+    let without = modest_client(off.port());
+    drop(off);
+    let on = slow(firewall);
+    let with = modest_client(on.port());
+    eprintln!("a client that asks seldom gets {without} of its answers without, {with} with");
+    assert!(with > without + 0.2, "{without} without, {with} with");
+    assert!(on.logged(&["optimizer: the rate limits of addresses, in percent"]));
+    let is_back = || {
+        let stats: serde_json::Value = serde_json::from_str(&on.get("/stats").body).unwrap();
+        stats["optimizer"]["limits"]["the rate limits of addresses, in percent"]["limit"] == 100
+    };
+    let began = Instant::now();
+    while !is_back() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the limits stay low");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -1,6 +1,10 @@
 //! Addresses, rates, wrong keys, scanners: who is turned away, and who is not.
 
-use crate::support::process::Server;
+use std::io::Write as _;
+
+use crate::support::process::{Server, program};
+use crate::support::stage::scratch;
+use crate::support::tls::Authority;
 use crate::support::wire::{Answer, Connection};
 
 /// Behind this the test is a proxy that names its clients.
@@ -81,6 +85,46 @@ fn the_proxy_protocol_names_the_client() {
     server.stop();
 }
 
+/// Wrong: a client that says within TLS, where its balancer cannot read, who it is.
+#[test]
+fn the_proxy_protocol_stands_before_tls() {
+    let authority = Authority::new("tls-behind-balancer");
+    let issued = authority.issue(&["a.test"]);
+    let file = scratch().join("tls-behind-balancer.toml");
+    let (cert, key) = (issued.cert.display(), issued.key.display());
+    std::fs::write(&file, format!("[[tls]]\ncert = \"{cert}\"\nkey = \"{key}\"\n")).unwrap();
+    let mut command = program();
+    command.args(["serve", "-c"]).arg(&file).args(["--set", "server.listen=tls://127.0.0.1:0"]);
+    command.args(["--set", BEHIND_PROXY]);
+    command.args(["--set", "firewall.deny=[\"203.0.113.0/24\"]"]);
+    let server = Server::start(&mut command);
+    let client = authority.client(None, &[]);
+    let denied = &b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 443\r\n"[..];
+    let block = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x7f\0\0\x01\x12\x67\0\x50";
+    for (preface, want) in [
+        (denied, 403),
+        (&block[..], 403),
+        (b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 443\r\n", 200),
+        (b"PROXY UNKNOWN\r\n", 200),
+        (b"", 200),
+    ] {
+        // In pieces, as slow networks bring it.
+        for cut in [0, 1, preface.len() / 2] {
+            let (first, second) = preface.split_at(cut.min(preface.len()));
+            let mut connection = Connection::open_tls(server.port, &client, "a.test");
+            let socket = &mut connection.tls().sock;
+            socket.write_all(first).unwrap();
+            socket.write_all(second).unwrap();
+            let answer = connection.get("/health").answer();
+            assert_eq!(answer.status, want, "{}", preface.escape_ascii());
+        }
+    }
+    let mut connection = Connection::open_tls(server.port, &client, "a.test");
+    connection.send(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 443\r\n\r\n");
+    assert_eq!(connection.answer().status, 400);
+    server.stop();
+}
+
 #[test]
 fn rates_are_kept_per_client_and_told() {
     let server =
@@ -145,7 +189,8 @@ fn wrong_keys_block_their_address_and_those_that_begin_like_them() {
     for number in 10..13 {
         assert_eq!(ask(&format!("198.51.100.{number}"), &format!("sk-right-{number}")).status, 401);
     }
-    assert_eq!(ask("198.51.100.20", "sk-right-zzz").status, 403);
+    let refused = ask("198.51.100.20", "sk-right-zzz");
+    assert_eq!((refused.status, code(&refused).as_str()), (403, "key_blocked"));
     assert_eq!(ask("198.51.100.21", "sk-right-key").status, 200, "a right key is never locked out");
     server.stop();
 }

@@ -424,7 +424,10 @@ fn who_is_connected_is_shown_and_can_be_closed() {
     let idle = of("idle");
     assert_eq!(idle["requests"], json!(1));
     assert_eq!(idle["received_bytes"], json!(41));
-    assert!(idle["sent_bytes"].as_u64().unwrap() > 100, "{idle}");
+    let sent = idle["sent_bytes"].as_u64().unwrap();
+    assert!(sent > 100, "{idle}");
+    assert!(idle["sent_per_second"].as_u64().unwrap() <= sent * 1_000, "{idle}");
+    assert!(idle["received_per_second"].is_u64(), "{idle}");
     assert!(idle["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{idle}");
     assert_eq!(idle["tls"], json!(false));
     // The one that asks.

@@ -309,6 +309,12 @@ fn rows() -> Vec<(&'static str, Value, Option<Seen>)> {
             Some(|server| assert_eq!(telemetry(server)["enabled"], true)),
         ),
         ("telemetry.headers", list("x-key: k"), none),
+        ("telemetry.proxy", json!("http://127.0.0.1:9"), none),
+        (
+            "telemetry.ca_file",
+            json!(Authority::new("live-telemetry").file().display().to_string()),
+            none,
+        ),
         ("telemetry.service_name", json!("another"), none),
         ("dialects.dropped", json!("refuse"), none),
         ("log.level", json!("debug"), none),

@@ -132,6 +132,28 @@ fn plain_and_tls_listeners_serve_side_by_side() {
     server.stop();
 }
 
+// A client that names a weaker suite first gets the one that the server prefers.
+#[test]
+fn the_order_of_cipher_suites_is_the_servers() {
+    let authority = Authority::new("tls-order");
+    let server = gateway(&[(&authority.issue(&["a.test"]), None)], &[]);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut suites = Vec::new();
+        for is_turned in [false, true] {
+            let mut crypto = rustls::crypto::ring::default_provider();
+            if is_turned {
+                crypto.cipher_suites.reverse();
+            }
+            let client = authority.client_with(crypto, &[version], None, &[]);
+            let mut connection = Connection::open_tls(server.port, &client, "a.test");
+            assert_eq!(connection.get("/health").answer().status, 200);
+            suites.push(connection.tls().conn.negotiated_cipher_suite().unwrap().suite());
+        }
+        assert_eq!(suites[0], suites[1]);
+    }
+    server.stop();
+}
+
 #[test]
 fn sessions_are_resumed() {
     let authority = Authority::new("tls-resumption");

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::routing::model;
@@ -105,4 +105,65 @@ fn second_attempts_cut_the_tail_for_few_more_requests() {
         assert!(more * 100 <= (COUNT + 100) * 6, "{more} more requests than {COUNT}");
     }
     assert!(p99[0] >= 3 * p99[1], "{p99:?}");
+}
+
+/// The percent of the weight that each target of the model has.
+fn percents(gateway: &Gateway) -> Vec<u64> {
+    let models = gateway.connect().get("/admin/models").answer().json();
+    let models = models["models"].as_array().unwrap().clone();
+    let model = models.iter().find(|model| model["name"] == "m").unwrap();
+    let targets = model["targets"].as_array().unwrap();
+    targets.iter().map(|target| target["weight_percent"].as_u64().unwrap()).collect()
+}
+
+/// Wrong: a target that has become slow gets as much as ever, or never again when it is well; it
+/// happens in silence; or it happens although it is switched off.
+#[test]
+fn requests_leave_a_target_that_has_become_slow_and_come_back() {
+    let mut means = Vec::new();
+    for is_on in [false, true] {
+        let delay_ms = Arc::new(AtomicU64::new(8));
+        let of_second = Arc::clone(&delay_ms);
+        let (first, _) = taking(|_| 8);
+        let (second, _) = taking(move |_| of_second.load(Ordering::SeqCst));
+        let keys = format!("strategy = \"round_robin\"\n[optimizer]\nweights = {is_on}");
+        let gateway = Gateway::with(&model(&[first.port, second.port], &keys));
+        let until = |what: &str, is_so: &dyn Fn(&[u64]) -> bool| {
+            let began = Instant::now();
+            while !is_so(&percents(&gateway)) {
+                assert!(began.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+                run(&gateway, 4, 60);
+            }
+        };
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(3) {
+            run(&gateway, 4, 60);
+        }
+        assert_eq!(percents(&gateway), [100, 100]);
+        delay_ms.store(150, Ordering::SeqCst);
+        if is_on {
+            until("it has less", &|all| all[0] == 100 && all[1] <= 25);
+        } else {
+            run(&gateway, 4, 120);
+            assert_eq!(percents(&gateway), [100, 100]);
+        }
+        means.push(mean(&run(&gateway, 4, 120)));
+        if !is_on {
+            continue;
+        }
+        delay_ms.store(8, Ordering::SeqCst);
+        until("it has all again", &|all| all == [100, 100]);
+        let stats: serde_json::Value = serde_json::from_str(&gateway.server.stats_json()).unwrap();
+        let decisions = stats["optimizer"]["decisions"].as_array().unwrap();
+        let told = |reason: &str| {
+            decisions.iter().any(|it| {
+                it["lever"].as_str().unwrap().starts_with("the weight of ")
+                    && it["reason"] == reason
+            })
+        };
+        assert!(told("it is slower than it was") && told("it is well again"), "{decisions:?}");
+        assert_eq!(stats["optimizer"]["weights"]["enabled"], true);
+    }
+    eprintln!("mean times to the first token while one is slow, without and with: {means:?}");
+    assert!(means[1] < means[0] * 2 / 3, "{means:?}");
 }

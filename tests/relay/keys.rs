@@ -1,6 +1,6 @@
 //! Keys with limits of their own, what is counted of models, and what models can do.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use crate::support::wire::{Answer, Connection};
 use crate::upstream::{Gateway, Upstream, provider};
@@ -85,6 +85,49 @@ fn tokens_of_a_minute_are_those_the_provider_tells() {
     let long = ASK.replace("\"x\"", &format!("\"{}\"", "word ".repeat(800)));
     expect_limit(&ask_as(&mut client, "a", &long), 60..=60);
     assert_eq!(ask_as(&mut client, "b", &long).status, 200);
+}
+
+/// Wrong: requests that wait for their answers hold a token for each byte, so that few of them
+/// seem to be all that a key may use; or failures that cost tokens.
+#[test]
+fn requests_under_way_hold_about_their_tokens() {
+    const COUNT: usize = 8;
+    let all_asked = Arc::new(Barrier::new(COUNT));
+    let barrier = Arc::clone(&all_asked);
+    let upstream = Upstream::start(move |peer| {
+        peer.request().expect("a request");
+        barrier.wait();
+        if peer.number < COUNT {
+            peer.send("HTTP/1.1 400 X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+        } else {
+            peer.send(took(600, 10).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+        }
+    });
+    let text = provider("up", upstream.port, "") + &key("a", "tokens_per_minute = 6000");
+    let gateway = Gateway::with(&text);
+    // 600 words: 3000 bytes.
+    let body = ASK.replace("\"x\"", &format!("\"{}\"", "word ".repeat(600)));
+    for want in [400, 200] {
+        std::thread::scope(|scope| {
+            for _ in 0..COUNT {
+                let (gateway, body) = (&gateway, &body);
+                scope.spawn(move || {
+                    assert_eq!(ask_as(&mut gateway.connect(), "a", body).status, want);
+                });
+            }
+        });
+    }
+    assert_eq!(upstream.accepted(), 2 * COUNT);
+    // Of 6000 about 1100 are left.
+    assert_eq!(
+        ask_as(
+            &mut gateway.connect(),
+            "a",
+            &ASK.replace("\"x\"", &format!("\"{}\"", "word ".repeat(2_000)))
+        )
+        .status,
+        429
+    );
 }
 
 #[test]

@@ -4,11 +4,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use neurohttp::config;
+use neurohttp::exchange::{Exchange, Handler};
+use neurohttp::server::{Server, Setup};
 use serde_json::{Value, json};
 
 use crate::support::wait_until;
 use crate::support::wire::{Answer, Connection};
 use crate::upstream::{Gateway, Peer, Upstream, provider};
+use crate::ways::private_tls;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -429,4 +433,134 @@ fn the_end_of_a_server_sends_what_waits() {
     let names: Vec<_> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["GET /health", "GET"]);
     assert!(collector.metric("http.server.request.duration").is_some());
+}
+
+/// Wrong: a collector of one's own authority, or behind a proxy, cannot be reached; one whose
+/// certificate nobody has vouched for is told everything; the proxy learns the collector's key.
+#[test]
+fn a_collector_may_be_private_and_behind_a_proxy() {
+    const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+    let (cert, config) = private_tls("telemetry-tunnel");
+    let paths = Arc::<Mutex<Vec<String>>>::default();
+    let kept = Arc::clone(&paths);
+    let proxy = Upstream::start(move |peer| {
+        let head = peer.head().expect("a head");
+        assert!(head.starts_with("CONNECT 127.0.0.1:9 HTTP/1.1\r\n"), "{head}");
+        assert!(head.to_ascii_lowercase().contains("\r\nproxy-authorization: basic dtpw\r\n"));
+        assert!(!head.contains("x-secret"), "{head}");
+        peer.send("HTTP/1.1 200 Connection established\r\n\r\n");
+        let Some((head, body)) = peer.request_tls(Arc::clone(&config), TAKEN) else { return };
+        assert!(head.contains("x-secret: k"), "{head}");
+        let _: Value = serde_json::from_slice(&body).unwrap();
+        kept.lock().unwrap().push(head.split(' ').nth(1).unwrap().to_owned());
+    });
+    let table = |keys: &str| {
+        let headers = "headers = [\"x-secret: k\"]";
+        format!("[telemetry]\nendpoint = \"https://127.0.0.1:9\"\n{headers}\n{keys}\n{KEYS}\n")
+    };
+    let named = format!("http://u:p@127.0.0.1:{}", proxy.port);
+    let own = format!("proxy = \"{named}\"\nca_file = \"{}\"", cert.display());
+    let gateway = Gateway::with(&table(&own));
+    assert_eq!(gateway.connect().get("/health").answer().status, 200);
+    wait_until("the span", || telemetry(&gateway, "spans_sent") > 0);
+    wait_until("the path", || !paths.lock().unwrap().is_empty());
+    assert_eq!(paths.lock().unwrap()[0], "/v1/traces");
+    drop(gateway);
+
+    // The environment names it; without the authority its certificate is for nobody.
+    let before = paths.lock().unwrap().len();
+    let trusting = format!("ca_file = \"{}\"", cert.display());
+    let variables = [("HTTPS_PROXY", &*named), ("NO_PROXY", "x.test")];
+    let gateway = Gateway::in_environment(&table(&trusting), &variables);
+    wait_until("a delivery", || {
+        assert_eq!(gateway.connect().get("/health").answer().status, 200);
+        paths.lock().unwrap().len() > before
+    });
+    drop(gateway);
+    let before = proxy.accepted();
+    let gateway = Gateway::in_environment(&table(""), &variables);
+    assert_eq!(gateway.connect().get("/health").answer().status, 200);
+    wait_until("a failure", || telemetry(&gateway, "failures") > 0);
+    assert!(proxy.accepted() > before);
+    assert_eq!(telemetry(&gateway, "spans_sent"), 0);
+    drop(gateway);
+    let before = proxy.accepted();
+    let variables = [("https_proxy", &*named), ("no_proxy", "a.test,127.0.0.1")];
+    let gateway = Gateway::in_environment(&table(""), &variables);
+    assert_eq!(gateway.connect().get("/health").answer().status, 200);
+    wait_until("a failure", || telemetry(&gateway, "failures") > 0);
+    assert_eq!(proxy.accepted(), before, "asked although it is to be passed by");
+}
+
+/// Wrong: an authority that cannot be read is found out when spans are lost.
+#[test]
+fn a_missing_authority_is_told_at_the_start() {
+    let text = "[server]\nlisten = \"127.0.0.1:0\"\n[telemetry]\n\
+        endpoint = \"https://c.test\"\nca_file = \"/nonexistent/ca.pem\"\n";
+    let sources = config::Sources { text: Some(text), ..config::Sources::default() };
+    let made = Server::new(config::load(&sources).unwrap(), Setup::default());
+    let error = made.err().unwrap().to_string();
+    assert!(error.contains("telemetry: ca_file /nonexistent/ca.pem"), "{error}");
+}
+
+/// Wrong: the tokens of an answer that is made as it is sent are missing.
+#[test]
+fn an_echo_that_is_streamed_tells_its_tokens() {
+    let collector = Collector::start(&["200 OK"]);
+    let gateway = Gateway::with(&collector.table(KEYS));
+    let body = r#"{"model":"echo","stream":true,"messages":[{"role":"user","content":"a b c"}]}"#;
+    let answer = gateway.connect().post(CHAT, body).answer();
+    assert_eq!(answer.status, 200);
+    let spans = collector.wait(2);
+    let (request, attempt) = (of_kind(&spans, 2)[0], of_kind(&spans, 1)[0]);
+    assert_eq!(attempt["parentSpanId"], request["spanId"]);
+    for (name, value) in [
+        ("gen_ai.operation.name", json!("chat")),
+        ("gen_ai.usage.input_tokens", json!("3")),
+        ("gen_ai.usage.output_tokens", json!("3")),
+        ("error.type", Value::Null),
+    ] {
+        assert_eq!(attribute(attempt, name), value, "{name}");
+    }
+    wait_until("the metric", || collector.metric("gen_ai.client.token.usage").is_some());
+}
+
+struct Nothing;
+
+impl Handler for Nothing {
+    fn handle(&self, _: &mut Exchange) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Wrong: requests to a host's routes are told by their path, or not told apart at all.
+#[test]
+fn routes_of_the_host_and_the_operator_have_their_patterns() {
+    let collector = Collector::start(&["200 OK"]);
+    let gateway = Gateway::with(&collector.table(KEYS));
+    gateway.server.add_route("GET", "/users/:id/x", false, false, Arc::new(Nothing)).unwrap();
+    let mut client = gateway.connect();
+    assert_eq!(client.get("/users/17/x").answer().status, 204);
+    assert_eq!(client.get("/admin/models").answer().status, 200);
+    assert_eq!(client.get("/users/17").answer().status, 404);
+    let spans = collector.wait(3);
+    let told: Vec<_> = spans
+        .iter()
+        .map(|span| (span["name"].as_str().unwrap(), attribute(span, "http.route")))
+        .collect();
+    let route = |text: &str| json!(text);
+    assert_eq!(
+        told,
+        [
+            ("GET /users/:id/x", route("/users/:id/x")),
+            ("GET /admin/models", route("/admin/models")),
+            ("GET", Value::Null),
+        ]
+    );
+    let has_route = || {
+        let metric = collector.metric("http.server.request.duration")?;
+        let points = metric["histogram"]["dataPoints"].as_array()?.clone();
+        Some(points.iter().any(|point| attribute(point, "http.route") == "/users/:id/x"))
+    };
+    wait_until("the metric", || has_route() == Some(true));
 }

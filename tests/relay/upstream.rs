@@ -156,6 +156,31 @@ impl Peer {
         tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
+    /// Reads one request through TLS and answers it; `None` when the handshake fails.
+    pub fn request_tls(
+        &mut self,
+        config: Arc<rustls::ServerConfig>,
+        bytes: &[u8],
+    ) -> Option<(String, Vec<u8>)> {
+        let mut tls = rustls::ServerConnection::new(config).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut self.stream);
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).ok()?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+        });
+        let mut body = vec![0; length.expect("a length")];
+        stream.read_exact(&mut body).unwrap();
+        stream.write_all(bytes).unwrap();
+        Some((head, body))
+    }
+
     /// Sends `piece` up to `count` times, until the gateway takes no more for half a second;
     /// returns how many bytes it took.
     pub fn send_until_full(&mut self, piece: &[u8], count: usize) -> usize {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -67,10 +68,20 @@ impl Authority {
         shown: Option<&Issued>,
         alpn: &[&str],
     ) -> Arc<ClientConfig> {
+        self.client_with(rustls::crypto::ring::default_provider(), versions, shown, alpn)
+    }
+
+    /// The same with these algorithms, the preferred first.
+    pub fn client_with(
+        &self,
+        crypto: CryptoProvider,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        shown: Option<&Issued>,
+        alpn: &[&str],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(first_certificate(&self.file())).unwrap();
-        let crypto = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(crypto)
+        let builder = ClientConfig::builder_with_provider(Arc::new(crypto))
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);

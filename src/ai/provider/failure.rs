@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::wait;
 use crate::ai::tree::{self, Node};
 use crate::base::error::Failure;
 
@@ -13,7 +14,7 @@ const MESSAGE_CHARS_MAX: usize = 4096;
 ///
 /// 400, 404, 413, 422 and 429 are the client's to know and keep status and text; 401 and 403 are
 /// about our credential: 502 `upstream_auth` without the text; everything else is a 502. A
-/// Retry-After is kept. Reads OpenAI's, Anthropic's, Gemini's, Ollama's and FastAPI's error bodies.
+/// Retry-After is kept, else that of Google's details. Reads OpenAI's, Anthropic's, Gemini's, Ollama's and FastAPI's error bodies.
 pub fn decode_failure(status: u16, retry_after_s: Option<u32>, body: &[u8]) -> Failure {
     let tree = tree::parse(body).ok();
     let mut failure = match status {
@@ -34,7 +35,11 @@ pub fn decode_failure(status: u16, retry_after_s: Option<u32>, body: &[u8]) -> F
         _ => Failure::new(502, format!("The provider failed with status {status}."))
             .code("upstream_failed"),
     };
-    failure.retry_after_s = retry_after_s;
+    failure.retry_after_s = retry_after_s.or_else(|| {
+        let tree = tree.as_ref().filter(|_| matches!(status, 429 | 503))?;
+        // Gemini's array form wraps the object once more.
+        wait::in_details(tree.items().first().unwrap_or(tree).get("error")?)
+    });
     failure.upstream_status = Some(status);
     failure
 }

@@ -14,6 +14,7 @@ mod ollama;
 pub mod openai;
 #[cfg(test)]
 mod traps;
+pub mod wait;
 
 use std::borrow::Cow;
 
@@ -164,6 +165,9 @@ pub trait StreamDecoder: Send {
     fn reads_json(&self) -> bool {
         false
     }
+
+    /// Whether the success mark has come.
+    fn is_whole(&self) -> bool;
 
     /// The body has ended. Whether the answer was complete: without the success mark it was cut.
     fn finish(&mut self, on: &mut dyn FnMut(chat::Delta)) -> Result<bool, Failure>;

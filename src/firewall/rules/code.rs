@@ -1,7 +1,8 @@
 //! Code for interpreters: PHP, Java and .NET, JavaScript on servers, Python, Ruby.
 
 use super::super::engine::Spec;
-use super::{hard, rule};
+use super::super::place;
+use super::{hard, rule, within};
 
 pub(super) const RULES: &[Spec] = &[
     // ---- PHP ----
@@ -90,6 +91,13 @@ pub(super) const RULES: &[Spec] = &[
         ],
         r"\$(?:_(?:get|post|request|cookie|server|files|env|session)\b|globals\b|http_(?:raw_)?post|\{?_(?:get|post|request))|^globals\[",
     ),
+    // Names that become calls: ThinkPHP (2018), render arrays of Drupal (CVE-2018-7600).
+    rule(
+        "php.framework",
+        5,
+        &["\\think\\", "invokefunction", "[#", "call_user_func_array"],
+        r"\\think\\\w|/invokefunction\b|\[#(?:post_render|pre_render|lazy_builder|access_callback|markup|submit|validate|process|type)\]|^call_user_func_array$",
+    ),
     rule(
         "php.config",
         5,
@@ -168,10 +176,20 @@ pub(super) const RULES: &[Spec] = &[
             "redirect:%",
             "action:$",
             "redirectaction",
+            "ch.qos.logback",
+            "bootstrapstatusprovider",
+            "c3p0",
+            "com.mchange.",
         ],
         r"(?x)(?:java\.(?:lang|io|util|net|nio)\.(?:runtime|process|class|system|thread|object|url|file|scanner|script|string|reflect|bufferedreader|inputstream|printwriter|priorityqueue|hash|jar|zip|invocation|stream|channels|charset)
             |javax\.(?:script|naming|management|swing|el\b)|processbuilder|getruntime\s*\(|runtime\.exec|class\W{1,3}module\W{1,3}classloader|class\W{1,3}classloader|classloader\W{1,3}resources|\bognl\b.{0,40}(?:\(|\.|@)|_?memberaccess|@java\.|xmldecoder|springframework\.(?:context|expression|core|beans|util|cglib)
-            |commons\.collections|jdbcrowsetimpl|templatesimpl|commons\.beanutils|scriptenginemanager|nashorn|getclass\s*\(\s*\)|\bforname\s*\(\s*['\x22(\w]|com\.sun\.(?:rowset|org|jndi|syndication)|org\.apache\.(?:commons|xalan|tomcat|struts|catalina|logging|naming|shiro|ibatis|wicket|bcel)|allowstaticmethodaccess|javassist|groovy\.(?:lang|util)|groovyshell|%\{\s*[(\#'\x22@\d]|\#context\b|\#(?:request|session|application|parameters)\s*[\[.]|sun\.misc\.|freemarker\.template|(?:redirect|action|redirectaction):\s*[$%]\{)",
+            |commons\.collections|jdbcrowsetimpl|templatesimpl|commons\.beanutils|scriptenginemanager|nashorn|getclass\s*\(\s*\)|\bforname\s*\(\s*['\x22(\w]|com\.sun\.(?:rowset|org|jndi|syndication)|org\.apache\.(?:commons|xalan|tomcat|struts|catalina|logging|naming|shiro|ibatis|wicket|bcel)|allowstaticmethodaccess|javassist|groovy\.(?:lang|util)|groovyshell|%\{\s*[(\#'\x22@\d]|\#context\b|\#(?:request|session|application|parameters)\s*[\[.]|sun\.misc\.|freemarker\.template|(?:redirect|action|redirectaction):\s*[$%]\{|ch\.qos\.logback|bootstrapstatusprovider\.|com\.mchange\.v2)",
+    ),
+    rule(
+        "java.jdbc",
+        5,
+        &["jdbc:"],
+        r"jdbc:\w.{0,200}?(?:\binit=|runscript|autodeserialize|allowloadlocalinfile|allowurlinlocalinfile|queryinterceptors|statementinterceptors|socketfactory|rmi://|ldap://)",
     ),
     hard(
         "ruby.serialized",
@@ -221,9 +239,21 @@ pub(super) const RULES: &[Spec] = &[
             "prototype.",
             "__definegetter__",
             "__lookupgetter",
+            ":constructor",
+            "['constructor",
             "[constructor]",
         ],
-        r#"(?:__proto__|constructor\s*[.\[]\s*['"]?(?:prototype|constructor)|__(?:define|lookup)[gs]etter__|\bprototype\.(?:polluted|isadmin|admin|shell|env|argv)|\[constructor\]\s*\[)"#,
+        r#"(?:__proto__|constructor\s*[.\[]\s*['"]?(?:prototype|constructor)|__(?:define|lookup)[gs]etter__|\bprototype\.(?:polluted|isadmin|admin|shell|env|argv)|\[constructor\]\s*\[|\$[0-9a-f]{1,8}:(?:\w+:){0,4}constructor\b)"#,
+    ),
+    // A header that only Next.js itself sends (CVE-2025-29927).
+    within(
+        place::HEADER,
+        hard(
+            "node.middleware",
+            5,
+            &["middleware"],
+            r"^(?:src/)?(?:pages/[\w/]{0,40})?_?middleware:(?:src/)?(?:pages/[\w/]{0,40})?_?middleware|^(?:src/|pages/[\w/]{0,40})_?middleware$",
+        ),
     ),
     rule(
         "node.call",

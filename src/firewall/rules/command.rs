@@ -107,6 +107,13 @@ pub(super) const RULES: &[Spec] = &[
             |/c\s+(?:calc|dir|ping|whoami|net|type|echo)|iex\s*\(|downloadstring|-enc(?:odedcommand)?\s+[a-z0-9+/=]{8,}|invoke-(?:expression|webrequest)|new-object\s+(?:system\.)?net\.|sh\s?>&|0<&\d|exec\s+\d<>|>\s?/tmp/\w|ping\s+-[cntw]\s*\d|nslookup\s+[\w.$`(-]+\.|cat\s?(?:\s/|\$|<|\{)|\{(?:cat|ls|id|curl|wget|ping|nc|echo),|ls\s+(?:-la|-al|-l|/)|uname\s+-a|tftp\s+-|telnet\s+[\d.]+\s+\d|xterm\s+-display|kill\s+-9|echo\s+\$\(?|busybox\s+\w+|(?:cat|ls|id|ping|curl|sleep)\$(?:ifs|\{|@|\*)|<<<\s?[$'\x22`]|-o\s?proxycommand\s?=
         )"#,
     ),
+    // Values that a program reads as its options.
+    rule(
+        "cmd.option",
+        5,
+        &["--upload-pack", "--receive-pack", "--use-askpass", "--checkpoint-action", "ext::"],
+        r"^\s?(?:--(?:upload-pack|receive-pack|use-askpass|checkpoint-action)\b|ext::\w)",
+    ),
     within(
         place::QUERY
             | place::FORM
@@ -140,7 +147,7 @@ pub(super) const RULES: &[Spec] = &[
         "cmd.shellshock",
         5,
         &["() {", "(){", "() _", "()\n{"],
-        r"\(\)\s*(?:\{\s*(?::|_|\w{1,12})?\s*;\s*\}?\s*;|_\[|\{\s*:)",
+        r"\(\)\s*(?:\{\s*(?::|_|\w{1,12})?\s*;\s*\}?\s*[;>]|_\[|\{\s*:)",
     ),
     rule(
         "cmd.glob",

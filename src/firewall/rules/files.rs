@@ -48,6 +48,7 @@ pub(super) const RULES: &[Spec] = &[
             "/var/log",
             "/var/www",
             "/var/lib",
+            "/run/secrets",
             "/root/",
             ".ssh/",
             "id_rsa",
@@ -119,7 +120,7 @@ pub(super) const RULES: &[Spec] = &[
         ],
         r"(?x)(?:
             [/\\]+etc[/\\]+(?:passwd|shadow|group|hosts|issue|motd|crontab|cron\.|ssh|mysql|apache|nginx|httpd|sudoers|profile|fstab|resolv\.conf|hostname|gshadow|php|my\.cnf|security|master\.passwd|services|networks|knockd|redhat|lsb|os-release|environment|rc\.|init\.|samba|ssl|letsencrypt|opasswd|inetd|ftp|vsftpd|proftpd|exports|aliases|\w*\?)
-            |/etc/?(?:$|[\s'\x22])|/proc/(?:self|version|cpuinfo|\d+|mounts|net|cmdline|meminfo|sched_debug|stat|sys|\*)|/var/(?:log|lib/mlocate|lib/php|mail|spool|run|www/)|/root/\.|\.ssh/|\bid_[rd]sa\b|authorized_keys|\.bash_history|\.(?:bashrc|profile|zshrc|mysql_history|viminfo|netrc|pgpass)\b|\.ht(?:access|passwd)|\bweb\.config\b|wp-config|/\.(?:git|svn|hg|bzr)(?:/|$|\s)|^\.(?:git|svn)/(?:config|head|index|logs|entries|wc\.db)|(?:^|[/\\])\.env(?:\.\w+)?(?:$|[\s?&])|\.aws/|\b(?:boot|win|system)\.ini\b|[/\\]system32\b
+            |/etc/?(?:$|[\s'\x22])|/proc/(?:self|version|cpuinfo|\d+|mounts|net|cmdline|meminfo|sched_debug|stat|sys|\*)|/run/secrets(?:/|$)|/var/(?:log|lib/mlocate|lib/php|mail|spool|run|www/)|/root/\.|\.ssh/|\bid_[rd]sa\b|authorized_keys|\.bash_history|\.(?:bashrc|profile|zshrc|mysql_history|viminfo|netrc|pgpass)\b|\.ht(?:access|passwd)|\bweb\.config\b|wp-config|/\.(?:git|svn|hg|bzr)(?:/|$|\s)|^\.(?:git|svn)/(?:config|head|index|logs|entries|wc\.db)|(?:^|[/\\])\.env(?:\.\w+)?(?:$|[\s?&])|\.aws/|\b(?:boot|win|system)\.ini\b|[/\\]system32\b
             |\b[c-e]:[/\\]{1,2}(?:windows|winnt|inetpub|boot|users|documents|program|xampp|wamp|temp|apache|mysql|php|minint|sysprep|unattend|$)|[/\\]?(?:web|meta)-inf[/\\]|global\.asa|/boot/grub|(?:access|error)[._]log|/self/(?:environ|fd|cmdline|maps)|/home/[\w$*]+/\.|config/database\.yml|\bphp\.ini\b|\bmy\.cnf\b|\bhttpd\.conf|nginx\.conf|tomcat-users\.xml|conf/server\.xml|localsettings\.php|configuration\.php|parameters\.yml|secrets\.yml|config\.inc\.php|\.npmrc|\.dockerenv|docker\.sock|\.kube/config|/\.docker/|ntds\.dit|windows[/\\](?:win\.ini|system|repair|panther|debug)|\binetpub\b|\.ds_store|(?:^|[/\\])(?:etc)?[/\\]?(?:passwd|shadow)(?:$|[\s%&\x00])
         )",
     ),
@@ -208,6 +209,16 @@ pub(super) const RULES: &[Spec] = &[
             r"\.(?:php\d?|phtml|phar|jspx?|aspx?|ashx|asmx|cgi|htaccess|war|shtml|cfm|inc)(?:[.\s;:\x00%]|$)|^\.(?:htaccess|user\.ini)|web\.config",
         ),
     ),
+    // An ending that a filter of paths sees and a servlet container does not.
+    within(
+        place::PATH | place::QUERY,
+        rule(
+            "lfi.suffix",
+            5,
+            &[";.jsp", ";.js", ";.css", ";.png", ";.ico", ";.html", ";.json"],
+            r";\.(?:jspx?|js|css|png|ico|html|json)(?:$|[?/])",
+        ),
+    ),
     rule("lfi.unc", 5, &["\\\\"], r"^\\\\{1,3}[\w.$-]{2,80}\\+[\w$]"),
     rule(
         "ssrf.metadata",
@@ -233,8 +244,9 @@ pub(super) const RULES: &[Spec] = &[
         ],
         "",
     ),
-    // Found by `ssrf` and by what the normalizer saw, not by a literal.
+    // Found by `ssrf`, `redirect` and by what the normalizer saw, not by a literal.
     rule("ssrf.internal", 5, &[], ""),
+    rule("redirect.outward", 5, &[], ""),
     rule("protocol.nul", 4, &[], ""),
     rule("protocol.overlong", 5, &[], ""),
     within(
@@ -422,8 +434,10 @@ pub(super) const RULES: &[Spec] = &[
                 "/elmah.axd",
                 "/.hg",
                 "/.bzr",
+                "/vpns/",
+                "/setupwizard.aspx",
             ],
-            r"(?:/\.(?:git|svn|hg|bzr)(?:/|$)|/\.(?:env|aws|ssh|htaccess|htpasswd|ds_store|vscode|idea|docker|kube|npmrc)\b|/wp-(?:config|login|admin)|/phpmyadmin|/cgi-bin/.|/web-inf|/actuator/(?:env|heapdump)|/server-status|/phpunit/|/hnap1|/boaform|/_ignition/|/solr/admin|/manager/html|/jmx-console|/invoker/|/(?:web)?shell\.(?:php|jsp|asp)|/(?:c99|r57)|/etc/(?:passwd|shadow)|/xmlrpc\.php|/setup\.php|/phpinfo|/eval-stdin|/owa/auth|/autodiscover/|/remote/login|/console/login|/fckeditor|/adminer|/id_rsa|/(?:dump|database|backup)\.(?:sql|zip|tar|gz|bak)|\.(?:php|jsp|asp|sql|conf|config|ini)\.?(?:bak|old|swp|save|orig|~)|/telescope/|/debug/pprof|/dana-na/|/goform/|/gponform|/jolokia|/tmui/|/mgmt/tm|/cfide|/(?:trace|elmah)\.axd)",
+            r"(?:/\.(?:git|svn|hg|bzr)(?:/|$)|/\.(?:env|aws|ssh|htaccess|htpasswd|ds_store|vscode|idea|docker|kube|npmrc)\b|/wp-(?:config|login|admin)|/phpmyadmin|/cgi-bin/.|/web-inf|/actuator/(?:env|heapdump)|/server-status|/phpunit/|/hnap1|/boaform|/_ignition/|/solr/admin|/manager/html|/jmx-console|/invoker/|/(?:web)?shell\.(?:php|jsp|asp)|/(?:c99|r57)|/etc/(?:passwd|shadow)|/xmlrpc\.php|/setup\.php|/phpinfo|/eval-stdin|/owa/auth|/autodiscover/|/remote/login|/console/login|/fckeditor|/adminer|/id_rsa|/(?:dump|database|backup)\.(?:sql|zip|tar|gz|bak)|\.(?:php|jsp|asp|sql|conf|config|ini)\.?(?:bak|old|swp|save|orig|~)|/telescope/|/debug/pprof|/dana-na/|/goform/|/gponform|/jolokia|/tmui/|/mgmt/tm|/cfide|/(?:trace|elmah)\.axd|/vpns/(?:cfg|portal|scripts)/|/setupwizard\.aspx/)",
         ),
     ),
 ];

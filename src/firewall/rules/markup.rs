@@ -1,7 +1,18 @@
 //! Cross-site scripting and other markup: XML entities, server-side includes, style sheets.
 
 use super::super::engine::Spec;
-use super::rule;
+use super::super::place;
+use super::{rule, within};
+
+/// A rule about XML: it reads whole documents too.
+const fn xml(
+    id: &'static str,
+    score: u8,
+    literals: &'static [&'static str],
+    pattern: &'static str,
+) -> Spec {
+    within(place::ALL | place::XML, rule(id, score, literals, pattern))
+}
 
 pub(super) const RULES: &[Spec] = &[
     rule(
@@ -346,13 +357,13 @@ pub(super) const RULES: &[Spec] = &[
         ],
         r#"(?:\(?!?!?\[\]\)?\s*\+\s*(?:\[|!|\{)|\[\]\[\s*['"(!\[]|\$=~\[\]|!\+\[\]|(?:top|self|window|this)\[[^\]]{1,40}\+|['"]al['"]\s*\+\s*['"]ert|/al/\.source|\[\]\.(?:constructor|filter|map|find)|\{\}\.constructor)"#,
     ),
-    rule(
+    xml(
         "xxe.entity",
         5,
         &["<!entity", "<!doctype", "<!element", "<!attlist", "<!notation"],
         r#"(?:<!entity\s|<!doctype\s+[\w:%-]+\s*(?:\[|system\b|public\s+['"](?:[^-]|-//[^w]|[^'"]{1,80}['"]\s+['"](?:https?://(?:[^w]|w[^w]|ww[^w]|www\.[^w]|www\.w[^3])|file:|ftp:)))|<!doctype\s*\[|<!element\s+\w+\s|<!attlist\s|<!notation\s)"#,
     ),
-    rule(
+    xml(
         "xxe.include",
         5,
         &[

@@ -80,7 +80,7 @@ pub(super) const RULES: &[Spec] = &[
             "$lookup",
             "$func",
         ],
-        r#"(?:[{,\[]\s*['"]?|\[\s?['"]?|^['"]?)\$(?:ne|eq|gte?|lte?|n?in|regex|where|exists|or|and|not|nor|type|elemmatch|expr|function|lookup|func)['"]?\s*(?::|\]|=)"#,
+        r#"(?:[{,\[]\s*\\{0,3}['"]?|^['"]?)\$(?:ne|eq|gte?|lte?|n?in|regex|where|exists|or|and|not|nor|type|elemmatch|expr|function|lookup|func)\\{0,3}['"]?\s*(?::|\]|=)"#,
     ),
     rule(
         "nosql.script",

@@ -9,7 +9,7 @@ pub(super) const RULES: &[Spec] = &[
         "sqli.union",
         5,
         &["union"],
-        r"\bunion\b[^a-z0-9_]{1,24}(?:(?:all|distinct|distinctrow)\b[^a-z0-9_]{1,24})?\(*(?:select|values|table)\b",
+        r"\bunion\b(?:[^a-z0-9_]{1,24}|\s?(?:--|#)[^\n]{0,40}\n)(?:(?:all|distinct|distinctrow)\b(?:[^a-z0-9_]{1,24}|\s?(?:--|#)[^\n]{0,40}\n))?\(*(?:select|values|table)\b",
     ),
     // ' or 1=1, ") and ("a"="a, ' || 1 -- : a quote that ends a string, an operator, a comparison.
     rule(

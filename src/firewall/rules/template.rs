@@ -16,6 +16,19 @@ pub(super) const RULES: &[Spec] = &[
         &["${"],
         r"\$\{[^}]{0,80}(?:(?:lower|upper|env|sys|java|date|main|ctx|bundle|map|marker|event|web|k8s|docker|spring|log4j|sd|base64)\s*:|::\s*-|:-\s*\w{1,4}\s*\})",
     ),
+    // Interpolations of Commons Text (CVE-2022-42889).
+    hard(
+        "lookup.text",
+        5,
+        &["${script:", "${dns:", "${url:", "${file:", "${xml:", "${resourcebundle:", "${const:"],
+        r"\$\{(?:script:\w+:|dns:\w+\||url:[\w-]+:\w+:|file:[\w-]+:|xml:[^}]{1,80}:|resourcebundle:|const:\w+\.)",
+    ),
+    hard(
+        "ssti.handlebars",
+        5,
+        &["(lookup "],
+        r#"\(lookup\s+[\w.]{1,40}\s+['"](?:constructor|__proto__|prototype)"#,
+    ),
     rule(
         "ssti.braces",
         5,

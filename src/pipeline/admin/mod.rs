@@ -41,6 +41,14 @@ macro_rules! routes {
             pub fn is_change(self) -> bool {
                 matches!(self, $(Admin::$change)|*)
             }
+
+            /// The pattern of its path.
+            pub fn pattern(self) -> &'static str {
+                match self {
+                    $(Admin::$shown => $show_path,)*
+                    $(Admin::$change => $path,)*
+                }
+            }
         }
     };
 }

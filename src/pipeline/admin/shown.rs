@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::App;
+use crate::ai::balance::WEIGHT_PARTS;
 use crate::firewall::{AddressSet, Moment, to_ip};
 
 /// Every model with its targets and how they are.
@@ -22,6 +23,7 @@ pub fn models(app: &App) -> Value {
                         "provider": provider(target.provider),
                         "model": target.model(),
                         "weight": target.weight(),
+                        "weight_percent": target.state.load.share().0 * 100 / WEIGHT_PARTS,
                         "open": target.is_open_for(now_ms),
                         "circuit": target.circuit(now_ms).name(),
                         "retry_in_ms": target.pause_ms(now_ms),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Fault, Phase, Sink};
+use super::{CallState, Fault, Phase, Sink, state_put_back};
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::slab::Key;
-use crate::pipeline::{Attempt, Provider, Verdict};
+use crate::pipeline::{Attempt, Inbound, Provider, Verdict};
 use crate::server::telemetry::error_type;
 use crate::server::worker::Worker;
 
@@ -26,12 +26,14 @@ impl Worker {
         let (Some(app), Some(call)) = (state.app.clone(), &mut state.call) else { return };
         state.attempt_us = self.now_us;
         state.has_token = false;
+        state.is_spent = false;
         // The outer count of the snapshot is this worker's own; that of a provider is not.
         let attempt = call.attempt(&app, moment, &mut state.response);
         self.observe(key);
-        let Some(state) = self.calls.get_mut(key) else { return };
         match attempt {
-            Ok(Attempt::Remote(outgoing, inbound)) => {
+            Ok(Attempt::Remote(outgoing, mut inbound)) => {
+                self.plan_look(key, &mut inbound);
+                let Some(state) = self.calls.get_mut(key) else { return };
                 let Some(provider) = app.providers.get(outgoing.provider) else { return };
                 state.outgoing = Some(outgoing);
                 state.inbound = Some(inbound);
@@ -45,14 +47,13 @@ impl Worker {
             Ok(Attempt::LocalWhole(usage)) => {
                 if self.is_first(key) {
                     self.count_local(key);
-                    self.count_tokens(key, Some(usage));
+                    self.count_tokens(key, usage);
                     self.report_attempt(key, None);
                     self.deliver(key);
                 }
             }
             Ok(Attempt::LocalStream(pull)) => {
                 self.count_local(key);
-                self.report_attempt(key, None);
                 self.deliver_local(key, pull);
             }
             Ok(Attempt::Make(making)) => {
@@ -113,9 +114,30 @@ impl Worker {
     /// An attempt has failed: the next target, the same one after a pause, or the truth.
     pub(in crate::server) fn attempt_failed(&mut self, key: Key, failure: Failure, fault: Fault) {
         self.leave_limit(key, None);
+        let is_complete = |state: &CallState| {
+            let is_out = state.phase == Phase::Forwarding;
+            is_out && state.inbound.as_ref().is_some_and(Inbound::is_complete)
+        };
+        let is_late = matches!(
+            failure.code.as_deref(),
+            Some("upstream_cut" | "upstream_garbage" | "upstream_timeout")
+        );
+        if fault == Fault::Answer
+            && is_late
+            && self.calls.get(key).is_some_and(|it| is_complete(it))
+        {
+            // The client has the whole stream: only the end of its framing is missing.
+            self.answer_end(key);
+            return;
+        }
         // A head that told of a failure says more than the end of its body.
         let inbound = self.calls.get_mut(key).and_then(|state| state.inbound.as_mut());
         let failure = inbound.and_then(|inbound| inbound.told_failure()).unwrap_or(failure);
+        // What was cut or refused was paid for all the same.
+        if let Some(inbound) = self.calls.get_mut(key).and_then(|state| state.inbound.take()) {
+            self.count_spent(key, &inbound, false);
+            state_put_back(&mut self.calls, key, inbound);
+        }
         let verdict = match fault {
             Fault::Connection(trouble) => Verdict::Bad(trouble),
             Fault::Answer => Verdict::of(&failure),

@@ -5,6 +5,7 @@ use crate::base::error::Failure;
 use crate::base::slab::Key;
 use crate::http::head::ResponseHead;
 use crate::pipeline::{AfterHead, Inbound, Passing, Verdict};
+use crate::server::tuning;
 use crate::server::worker::Worker;
 
 impl Worker {
@@ -45,10 +46,6 @@ impl Worker {
         let result = inbound.on_data(data, &mut out);
         let has_begun = !inbound.is_stream() || inbound.has_token();
         let is_answer = inbound.is_answer();
-        // What was refused was paid for all the same.
-        let is_refused =
-            result.as_ref().is_err_and(|f| f.code.as_deref() == Some("content_refused"));
-        let spent = inbound.usage().filter(|_| is_refused);
         if has_begun {
             self.piece_came(key, is_answer);
         }
@@ -60,14 +57,6 @@ impl Worker {
             self.send_bytes(key, bytes);
         }
         self.relay_scratch = out;
-        if spent.is_some()
-            && let Some(state) = self.calls.get_mut(key)
-        {
-            if let Some(call) = &mut state.call {
-                call.settle(spent, self.now_us);
-            }
-            self.count_tokens(key, spent);
-        }
         result.map(drop)
     }
 
@@ -94,6 +83,9 @@ impl Worker {
         }
         let Some(call) = &mut state.call else { return };
         call.measured(took_us, self.now_ms);
+        if let Some(route) = call.weighed() {
+            tuning::weigh(&self.core, &self.app, route, self.now_ms);
+        }
         call.is_good();
         let (number, began_us) = (call.number(), state.began_us);
         if let Some(id) = state.limited.take() {
@@ -129,12 +121,6 @@ impl Worker {
         let Some(mut inbound) = state.inbound.take() else { return };
         let mut out = Vec::new();
         let ended = inbound.on_end(&mut state.response, &mut out);
-        let usage = inbound.usage();
-        if let Some(call) = &mut state.call
-            && (ended.is_ok() || usage.is_some())
-        {
-            call.settle(usage, self.now_us);
-        }
         if let (Some(words), Some(provider)) = (inbound.refusal(), state.provider()) {
             let words = match &provider.api_key {
                 Some(key) if !key.is_empty() => words.replace(key.as_str(), "***"),
@@ -143,7 +129,11 @@ impl Worker {
             // Escaped: a line of the log stays one line.
             tracing::warn!("the provider {} refused our credential: {words:?}", provider.name);
         }
-        self.count_tokens(key, usage);
+        // An answer that the guard or a hook has refused is whole all the same.
+        let is_refused = |failure: &Failure| failure.code.as_deref() == Some("content_refused");
+        if ended.as_ref().err().is_none_or(is_refused) {
+            self.count_spent(key, &inbound, true);
+        }
         let Some(state) = self.calls.get_mut(key) else { return };
         let phase = state.phase;
         match ended {

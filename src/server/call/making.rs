@@ -135,8 +135,9 @@ impl Worker {
         if let Sink::Conn(ticket) = state.sink {
             let Some(mut state) = self.take_call(key) else { return };
             let response = std::mem::take(&mut state.response);
+            let observed = state.observed.take();
             drop(self.recycle_call(state));
-            self.relay_pull(ticket, response, pull, None);
+            self.relay_pull(ticket, response, pull, None, observed);
             return;
         }
         state.phase = Phase::Forwarding;
@@ -158,7 +159,10 @@ impl Worker {
             let usage = pull.spent().map(|spent| spent.usage);
             self.send_bytes(key, &out);
             if taken == Taken::End {
-                self.count_tokens(key, usage);
+                if let Some(usage) = usage {
+                    self.count_tokens(key, usage);
+                }
+                self.report_attempt(key, None);
                 self.send_end(key);
                 return;
             }

@@ -8,13 +8,13 @@ mod attempt;
 mod incoming;
 mod making;
 mod outgoing;
+mod spending;
 mod timers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::ai::balance;
-use crate::ai::chat::Usage;
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::limits;
@@ -22,7 +22,7 @@ use crate::base::slab::Key;
 use crate::cache::flight::End;
 use crate::exchange::{Response, Ticket};
 use crate::pipeline::{
-    AnswerFlight, Call, Inbound, Listening, Moment, Outgoing, Provider, Pull, Spent, Want,
+    AnswerFlight, Call, Inbound, Listening, Moment, Outgoing, Provider, Pull, Want,
 };
 use crate::server::access::CallTold;
 use crate::server::deadline::Deadline;
@@ -115,6 +115,8 @@ pub(super) struct CallState {
     pub(super) is_paused: bool,
     /// It ends with an error: it is not to be kept.
     is_spoilt: bool,
+    /// What its current attempt has used is counted.
+    is_spent: bool,
     /// The provider among whose waiting requests it counts.
     pub(super) limited: Option<u64>,
     /// Memory of the last head that went out.
@@ -151,6 +153,7 @@ impl Default for CallState {
             observed: None,
             is_paused: false,
             is_spoilt: false,
+            is_spent: false,
             limited: None,
             head: Vec::new(),
         }
@@ -193,7 +196,7 @@ impl Worker {
     }
 
     pub(super) fn start_call(&mut self, mut call: Box<Call>, sink: Sink) -> Option<Key> {
-        let mut state = self.spare_calls.pop().unwrap_or_default();
+        let mut state = self.spare_calls.take().unwrap_or_default();
         if let Some(sampling) = self.app.settings.sampling {
             call.begin_trace(|| self.placed(None, sampling));
         }
@@ -256,21 +259,6 @@ impl Worker {
         }
     }
 
-    /// Tokens of the current attempt's answer, as far as the provider has told them.
-    fn count_tokens(&mut self, key: Key, usage: Option<Usage>) {
-        let Some(usage) = usage else { return };
-        let call = self.calls.get(key).and_then(|state| state.call.as_ref());
-        let Some(call) = call else { return };
-        let spent = Spent { number: call.number(), usage, prices: call.prices() };
-        let cost_nano = self.count_usage(&spent);
-        if let Some(state) = self.calls.get_mut(key) {
-            state.told.add(usage, cost_nano);
-            if let Some(observed) = &mut state.observed {
-                (observed.usage, observed.cost_nano) = (Some(usage), cost_nano);
-            }
-        }
-    }
-
     /// Now, and a number nobody can foresee.
     pub(super) fn moment(&mut self) -> Moment {
         self.chance = balance::mix(self.chance);
@@ -289,15 +277,8 @@ impl Worker {
     /// Returns what it has come to.
     pub(super) fn drop_call(&mut self, key: Key) -> CallTold {
         self.drop_twin(key);
-        if let Some(state) = self.calls.get_mut(key)
-            && let Some(inbound) = &state.inbound
-            && let Some(call) = &mut state.call
-        {
-            let usage = inbound.usage();
-            if usage.is_some() || state.has_token {
-                call.settle(usage, self.now_us);
-            }
-            self.count_tokens(key, usage);
+        if let Some(inbound) = self.calls.get_mut(key).and_then(|state| state.inbound.take()) {
+            self.count_spent(key, &inbound, false);
         }
         self.report_attempt(key, Some("cancelled".to_owned()));
         self.detach(key);
@@ -314,9 +295,9 @@ impl Worker {
     fn recycle_call(&mut self, mut state: Box<CallState>) -> Sink {
         let sink = std::mem::take(&mut state.sink);
         state.reset();
-        if self.spare_calls.len() < limits::POOLED_CALLS_MAX {
-            self.spare_calls.push(state);
-        }
+        let bytes = size_of::<CallState>() + state.head.capacity();
+        self.spare_calls.put(state, bytes);
+        self.tidy_later();
         sink
     }
 

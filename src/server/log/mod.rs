@@ -313,6 +313,10 @@ impl Visit for Line {
         self.add_number(field.name(), &value);
     }
 
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add_number(field.name(), &value);
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         self.add(field.name(), &format!("{value:?}"));
     }

@@ -46,7 +46,7 @@ impl Worker {
             Step::Later => self.wait_for_answer(key, active),
             Step::Block => self.send_to_pool(key, fd, active),
             Step::Pull(pull) => {
-                active.source = Source::Pull(pull);
+                active.source = Source::Pull(pull, None);
                 self.begin_stream(key, fd, active, None);
             }
             Step::Call(call) => {
@@ -71,6 +71,7 @@ impl Worker {
         if is_shed || !self.core.pool.has_room() {
             if is_shed {
                 self.stats.shed_blocking.add(1);
+                self.core.rates_refused(&self.app, self.now_ms);
             }
             active.exchange = Some(exchange);
             active.matched = matched;

@@ -56,7 +56,7 @@ impl Worker {
                 }
                 _ => None,
             };
-            self.scratch = scratch;
+            self.put_scratch(scratch);
             got.map(|count| (count, limits::FIRST_READ_BYTES, drive))
         } else {
             active.input.reserve(limits::READ_BYTES);
@@ -151,11 +151,15 @@ impl Worker {
         self.tls_scratch.resize(limits::READ_BYTES, 0);
         let got = tls.receive(fd, &mut scratch, &mut self.tls_scratch);
         let is_dry = tls.is_dry();
+        let client = tls.take_client();
         if was_handshaking && !tls.is_handshaking() {
             // The head has the whole time for itself.
             self.set_deadline(key, self.now_ms + self.app.settings.header_ms);
         }
         let Some(conn) = self.conns.get_mut(key) else { return Drive::Close };
+        if let Some(client) = client {
+            conn.peer = Peer::Tcp(client);
+        }
         let drive = match got {
             Ok(0) => {
                 conn.is_readable = false;
@@ -202,7 +206,7 @@ impl Worker {
                 _ => Drive::Close,
             },
         };
-        self.scratch = scratch;
+        self.put_scratch(scratch);
         if drive == Drive::Close || !self.flush(key, fd, active) {
             return Drive::Close;
         }
@@ -402,8 +406,8 @@ impl Worker {
         let plan =
             pipeline::on_head(&self.app, request, &mut active.matched, &mut params, self.now_ms);
         self.params = params;
-        if let (Some(_), pipeline::Matched::Builtin(builtin)) = (sampling, &active.matched) {
-            active.told.route = builtin.route();
+        if sampling.is_some() {
+            request.set_route(active.matched.pattern());
         }
         active.exchange = Some(exchange);
         active.decoder = BodyDecoder::new(body);
@@ -436,9 +440,10 @@ impl Worker {
             if let Some(exchange) = &mut active.exchange
                 && let Some(request) = Arc::get_mut(&mut exchange.request)
             {
+                let room = usize::try_from(bytes).unwrap_or(usize::MAX);
+                self.borrow_body(request, room);
                 // A promise is not believed beyond one read: a peer that sends little must not
                 // make us hold much.
-                let room = usize::try_from(bytes).unwrap_or(usize::MAX);
                 request.body_mut().reserve(room.min(limits::READ_BYTES) + 1);
             }
         }

@@ -184,7 +184,7 @@ impl Worker {
         if let Some(call) = active.call.take() {
             active.told.call = self.cancel_call(call);
         }
-        self.count_pulled(active);
+        self.count_pulled(active, Some("cancelled"));
         if let Some(exchange) = &active.exchange {
             exchange.request.set_gone();
             self.tell(&active.told, exchange);

@@ -163,13 +163,13 @@ impl Worker {
             encode::field(out, b"Date", &self.date);
         }
         let headers = &exchange.response.headers;
-        if headers.get(b"server").is_none() {
+        if !headers.has_server() {
             match self.app.settings.is_old {
                 true => encode::field(out, b"Server", SERVER_NAME.as_bytes()),
                 false => out.extend_from_slice(b"Server: neurohttp\r\n"),
             }
         }
-        if headers.get(b"x-request-id").is_none() {
+        if !headers.has_request_id() {
             encode::field(out, b"x-request-id", exchange.request.id());
         }
         if self.app.settings.is_old {
@@ -221,7 +221,7 @@ impl Worker {
     /// The answer is out or in the output: on to the next request.
     pub(super) fn end_exchange(&mut self, key: Key, active: &mut Active, exchange: Box<Exchange>) {
         let idle_ms = self.now_ms + self.app.settings.idle_ms;
-        self.count_pulled(active);
+        self.count_pulled(active, None);
         self.tell(&active.told, &exchange);
         self.give_back_exchange(exchange);
         self.release_charge(active);
@@ -245,13 +245,18 @@ impl Worker {
         self.set_deadline(key, idle_ms);
     }
 
-    /// Counts what a stream that is made here has taken of its model.
-    pub(super) fn count_pulled(&mut self, active: &mut Active) {
-        if let Source::Pull(pull) = &active.source
-            && let Some(spent) = pull.spent()
-        {
-            let cost_nano = self.count_usage(&spent);
-            active.told.call.add(spent.usage, cost_nano);
+    /// Counts what a stream that is made here has taken of its model; `error` says why it is not
+    /// whole.
+    pub(super) fn count_pulled(&mut self, active: &mut Active, error: Option<&str>) {
+        let Source::Pull(pull, observed) = &mut active.source else { return };
+        let (spent, observed) = (pull.spent(), observed.take());
+        let cost_nano = spent.and_then(|spent| self.count_usage(&spent));
+        if let Some(pipeline::Spent { usage, .. }) = spent {
+            active.told.call.add(usage, cost_nano);
+        }
+        if let Some(mut observed) = observed {
+            (observed.usage, observed.cost_nano) = (spent.map(|spent| spent.usage), cost_nano);
+            self.report_observed(*observed, error.map(str::to_owned));
         }
     }
 
@@ -349,7 +354,7 @@ impl Worker {
             piece.clear();
             let taken = match &mut active.source {
                 Source::Queue(queue) => queue.take(&mut piece, limits::STREAM_QUEUE_BYTES),
-                Source::Pull(pull) => {
+                Source::Pull(pull, _) => {
                     let pull = AssertUnwindSafe(|| pull.pull(&mut piece, 8 * 1024));
                     catch_unwind(pull).unwrap_or(Taken::Abort)
                 }

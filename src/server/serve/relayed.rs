@@ -8,6 +8,7 @@ use crate::exchange::{Response, Ticket};
 use crate::pipeline::{self, Pull};
 use crate::server::access::CallTold;
 use crate::server::conn::{Active, Phase, Source};
+use crate::server::telemetry::Observed;
 use crate::server::worker::Worker;
 
 impl Worker {
@@ -136,13 +137,14 @@ impl Worker {
     }
 
     /// The connection pulls its answer as its client takes it: echo's, a kept or a shared one.
-    /// `length` is that of the body when it is known.
+    /// `length` is that of the body when it is known; `observed` is told of when it ends.
     pub(in crate::server) fn relay_pull(
         &mut self,
         ticket: Ticket,
         response: Response,
         pull: Box<dyn Pull>,
         length: Option<u64>,
+        observed: Option<Box<Observed>>,
     ) {
         let key = Key(ticket.place);
         self.with_waiting(ticket, |worker, key, fd, active| {
@@ -150,7 +152,7 @@ impl Worker {
             if let Some(exchange) = &mut active.exchange {
                 exchange.response = response;
             }
-            active.source = Source::Pull(pull);
+            active.source = Source::Pull(pull, observed);
             worker.begin_stream(key, fd, active, length);
         });
         self.drive(key);

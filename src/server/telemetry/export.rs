@@ -45,7 +45,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 shared.changed.notify_all();
                 return;
             };
-            let due = (delivered + destination.interval).max(sender.not_before);
+            let due = (delivered + destination.interval()).max(sender.not_before);
             let now = Instant::now();
             let has_batch = state.spans.len() >= limits::SPANS_SENT_MAX;
             if state.is_over || now >= due || has_batch && now >= sender.not_before {
@@ -58,7 +58,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let spans: Vec<SpanRecord> = state.spans.drain(..count).collect();
         let has_more = !state.spans.is_empty();
         drop(state);
-        let is_due = is_over || Instant::now() >= delivered + destination.interval;
+        let is_due = is_over || Instant::now() >= delivered + destination.interval();
         let is_taken = sender.spans(shared, &destination, spans, is_over)
             && (!is_due || has_more || sender.measures(shared, &destination, is_over));
         if is_due && !has_more {
@@ -87,7 +87,7 @@ impl Sender {
             return true;
         }
         let count = spans.len() as u64;
-        let body = otlp::traces(&destination.service_name, &shared.instance, &spans);
+        let body = otlp::traces(destination.service_name(), &shared.instance, &spans);
         let (sent, dropped) = match deliver(destination, "/v1/traces", &body, is_over) {
             Delivery::Taken(answer) => {
                 self.went_well(shared);
@@ -126,8 +126,8 @@ impl Sender {
         if metrics.is_empty() {
             return true;
         }
-        let body = otlp::metrics(&destination.service_name, &shared.instance, metrics);
-        match deliver(destination, "/v1/metrics", &body, is_over) {
+        let body = otlp::metrics(destination.service_name(), &shared.instance, metrics).to_string();
+        match deliver(destination, "/v1/metrics", body.as_bytes(), is_over) {
             Delivery::Taken(_) => {
                 self.went_well(shared);
                 true
@@ -172,26 +172,23 @@ fn keep(shared: &Shared, spans: Vec<SpanRecord>) {
     shared.counts.dropped.fetch_add(beyond as u64, Relaxed);
 }
 
-fn deliver(destination: &Destination, path: &str, body: &Value, is_over: bool) -> Delivery {
+fn deliver(destination: &Destination, path: &str, body: &[u8], is_over: bool) -> Delivery {
     let wait_ms = match is_over {
         // Less than the end of the server waits.
         true => limits::TELEMETRY_FLUSH_MS / 2,
         false => limits::TELEMETRY_MS,
     };
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    let mut request = destination
+        .agent
+        .post(format!("{}{path}", destination.endpoint()))
+        .config()
         .timeout_global(Some(Duration::from_millis(wait_ms)))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
         .build()
-        .into();
-    let mut request = agent
-        .post(format!("{}{path}", destination.endpoint))
         .header("content-type", "application/json");
-    for (name, value) in &destination.headers {
+    for (name, value) in destination.headers() {
         request = request.header(name, value);
     }
-    let mut answer = match request.send(body.to_string()) {
+    let mut answer = match request.send(body) {
         Ok(answer) => answer,
         Err(error) => return Delivery::Later(error.to_string(), None),
     };

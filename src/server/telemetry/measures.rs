@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::otlp::{attribute, attributes, number};
+use crate::exchange::Pattern;
 
 /// Series of one worker, at most; what is more counts together, as the specification of the SDK
 /// says (`otel.metric.overflow`).
@@ -76,7 +77,7 @@ pub(in crate::server) struct HttpKey {
     pub(in crate::server) scheme: &'static str,
     /// 0: the client had gone before an answer.
     pub(in crate::server) status: u16,
-    pub(in crate::server) route: Option<&'static str>,
+    pub(in crate::server) route: Option<Pattern>,
 }
 
 /// The attempts at models that one series counts.
@@ -219,7 +220,7 @@ impl Measures {
             let all = self.operations.iter().filter(|(_, it)| get(it).count() > 0);
             let with_type = |key: &OperationKey| {
                 let mut attributes = of_operation(key);
-                attributes.push(attribute("gen_ai.token.type", &kind.into()));
+                attributes.push(attribute("gen_ai.token.type", &kind.to_owned().into()));
                 Value::Array(attributes)
             };
             all.map(|(key, it)| point(with_type(key), get(it))).collect()
@@ -242,8 +243,8 @@ fn of_request(key: &HttpKey) -> Value {
     }
     let mut all =
         vec![("http.request.method", key.method.into()), ("url.scheme", key.scheme.into())];
-    if let Some(route) = key.route {
-        all.push(("http.route", route.into()));
+    if let Some(route) = &key.route {
+        all.push(("http.route", route.as_str().to_owned().into()));
     }
     match key.status {
         0 => all.push(("error.type", "cancelled".into())),
@@ -261,15 +262,15 @@ fn of_operation(key: &OperationKey) -> Vec<Value> {
     }
     let mut all = vec![
         ("gen_ai.operation.name", key.operation.into()),
-        ("gen_ai.provider.name", key.provider.as_str().into()),
-        ("gen_ai.request.model", key.model.as_str().into()),
+        ("gen_ai.provider.name", key.provider.as_str().to_owned().into()),
+        ("gen_ai.request.model", key.model.as_str().to_owned().into()),
     ];
     if !key.address.is_empty() {
-        all.push(("server.address", key.address.as_str().into()));
+        all.push(("server.address", key.address.as_str().to_owned().into()));
         all.push(("server.port", key.port.into()));
     }
     if !key.error.is_empty() {
-        all.push(("error.type", key.error.as_str().into()));
+        all.push(("error.type", key.error.as_str().to_owned().into()));
     }
     attributes(&all)
 }

@@ -5,6 +5,7 @@
 //! What the collector does not take is dropped and counted, never waited for. The messages are
 //! written here: the opentelemetry crates would bring an asynchronous runtime.
 
+mod destination;
 mod export;
 mod measures;
 mod otlp;
@@ -16,13 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+pub(super) use self::destination::Destination;
 use self::measures::{HttpKey, Measures, OperationKey, Took};
 use self::otlp::Attribute;
 pub(super) use self::spans::{Observed, error_type};
 use crate::base::limits;
-use crate::config;
 use crate::http::trace_context::{SpanId, TraceContext};
 use crate::sys::{clock, random};
 
@@ -47,34 +48,6 @@ pub(super) struct SpanRecord {
     is_error: bool,
 }
 
-/// Where things are sent, and how often.
-#[derive(Clone, PartialEq, Eq)]
-struct Destination {
-    /// Without a slash at the end.
-    endpoint: String,
-    headers: Vec<(String, String)>,
-    service_name: String,
-    interval: Duration,
-}
-
-impl Destination {
-    fn new(config: &config::Telemetry) -> Option<Destination> {
-        if config.endpoint.is_empty() {
-            return None;
-        }
-        let field = |secret: &config::Secret| {
-            let (name, value) = secret.expose().split_once(':')?;
-            Some((name.trim().to_owned(), value.trim().to_owned()))
-        };
-        Some(Destination {
-            endpoint: config.endpoint.trim_end_matches('/').to_owned(),
-            headers: config.headers.iter().filter_map(field).collect(),
-            service_name: config.service_name.clone(),
-            interval: Duration::from_millis(u64::from(config.interval)),
-        })
-    }
-}
-
 /// The way to a collector.
 pub(super) struct Telemetry {
     shared: Arc<Shared>,
@@ -95,6 +68,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     destination: Option<Arc<Destination>>,
+    /// Workers run: what there is to send is sent.
+    has_begun: bool,
     spans: VecDeque<SpanRecord>,
     thread: Option<JoinHandle<()>>,
     is_running: bool,
@@ -127,19 +102,30 @@ impl Telemetry {
         }
     }
 
-    /// Follows the configuration: begins, goes elsewhere or ends.
-    pub(super) fn follow(&self, config: &config::Telemetry) {
-        let destination = Destination::new(config).map(Arc::new);
+    /// Begins, goes elsewhere or ends; before [`Telemetry::start`] it is only noted.
+    pub(super) fn aim(&self, destination: Option<Destination>) {
         let mut state = self.shared.state.lock();
-        if state.is_over || state.destination == destination {
+        if state.is_over || state.destination.as_deref() == destination.as_ref() {
             return;
         }
-        state.destination = destination;
+        state.destination = destination.map(Arc::new);
         if state.destination.is_none() {
             self.shared.drop_all(&mut state);
         }
+        self.run(state);
+    }
+
+    /// The server has started.
+    pub(super) fn start(&self) {
+        let mut state = self.shared.state.lock();
+        state.has_begun = true;
+        self.run(state);
+    }
+
+    /// Sees to it that somebody sends, when there is something to send to.
+    fn run(&self, mut state: MutexGuard<'_, State>) {
         let mut begun = Ok(());
-        if state.destination.is_some() && !state.is_running {
+        if state.has_begun && state.destination.is_some() && !state.is_running && !state.is_over {
             begun = self.begin(&mut state);
         }
         drop(state);
@@ -262,6 +248,7 @@ fn unix_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::server::log::{self, LogSink};
 
     struct Counted(AtomicU64);
@@ -294,11 +281,9 @@ mod tests {
         let dispatch = log::dispatch(&config::Log::default(), Some(host)).unwrap();
         let telemetry = Telemetry::new(1, dispatch);
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        telemetry.follow(&config::Telemetry {
-            endpoint,
-            interval: 3_600_000,
-            ..config::Telemetry::default()
-        });
+        let to = config::Telemetry { endpoint, interval: 3_600_000, ..Default::default() };
+        telemetry.aim(Destination::new(&to).unwrap());
+        telemetry.start();
         for _ in 0..limits::SPANS_SENT_MAX {
             telemetry.add(span());
         }
@@ -322,11 +307,9 @@ mod tests {
         telemetry.add(span());
         assert_eq!(telemetry.figures(), [0, 1, 0, 0], "nobody takes it");
         // Nobody delivers here: the queue alone is what this is about.
-        telemetry.shared.state.lock().destination = Destination::new(&config::Telemetry {
-            endpoint: "http://127.0.0.1:9".to_owned(),
-            ..config::Telemetry::default()
-        })
-        .map(Arc::new);
+        let endpoint = "http://127.0.0.1:9".to_owned();
+        let to = config::Telemetry { endpoint, ..Default::default() };
+        telemetry.aim(Destination::new(&to).unwrap());
         for _ in 0..limits::SPANS_WAITING_MAX + 5 {
             telemetry.add(span());
         }

@@ -130,11 +130,13 @@ impl Worker {
             Some(TraceContext { trace_id, span_id: parent, is_sampled }) => Trace {
                 context: TraceContext { trace_id, span_id, is_sampled },
                 parent: Some(parent),
+                route: None,
             },
             None => {
                 let trace_id = self.random_id();
                 let is_sampled = sampling.takes(&trace_id);
-                Trace { context: TraceContext { trace_id, span_id, is_sampled }, parent: None }
+                let context = TraceContext { trace_id, span_id, is_sampled };
+                Trace { context, parent: None, route: None }
             }
         }
     }
@@ -151,7 +153,7 @@ impl Worker {
         let took_us = self.now_us.saturating_sub(told.started_us);
         let method = method_name(request.method());
         let scheme = if told.is_tls { "https" } else { "http" };
-        let key = HttpKey { method, scheme, status: told.status, route: told.route };
+        let key = HttpKey { method, scheme, status: told.status, route: trace.route.clone() };
         if let Some(measures) = self.core.telemetry.measures(self.index) {
             measures.lock().request(key, took_us);
         }
@@ -168,14 +170,14 @@ impl Worker {
             ("url.path", text(path_of(request.target_text())).into()),
             ("url.scheme", scheme.into()),
             ("network.protocol.version", version.into()),
-            ("neurohttp.request.id", request.id_text().into()),
+            ("neurohttp.request.id", request.id_text().to_owned().into()),
         ];
         if let Peer::Tcp(address) = request.peer() {
             attributes.push(("client.address", address.ip().to_string().into()));
             attributes.push(("client.port", address.port().into()));
         }
-        if let Some(route) = told.route {
-            attributes.push(("http.route", route.into()));
+        if let Some(route) = &trace.route {
+            attributes.push(("http.route", route.as_str().to_owned().into()));
         }
         match told.status {
             0 => attributes.push(("error.type", "cancelled".into())),
@@ -184,8 +186,8 @@ impl Worker {
         if told.status >= 500 {
             attributes.push(("error.type", told.status.to_string().into()));
         }
-        let name = match told.route {
-            Some(route) => format!("{method} {route}"),
+        let name = match &trace.route {
+            Some(route) => format!("{method} {}", route.as_str()),
             None => method.to_owned(),
         };
         let span = SpanRecord {
@@ -232,7 +234,13 @@ impl Worker {
     /// An attempt is over; `error` says how, when it has failed.
     pub(in crate::server) fn report_attempt(&mut self, key: Key, error: Option<String>) {
         let observed = self.calls.get_mut(key).and_then(|state| state.observed.take());
-        let Some(observed) = observed else { return };
+        if let Some(observed) = observed {
+            self.report_observed(*observed, error);
+        }
+    }
+
+    /// The same for an attempt that has left its call.
+    pub(in crate::server) fn report_observed(&mut self, observed: Observed, error: Option<String>) {
         let took_us = self.now_us.saturating_sub(observed.began_us);
         let provider = &observed.provider;
         let name = provider_name(&provider.kind);
@@ -259,13 +267,13 @@ impl Worker {
         let is_local = provider.base.host.is_empty();
         let mut attributes: Vec<(&'static str, Attribute)> = vec![
             ("gen_ai.operation.name", observed.operation.into()),
-            ("gen_ai.provider.name", name.into()),
-            ("gen_ai.request.model", observed.model.as_str().into()),
-            ("neurohttp.provider", provider.name.as_str().into()),
-            ("neurohttp.model", observed.route.as_str().into()),
+            ("gen_ai.provider.name", name.to_owned().into()),
+            ("gen_ai.request.model", observed.model.as_str().to_owned().into()),
+            ("neurohttp.provider", provider.name.as_str().to_owned().into()),
+            ("neurohttp.model", observed.route.as_str().to_owned().into()),
         ];
         if !is_local {
-            attributes.push(("server.address", provider.base.host.as_str().into()));
+            attributes.push(("server.address", provider.base.host.as_str().to_owned().into()));
             attributes.push(("server.port", provider.base.port.into()));
         }
         if let Some(model) = observed.answered_by {
@@ -279,6 +287,9 @@ impl Worker {
             }
             if let Some(written) = usage.cache_written {
                 attributes.push(("gen_ai.usage.cache_creation.input_tokens", written.into()));
+            }
+            if usage.is_estimated {
+                attributes.push(("neurohttp.usage.estimated", true.into()));
             }
         }
         if let Some(cost_nano) = observed.cost_nano {

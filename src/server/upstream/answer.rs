@@ -44,7 +44,7 @@ impl Worker {
             };
             match got {
                 Ok(0) => {
-                    self.scratch = scratch;
+                    self.put_scratch(scratch);
                     self.on_answer_end(key, true);
                     return;
                 }
@@ -56,18 +56,15 @@ impl Worker {
                     }
                     up.has_answered = true;
                     self.take_answer(key, call, &scratch[..count]);
-                    self.scratch = scratch;
+                    self.put_scratch(scratch);
                     self.flush_call(call);
                 }
                 Err(error) => {
-                    self.scratch = scratch;
-                    match error.kind() {
-                        Io::WouldBlock => up.is_readable = false,
-                        Io::Interrupted => {}
-                        _ => {
-                            self.on_answer_end(key, false);
-                            return;
-                        }
+                    up.is_readable &= error.kind() != Io::WouldBlock;
+                    self.put_scratch(scratch);
+                    if !matches!(error.kind(), Io::WouldBlock | Io::Interrupted) {
+                        self.on_answer_end(key, false);
+                        return;
                     }
                 }
             }

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{MARK_ACCEPT, MARK_CONN, MARK_LISTENER, MARK_SHIFT, Worker};
 use crate::base::limits;
@@ -164,23 +165,32 @@ impl Worker {
     pub(super) fn adopt(&mut self, accepted: Accepted) {
         let Accepted { fd, peer, is_tls, is_counted } = accepted;
         let raw = fd.as_raw_fd();
+        let balancer = match peer {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix => None,
+        };
+        let awaits_preface = self.app.firewall.reads_preface(balancer, self.second);
         let tls = match is_tls {
             false => None,
             true => match self.core.certificates() {
                 // A listener that speaks TLS has a certificate: the configuration says so.
                 None => return,
-                Some(certificates) => Some(Tls::accept(certificates)),
+                Some(certificates) => Some(Tls::accept(certificates, awaits_preface)),
             },
         };
+        // Relaxed: a bound by itself. A socket that takes no bound is served all the same.
+        let bytes = self.core.socket_bytes.load(Ordering::Relaxed);
+        if bytes > 0 {
+            drop(socket::bound_buffers(raw, bytes));
+        }
         let mut conn = Conn::new(fd, peer, tls);
         conn.is_readable = true;
         (conn.opened_ms, conn.moved_ms) = (self.now_ms, self.now_ms);
         if let Peer::Tcp(address) = peer {
             conn.counted = is_counted.then(|| address.ip());
-            conn.awaits_preface = self.app.firewall.reads_preface(Some(address.ip()), self.second);
-        } else {
-            conn.awaits_preface = self.app.firewall.reads_preface(None, self.second);
         }
+        // It comes before TLS: what is said within is the client's word.
+        conn.awaits_preface = awaits_preface && !is_tls;
         self.stats.doing[conn.doing as usize].add(1);
         let key = self.conns.insert(conn);
         self.stats.connections.set(self.conns.len() as u64);

@@ -112,15 +112,25 @@ impl Worker {
         count
     }
 
-    /// A crowd has left some time ago: the memory it needed goes back to the system, on the pool
-    /// because that can take its time.
+    /// The memory that a burst needed goes back: what was kept for reuse and nobody has needed in
+    /// the meantime, and all of it when a crowd has left. The system gets it from the pool, because
+    /// that can take its time.
     fn trim(&mut self) {
         self.is_trim_due = false;
-        if self.conns.len() * 8 <= self.conns_peak {
+        let mut freed = self.actives.trim()
+            + self.exchanges.trim()
+            + self.bodies.trim()
+            + self.spare_calls.trim();
+        if self.has_crowd_left() {
             self.conns_peak = self.conns.len();
-            while self.actives.take().is_some() {}
-            while self.exchanges.take().is_some() {}
-            self.spare_calls = Vec::new();
+            self.actives.clear();
+            self.exchanges.clear();
+            self.bodies.clear();
+            self.spare_calls.clear();
+            freed += 1;
+        }
+        self.tidy_later();
+        if freed > 0 {
             // A pool that is full has no quiet time.
             drop(self.core.pool.submit(Box::new(memory::trim)));
         }

@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use crate::ai::chat::Delta;
+use crate::ai::estimate::Habit;
 use crate::ai::latency::Hedge;
 use crate::ai::retry::Budget;
 use crate::base::limits;
@@ -79,8 +80,7 @@ pub(super) struct Worker {
     pub(super) ups: Slab<Up>,
     pub(super) calls: Slab<Box<CallState>>,
     /// Calls that are over, for their memory.
-    #[expect(clippy::vec_box, reason = "they go back into `calls` as they are")]
-    pub(super) spare_calls: Vec<Box<CallState>>,
+    pub(super) spare_calls: Reserve<Box<CallState>>,
     pub(super) pools: Vec<Pool>,
     pub(super) names: Names,
     /// Calls that requests of this turn have led to.
@@ -113,7 +113,8 @@ pub(super) struct Worker {
     pub(super) prefix: Vec<u8>,
     pub(super) date: [u8; 29],
 
-    pub(super) scratch: Vec<u8>,
+    /// Buffers that sockets are read into: as many as calls of one another have needed at once.
+    scratches: Vec<Vec<u8>>,
     pub(super) params: Params,
     pub(super) pull_scratch: Vec<u8>,
     pub(super) relay_scratch: Vec<u8>,
@@ -121,6 +122,7 @@ pub(super) struct Worker {
     pub(super) tls_scratch: Vec<u8>,
     actives: Reserve<Box<Active>>,
     exchanges: Reserve<Box<Exchange>>,
+    bodies: Reserve<Vec<u8>>,
     /// Requests seen since the start, for telling one of several.
     pub(super) access_count: u64,
     id_seed: u64,
@@ -139,6 +141,8 @@ pub(super) struct Worker {
     pub(super) memory_deadline: Deadline,
     /// Second attempts, by the numbers of routes.
     pub(super) hedges: Vec<Hedge>,
+    /// What is known of the answers of models, by the numbers of routes.
+    pub(super) habits: Vec<Habit>,
     /// Bounds the further tries of failed calls.
     pub(super) budget: Budget,
     /// How late work may begin in a turn.
@@ -173,7 +177,7 @@ impl Worker {
             conns: Slab::default(),
             ups: Slab::default(),
             calls: Slab::default(),
-            spare_calls: Vec::new(),
+            spare_calls: Reserve::new(limits::KEPT_CALLS_BYTES, limits::POOLED_BYTES_MAX),
             pools: Vec::new(),
             names: Names::default(),
             starting: VecDeque::new(),
@@ -196,14 +200,15 @@ impl Worker {
             second: i64::MIN,
             prefix: Vec::new(),
             date: [0; 29],
-            scratch: vec![0; limits::READ_BYTES],
+            scratches: vec![vec![0; limits::READ_BYTES]],
             params: Params::new(),
             pull_scratch: Vec::new(),
             relay_scratch: Vec::new(),
             made: Vec::new(),
             tls_scratch: Vec::new(),
-            actives: Reserve::new(limits::POOLED_BUFFERS_BYTES_MAX),
-            exchanges: Reserve::new(limits::POOLED_EXCHANGES_BYTES_MAX),
+            actives: Reserve::new(limits::KEPT_BUFFERS_BYTES, limits::POOLED_BYTES_MAX),
+            exchanges: Reserve::new(limits::KEPT_EXCHANGES_BYTES, limits::POOLED_BYTES_MAX),
+            bodies: Reserve::new(0, limits::POOLED_BODIES_BYTES_MAX),
             access_count: 0,
             id_seed: random::number(),
             id_count: 0,
@@ -214,6 +219,7 @@ impl Worker {
             health_deadline: Deadline::default(),
             memory_deadline: Deadline::default(),
             hedges: Vec::new(),
+            habits: Vec::new(),
             budget: Budget::default(),
             turn_limit: TurnLimit::default(),
             chance: random::number(),
@@ -316,11 +322,17 @@ impl Worker {
         if self.check_state() { Some(handled) } else { None }
     }
 
-    /// The buffer that sockets are read into, to be put back. Whoever is called by one who holds it
-    /// gets another: reading into nothing would look like the peer's end.
+    /// A buffer that a socket is read into, to be put back with [`Worker::put_scratch`]. Whoever is
+    /// called by one who holds it gets another: the end of an answer leads to the next request.
     pub(super) fn take_scratch(&mut self) -> Vec<u8> {
-        let scratch = std::mem::take(&mut self.scratch);
-        if scratch.is_empty() { vec![0; limits::READ_BYTES] } else { scratch }
+        self.scratches.pop().unwrap_or_else(|| vec![0; limits::READ_BYTES])
+    }
+
+    /// Puts it back.
+    pub(super) fn put_scratch(&mut self, scratch: Vec<u8>) {
+        if self.scratches.len() < limits::SCRATCHES_MAX {
+            self.scratches.push(scratch);
+        }
     }
 
     /// Asks for what the next event is about, while this one is handled.
@@ -466,6 +478,7 @@ impl Worker {
         active.reset(limits::POOLED_BUFFER_BYTES_MAX);
         let bytes = active.kept_bytes();
         self.actives.put(active, bytes);
+        self.tidy_later();
     }
 
     pub(super) fn borrow_exchange(&mut self, ticket: Ticket) -> Box<Exchange> {
@@ -483,11 +496,51 @@ impl Worker {
 
     pub(super) fn give_back_exchange(&mut self, mut exchange: Box<Exchange>) {
         if let Some(request) = Arc::get_mut(&mut exchange.request) {
-            request.give_back();
+            let body = request.give_back();
+            self.keep_body(body);
             exchange.response.clear();
             let kept = request.kept_bytes() + exchange.response.kept_bytes();
             let bytes = size_of::<Exchange>() + size_of::<Request>() + kept;
             self.exchanges.put(exchange, bytes);
+            self.tidy_later();
+        }
+    }
+
+    /// Room for a body of this size, when one is kept that was grown for such.
+    pub(super) fn borrow_body(&mut self, request: &mut Request, bytes: usize) {
+        if bytes > limits::SMALL_BODY_BYTES_MAX
+            && let Some(body) = self.bodies.take()
+        {
+            *request.body_mut() = body;
+        }
+    }
+
+    /// Keeps the room of a large body for the next: taking it from the allocator each time costs a
+    /// page fault for every 4 KB and a copy whenever it grows.
+    fn keep_body(&mut self, body: Vec<u8>) {
+        let bytes = body.capacity();
+        if bytes > limits::SMALL_BODY_BYTES_MAX && bytes <= limits::POOLED_BODY_BYTES_MAX {
+            self.bodies.put(body, bytes);
+            self.tidy_later();
+        }
+    }
+
+    /// Has the memory kept for reuse looked at in a while, when it is more than is always kept.
+    #[inline]
+    pub(super) fn tidy_later(&mut self) {
+        let keeps_much = self.actives.is_large()
+            || self.exchanges.is_large()
+            || self.bodies.is_large()
+            || self.spare_calls.is_large();
+        if keeps_much && !self.is_trim_due {
+            self.arm_trim();
+        }
+    }
+
+    fn arm_trim(&mut self) {
+        if !self.is_trim_due {
+            self.is_trim_due = true;
+            self.wheel.arm(self.now_ms + limits::TRIM_AFTER_MS, MARK_TRIM << MARK_SHIFT);
         }
     }
 
@@ -503,14 +556,17 @@ impl Worker {
 
     /// A connection has gone: perhaps accepting can go on.
     pub(super) fn on_closed(&mut self) {
-        let is_quiet = self.conns.len() * 8 <= self.conns_peak;
-        if is_quiet && self.conns_peak >= limits::CROWD_CONNECTIONS && !self.is_trim_due {
-            self.is_trim_due = true;
-            self.wheel.arm(self.now_ms + limits::TRIM_AFTER_MS, MARK_TRIM << MARK_SHIFT);
+        if self.has_crowd_left() {
+            self.arm_trim();
         }
         if self.is_accept_paused && !self.is_draining && !self.core.is_full() {
             self.listen(true);
         }
+    }
+
+    /// Whether there were many connections and are few.
+    fn has_crowd_left(&self) -> bool {
+        self.conns_peak >= limits::CROWD_CONNECTIONS && self.conns.len() * 8 <= self.conns_peak
     }
 
     /// A number for a request id that no other request of any worker gets.

@@ -120,6 +120,7 @@ mod tests {
                 cached: Some(4),
                 cache_written: Some(1),
                 reasoning: Some(2),
+                is_estimated: false,
             }),
             logprobs: None,
         };

@@ -37,7 +37,11 @@ impl StreamDecoder for Decoder {
     fn finish(&mut self, on: &mut dyn FnMut(Delta)) -> Result<bool, Failure> {
         let state = &mut self.state;
         self.events.finish(|_, data| state.event(data, on))?;
-        Ok(state.stopped || state.finished)
+        Ok(self.is_whole())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.state.stopped || self.state.finished
     }
 }
 

@@ -79,7 +79,11 @@ impl StreamDecoder for Decoder {
         if let Form::Events(events) = &mut self.form {
             events.finish(|_, data| state.event(data, on))?;
         }
-        Ok(state.finished)
+        Ok(self.is_whole())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.state.finished
     }
 }
 
@@ -207,6 +211,7 @@ fn usage(node: &Node<'_>) -> Usage {
         cached: count("cachedContentTokenCount"),
         cache_written: None,
         reasoning: count("thoughtsTokenCount"),
+        is_estimated: false,
     }
 }
 

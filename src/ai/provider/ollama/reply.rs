@@ -70,7 +70,11 @@ impl StreamDecoder for Decoder {
     fn finish(&mut self, on: &mut dyn FnMut(Delta)) -> Result<bool, Failure> {
         let line = std::mem::take(&mut self.held);
         self.state.line(&line, on)?;
-        Ok(self.state.done)
+        Ok(self.is_whole())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.state.done
     }
 }
 

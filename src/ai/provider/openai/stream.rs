@@ -44,8 +44,12 @@ impl StreamDecoder for Decoder {
         let state = &mut self.state;
         self.events.finish(|_, data| state.event(data, on))?;
         state.end_custom(on);
+        Ok(self.is_whole())
+    }
+
+    fn is_whole(&self) -> bool {
         // Some compatibles leave out `[DONE]`; a finish reason says as much.
-        Ok(state.done || state.finish.is_some())
+        self.state.done || self.state.finish.is_some()
     }
 }
 
