@@ -135,9 +135,9 @@ fn uncommon_hits(word: u64) -> u64 {
 #[inline(always)]
 fn target_hits(word: u64) -> u64 {
     let low = word & !HIGHS;
-    let above_hash = low + ONES * (0x7f - b'#' as u64);
-    let angle =
-        !(((low ^ (ONES * b'<' as u64)) & (ONES * !(b'<' ^ b'>') as u64 & !HIGHS)) + !HIGHS);
+    let above_hash = low + ONES * u64::from(0x7f - b'#');
+    let angle_bits = ONES * u64::from(!(b'<' ^ b'>') & 0x7f);
+    let angle = !(((low ^ (ONES * u64::from(b'<'))) & angle_bits) + !HIGHS);
     (!above_hash | (low + ONES) | angle | word) & HIGHS
 }
 
