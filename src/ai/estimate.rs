@@ -11,6 +11,8 @@ use crate::json;
 
 /// Bytes of text a token stands for, as OpenAI's rule of thumb has it.
 const BYTES_PER_TOKEN: u64 = 4;
+/// Longest body that is not looked at for what is held of a limit.
+const SHORT_BYTES_MAX: usize = 16 * 1024;
 /// So many bytes of an answer are looked at; the rest is taken to be alike.
 const SAMPLE_BYTES: u64 = 8 * 1024;
 /// Members whose strings a model reads or writes, in the dialects of clients and providers.
@@ -37,6 +39,15 @@ const TEXTS: [&[u8]; 17] = [
 /// The tokens of so many bytes of text.
 pub fn tokens(text_bytes: u64) -> u64 {
     text_bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
+/// About the tokens of a prompt, for the time until its usage is known. Of a short body its length
+/// is enough; a long one is looked at.
+pub fn held_tokens(body: &[u8]) -> u64 {
+    match body.len() {
+        short @ ..=SHORT_BYTES_MAX => tokens(short as u64),
+        _ => prompt_tokens(body),
+    }
 }
 
 /// The tokens of a prompt: of the body of a request, JSON.

@@ -167,6 +167,12 @@ pub const FLIGHT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A call of the host program up to this size is remembered byte for byte, in bytes.
 pub const ALIAS_BYTES_MAX: usize = 64 * 1024;
 
+/// Requests of clients that are remembered byte for byte, and the largest of them, in bytes: at
+/// most 4 MiB together.
+pub const SPELLINGS: usize = 256;
+/// See [`SPELLINGS`].
+pub const SPELLING_BYTES_MAX: usize = 16 * 1024;
+
 /// Targets of one model.
 pub const TARGETS_MAX: usize = 64;
 

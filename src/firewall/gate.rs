@@ -3,8 +3,8 @@
 //! A table of all pairs of bytes says of each at which place of a literal it may stand: as its first
 //! two bytes, as the second and third, as the third and fourth. A literal may begin where three pairs
 //! in a row say so; nearly every place of a text is passed over by that. Where they do, the hash of
-//! the four bytes tells most of the rest. So the automaton of all literals stays small and is asked
-//! seldom.
+//! the four bytes, and the one behind them, tell most of the rest. So the automaton of all literals
+//! stays small and is asked seldom.
 
 const PAIRS: usize = 1 << 16;
 const WORDS: usize = 1024;
@@ -28,6 +28,8 @@ pub struct Gate {
     pairs: Box<[u16; PAIRS]>,
     /// One bit for each hash of the first four bytes of a long one.
     quads: Box<[u64; WORDS]>,
+    /// Which fifth bytes follow those four, by the same hash: a bit for each of eight classes.
+    fifths: Box<[u8; PAIRS]>,
 }
 
 impl Gate {
@@ -35,14 +37,16 @@ impl Gate {
     pub fn of(literals: &[String]) -> Gate {
         let mut pairs = Box::new([TWO << SECOND | (TWO | THREE) << THIRD; PAIRS]);
         let mut quads = Box::new([0; WORDS]);
+        let mut fifths = Box::new([0; PAIRS]);
         for literal in literals {
             match *literal.as_bytes() {
-                [a, b, c, d, ..] => {
+                [a, b, c, d, ref rest @ ..] => {
                     pairs[pair(a, b)] |= LONG;
                     pairs[pair(b, c)] |= LONG << SECOND;
                     pairs[pair(c, d)] |= LONG << THIRD;
                     let place = hash([a, b, c, d]);
                     quads[place / 64 % WORDS] |= 1 << (place % 64);
+                    fifths[place % PAIRS] |= rest.first().map_or(u8::MAX, |&fifth| class(fifth));
                 }
                 [a, b, c] => {
                     pairs[pair(a, b)] |= THREE;
@@ -52,7 +56,7 @@ impl Gate {
                 _ => {}
             }
         }
-        Gate { pairs, quads }
+        Gate { pairs, quads, fifths }
     }
 
     /// The next place at or behind `from` where a literal may begin.
@@ -61,7 +65,11 @@ impl Gate {
         let mut from = from;
         while let Some(eight) = text.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
             if let Some(at) = self.first::<STEP>(u64::from_le_bytes(*eight)) {
-                return Some(from + at);
+                if self.goes_on(text, from + at) {
+                    return Some(from + at);
+                }
+                from += at + 1;
+                continue;
             }
             from += STEP;
         }
@@ -91,6 +99,18 @@ impl Gate {
         })
     }
 
+    /// Whether the fifth byte at a place is one of a long literal, or a short one may begin there.
+    fn goes_on(&self, text: &[u8], from: usize) -> bool {
+        let Some(&[a, b, c, d, fifth]) = text.get(from..).and_then(|rest| rest.first_chunk())
+        else {
+            return true;
+        };
+        let first = self.pairs[pair(a, b)];
+        first & TWO != 0
+            || first & (self.pairs[pair(b, c)] >> SECOND) & THREE != 0
+            || self.fifths[hash([a, b, c, d]) % PAIRS] & class(fifth) != 0
+    }
+
     fn has_quad(&self, four: u32) -> bool {
         let place = hash(four.to_le_bytes());
         self.quads[place / 64 % WORDS] >> (place % 64) & 1 == 1
@@ -100,6 +120,11 @@ impl Gate {
 #[inline(always)]
 fn hash(bytes: [u8; 4]) -> usize {
     (u32::from_le_bytes(bytes).wrapping_mul(0x85eb_ca6b) >> 16) as usize
+}
+
+/// One of eight bits.
+fn class(byte: u8) -> u8 {
+    1 << (byte.wrapping_mul(0x9d) >> 5)
 }
 
 #[inline(always)]

@@ -265,11 +265,24 @@ pub struct Cache {
 pub(super) struct Shared {
     pub(super) store: Store<Kept>,
     flights: Mutex<HashMap<Key, Arc<AnswerFlight>>>,
-    /// For digests of the host's calls: never told, so nobody can aim at a collision.
+    /// The last requests of clients byte for byte, and the keys of the answers they led to.
+    spellings: Box<[Mutex<Option<Spelt>>]>,
+    /// For digests of requests byte for byte: never told, so nobody can aim at a collision.
     salts: [RandomState; 2],
     hits: AtomicU64,
     misses: AtomicU64,
     coalesced: AtomicU64,
+}
+
+/// A remembered spelling and what it asks for.
+type Spelt = (Box<[u8]>, Key);
+
+/// A request byte for byte, as far as its answer depends on it: who repeats one needs no reading.
+pub struct Spelling {
+    /// Who asks in which state of the models, in which dialect and with which switches.
+    head: Vec<u8>,
+    /// Where it is remembered.
+    slot: usize,
 }
 
 impl Want {
@@ -286,6 +299,7 @@ impl Cache {
         let shared = Shared {
             store: Store::new(entries_max, bytes_max),
             flights: Mutex::default(),
+            spellings: (0..limits::SPELLINGS).map(|_| Mutex::default()).collect(),
             salts: [RandomState::new(), RandomState::new()],
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -313,6 +327,14 @@ impl Cache {
         let (entries_max, configured) = bounds(config);
         let bytes_max = usize::try_from(bytes_max).map_or(configured, |it| it.min(configured));
         self.shared.store.resize(entries_max, bytes_max, now_s);
+        self.forget_spellings();
+    }
+
+    fn forget_spellings(&self) {
+        for slot in &self.shared.spellings {
+            let before = slot.lock().take();
+            drop(before);
+        }
     }
 
     fn of(config: &Config, shared: Arc<Shared>, generation: u64) -> Cache {
@@ -473,7 +495,59 @@ impl Cache {
         }
     }
 
-    // ---- calls of the host program whose bytes repeat ----
+    // ---- requests whose bytes repeat ----
+
+    /// How a client's request is spelt, in this state of the models. None: it is too long to be
+    /// remembered.
+    pub fn spelling(
+        &self,
+        epoch: u64,
+        tenant: &Tenant,
+        dialect: Dialect,
+        switches: &[u8],
+        body: &[u8],
+    ) -> Option<Spelling> {
+        if body.len() + switches.len() > limits::SPELLING_BYTES_MAX {
+            return None;
+        }
+        let mut head = Vec::with_capacity(tenant.len() + 9 + switches.len());
+        head.extend_from_slice(&epoch.to_le_bytes());
+        head.extend_from_slice(tenant);
+        head.push(dialect as u8);
+        head.extend_from_slice(switches);
+        let [salt, _] = &self.shared.salts;
+        let slot = salt.hash_one((&head, body)) % limits::SPELLINGS as u64;
+        Some(Spelling { head, slot: slot as usize })
+    }
+
+    /// What a request wants that was spelt alike before, byte for byte.
+    pub fn spelt(
+        &self,
+        spelling: &Spelling,
+        body: &[u8],
+        (dialect, is_stream, include_usage): (Dialect, bool, bool),
+    ) -> Option<Want> {
+        let slot = self.shared.spellings.get(spelling.slot)?.lock();
+        let (same, key) = slot.as_ref()?;
+        let is_same = same.len() == spelling.head.len() + body.len()
+            && same.starts_with(&spelling.head)
+            && same.ends_with(body);
+        let key = *key;
+        drop(slot);
+        let include_usage = include_usage && is_stream;
+        // The base is told from the key by its last byte alone, which every form replaces.
+        let want = Want { base: key, key, dialect, is_stream, include_usage, usage: Use::Full };
+        is_same.then_some(want)
+    }
+
+    /// This spelling led to the answer of `want`. It takes the place of another one.
+    pub fn remember_spelling(&self, spelling: &Spelling, body: &[u8], want: &Want) {
+        if let Some(slot) = self.shared.spellings.get(spelling.slot) {
+            let whole = [&spelling.head, body].concat().into();
+            let before = slot.lock().replace((whole, want.key));
+            drop(before);
+        }
+    }
 
     fn alias(&self, epoch: u64, stream: bool, body: &[u8]) -> Key {
         let mut key = [0; 32];
@@ -538,6 +612,7 @@ impl Cache {
     /// Removes everything that is kept.
     pub fn clear(&self) {
         self.shared.store.clear();
+        self.forget_spellings();
     }
 
     /// Seconds that answers are kept.

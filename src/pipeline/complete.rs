@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::answers::{Answer, Replay, Use, Want};
+use super::answers::{Answer, Replay, Spelling, Use, Want};
 use super::auth::{Charge, Limits};
 use super::call::{Asked, Call};
 use super::{App, Step, answer, fit, old_pages, provider, text_guard};
@@ -141,7 +141,10 @@ fn try_begin(
         asked = asked.edited(body.into());
     }
     let body = asked.body();
-    let want = want(app, &exchange.request, body, dialect, &scan, &plan);
+    let (want, spelling) = match want(app, &exchange.request, body, dialect, &scan, &plan) {
+        Some((want, spelling)) => (Some(want), spelling),
+        None => (None, None),
+    };
     let unfit = match fit::unfit(&plan, dialect, body, &scan, may_block)? {
         Some(unfit) => unfit,
         None => return Ok(Step::Block),
@@ -152,6 +155,9 @@ fn try_begin(
     call.want = want;
     if let Some(answer) = hit(app, &mut call) {
         tell();
+        if let (Some(spelling), Some(want)) = (spelling, &call.want) {
+            app.cache.remember_spelling(&spelling, call.body(), want);
+        }
         answer.fill(&mut exchange.response, b"hit");
         return Ok(match answer.is_stream() {
             true => Step::Pull(Box::new(Replay::new(answer))),
@@ -185,8 +191,9 @@ fn charge(
     let bytes = body.len() as u64;
     if limits.take_tokens(bytes, now_us).is_ok() {
         let mut charge = Charge::new(Arc::clone(limits), bytes);
-        // What others may use meanwhile must not shrink by the bytes.
-        charge.reduce(estimate::prompt_tokens(body), now_us);
+        // What others may use meanwhile must not shrink by the bytes. A short body is nearly all
+        // text; in a long one images may be.
+        charge.reduce(estimate::held_tokens(body), now_us);
         return Ok(Some(charge));
     }
     if !may_block {
@@ -202,7 +209,7 @@ fn seconds(app: &App) -> u64 {
     u64::try_from(app.status.unix_seconds()).unwrap_or(0)
 }
 
-/// What a request wants of the cache, if anything.
+/// What a request wants of the cache, if anything; and how it is spelt, unless that was known.
 fn want(
     app: &App,
     request: &Request,
@@ -210,7 +217,7 @@ fn want(
     dialect: Dialect,
     scan: &Scan,
     plan: &Plan,
-) -> Option<Want> {
+) -> Option<(Want, Option<Spelling>)> {
     // Hooks see every request and may refuse it: no answer goes past them.
     if !app.hooks.is_empty() || !app.cache.is_for(dialect, scan.temperature, scan.seeded) {
         return None;
@@ -228,11 +235,8 @@ fn want(
         true => Use::Refresh,
         false => Use::Full,
     };
-    let mut text = canonical::canonical(dialect, &plan.route.name, body)?;
-    if plan.passes_name() {
-        text.extend_from_slice(plan.model.as_bytes());
-    }
     // Switches of a provider's API that a client sets in its head are part of what it asks.
+    let mut switches = Vec::new();
     for index in 0..request.header_count() {
         let Some((name, value)) = request.header_at(index) else { continue };
         let is_switch = [&b"openai-"[..], b"anthropic-"]
@@ -240,17 +244,31 @@ fn want(
             .any(|prefix| name.get(..prefix.len()).is_some_and(|n| n.eq_ignore_ascii_case(prefix)));
         let is_usual = name.eq_ignore_ascii_case(b"anthropic-version") && value == b"2023-06-01";
         if is_switch && !is_usual {
-            text.push(0);
-            text.extend_from_slice(&name.to_ascii_lowercase());
-            text.push(0);
-            text.extend_from_slice(value);
+            switches.push(0);
+            switches.extend_from_slice(&name.to_ascii_lowercase());
+            switches.push(0);
+            switches.extend_from_slice(value);
         }
     }
+    let form = (dialect, scan.stream, scan.include_usage);
+    let tenant = app.guard.tenant(request);
+    let mut spelling = None;
+    if usage == Use::Full {
+        spelling = app.cache.spelling(app.epoch, &tenant, dialect, &switches, body);
+        let spelt = spelling.as_ref().and_then(|it| app.cache.spelt(it, body, form));
+        if let Some(want) = spelt {
+            return Some((want, None));
+        }
+    }
+    let mut text = canonical::canonical(dialect, &plan.route.name, body)?;
+    if plan.passes_name() {
+        text.extend_from_slice(plan.model.as_bytes());
+    }
+    text.extend_from_slice(&switches);
     if let Some(guard) = app.text_guard.fingerprint() {
         text.extend_from_slice(guard.as_bytes());
     }
-    let form = (dialect, scan.stream, scan.include_usage);
-    Some(app.cache.want(&app.guard.tenant(request), &text, form, usage))
+    Some((app.cache.want(&tenant, &text, form, usage), spelling))
 }
 
 /// What a call of the host program wants of the cache.

@@ -164,6 +164,38 @@ fn what_may_not_be_kept_is_not() {
     assert_eq!(mark(&client.post(CHAT, ASK).answer()), "hit");
 }
 
+/// Wrong: a request whose bytes repeat is taken for another's, for one with other switches, for one
+/// of models that have changed, or is answered although it asks for a fresh answer.
+#[test]
+fn bytes_that_repeat_are_still_read_for_what_they_are() {
+    let (upstream, asked) = numbering();
+    let text = provider("up", upstream.port, "") + "[auth]\nkeys = [\"key-a\", \"key-b\"]\n";
+    let gateway = Gateway::with(&text);
+    let mut client = gateway.connect();
+    let mut told = |fields: &str, body: &str| {
+        let answer = with_fields(&mut client, fields, body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        (mark(&answer), answer.json()["choices"][0]["message"]["content"].to_string())
+    };
+    let (a, b) = ("Authorization: Bearer key-a\r\n", "Authorization: Bearer key-b\r\n");
+    let beta = "Authorization: Bearer key-a\r\nOpenAI-Beta: x=1\r\n";
+    for (number, fields) in [a, b, beta].into_iter().enumerate() {
+        let text = format!("\"{number}\"");
+        assert_eq!(told(fields, ASK), ("miss".to_owned(), text.clone()));
+        for _ in 0..3 {
+            assert_eq!(told(fields, ASK), ("hit".to_owned(), text.clone()));
+        }
+    }
+    let fresh = "Authorization: Bearer key-a\r\nCache-Control: no-cache\r\n";
+    assert_eq!(told(fresh, ASK), ("bypass".to_owned(), "\"3\"".to_owned()));
+    assert_eq!(told(a, ASK), ("hit".to_owned(), "\"3\"".to_owned()));
+    // The same length, one letter apart.
+    assert_eq!(told(a, &ASK.replace("\"x\"", "\"y\"")).0, "miss");
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+    gateway.server.cache_clear();
+    assert_eq!(told(a, ASK), ("miss".to_owned(), "\"5\"".to_owned()));
+}
+
 #[test]
 fn no_answer_crosses_keys() {
     let (upstream, asked) = numbering();
