@@ -317,6 +317,17 @@ impl Filter {
         Filter::default()
     }
 
+    /// Whether these bytes are the client's as they are: whole events, as they nearly always come, and
+    /// no usage object in them. Then they count as taken in; else they are for [`Filter::feed`].
+    pub fn passes(&mut self, bytes: &[u8]) -> bool {
+        let is_between = self.held.is_empty() && !self.passing && !self.after_cr;
+        if !is_between || !bytes.ends_with(b"\n\n") || has_usage_object(bytes) {
+            return false;
+        }
+        (self.ends, self.dropped) = (2, false);
+        true
+    }
+
     /// Takes in bytes, cut anywhere; appends to `out` what the client sees.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut bytes = bytes;
@@ -387,6 +398,15 @@ impl Filter {
     }
 }
 
+/// Whether a member `usage` has an object for its value: OpenAI's other chunks say `null`.
+fn has_usage_object(bytes: &[u8]) -> bool {
+    NAME_FINDER.find_iter(bytes).any(|at| {
+        let rest = bytes.get(at + NAME.len()..).unwrap_or_default().trim_ascii_start();
+        let value = rest.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+        !value.starts_with(b"null")
+    })
+}
+
 fn is_usage_chunk(event: &[u8]) -> bool {
     if NAME_FINDER.find(event).is_none() {
         return false;
@@ -412,6 +432,40 @@ mod tests {
             watch.feed(chunk);
         }
         watch.usage()
+    }
+
+    /// Wrong: a way around the filter that shows what it hides, or hides what it shows.
+    #[test]
+    fn what_passes_at_once_is_what_the_filter_shows() {
+        let plain = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\": null}\n\n";
+        let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n";
+        let done = "data: [DONE]\n\n";
+        for text in [
+            [plain, plain, usage, done].concat(),
+            [usage, plain, done, ": x\n\n"].concat(),
+            [plain, usage, done].concat().replace('\n', "\r\n"),
+            [plain, &plain.replace('\n', "\r"), usage, done].concat(),
+        ] {
+            for first in 0..=text.len() {
+                for second in first..=text.len() {
+                    let pieces = [&text[..first], &text[first..second], &text[second..]];
+                    let (mut filter, mut quick) = (Filter::new(), Filter::new());
+                    let (mut wanted, mut shown) = (Vec::new(), Vec::new());
+                    for piece in pieces.map(str::as_bytes) {
+                        filter.feed(piece, &mut wanted);
+                        if quick.passes(piece) {
+                            shown.extend_from_slice(piece);
+                        } else {
+                            quick.feed(piece, &mut shown);
+                        }
+                    }
+                    filter.finish(&mut wanted);
+                    quick.finish(&mut shown);
+                    assert_eq!(shown, wanted, "cut at {first} and {second}: {text}");
+                    assert!(!shown.windows(13).any(|it| it == b"prompt_tokens"));
+                }
+            }
+        }
     }
 
     #[test]

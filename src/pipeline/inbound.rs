@@ -344,6 +344,13 @@ impl Inbound {
                 if let Some(ending) = &mut self.ending {
                     ending.feed(data);
                 }
+                if self.watched.is_none()
+                    && let Some(filter) = &mut self.filter
+                    && filter.passes(data)
+                {
+                    self.has_token = self.has_token || has_data_line(data);
+                    return Ok(Passing::AsItIs);
+                }
                 let mut shown = Vec::new();
                 let data = match &mut self.filter {
                     None => data,
