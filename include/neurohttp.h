@@ -2222,8 +2222,8 @@ nh_status nh_json_get(const char *json,
                       size_t *value_len);
 
 /**
- * Copies `len` bytes that do not overlap, as memcpy does, and as fast; what is larger than the
- * last cache goes past it, and is faster for that. Returns `to`. Nothing is copied when one of the
+ * Copies `len` bytes that do not overlap, as memcpy does, and as fast; what is too large for the
+ * caches goes past them, and is faster for that. Returns `to`. Nothing is copied when one of the
  * pointers is NULL.
  * [any-thread]   Since 1.0.
  */

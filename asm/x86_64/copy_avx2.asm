@@ -1,5 +1,5 @@
 ; Copy of large memory: void nh_copy_avx2(uint8_t *to, const uint8_t *from, size_t blocks)
-; Contract and idea: copy_large.inc. Needs AVX. Clobbers rdx rsi rdi ymm0-ymm3.
+; Contract and idea: copy_large.inc. Needs AVX. Clobbers rax rdx rsi rdi ymm0-ymm3.
 
 %include "nh.inc"
 %define NAME nh_copy_avx2

@@ -1,5 +1,5 @@
 ; Copy of large memory: void nh_copy_avx512(uint8_t *to, const uint8_t *from, size_t blocks)
-; Contract and idea: copy_large.inc. Needs AVX-512 F. Clobbers rdx rsi rdi zmm0-zmm1.
+; Contract and idea: copy_large.inc. Needs AVX-512 F. Clobbers rax rdx rsi rdi zmm0-zmm1.
 
 %include "nh.inc"
 %define NAME nh_copy_avx512

@@ -1,5 +1,5 @@
 ; Copy of large memory: void nh_copy_sse42(uint8_t *to, const uint8_t *from, size_t blocks)
-; Contract and idea: copy_large.inc. Needs SSE2. Clobbers rdx rsi rdi xmm0-xmm7.
+; Contract and idea: copy_large.inc. Needs SSE2. Clobbers rax rdx rsi rdi xmm0-xmm7.
 
 %include "nh.inc"
 %define NAME nh_copy_sse42

@@ -1,12 +1,13 @@
 ; Index of an HTTP header section: where names end and lines end, 64 bytes a turn.
 ;
-; size_t nh_head_index_avx2(const uint8_t *data, size_t length, uint32_t *out, size_t room)
-;   rdi = data, the beginning of a line; rsi = length (at least 64); rdx = room for rcx marks (at least 64)
+; size_t nh_head_index_avx2(const uint8_t *data, size_t length, uint32_t *out, size_t room, uint32_t first)
+;   rdi = data, the beginning of a line; rsi = length (at least 64); rdx = room for rcx marks (at least 64);
+;   r8d = the position of the first byte
 ;   rax = how many marks were written, ascending; the entries behind them may hold garbage
 ; The marks: in each line the first byte that is not usual in a name, each control byte but HTAB and LF, and
-; each LF that follows no such byte. It ends with the mark of the first line that begins with a control byte, as the blank line does,
-; with the data, or before a turn for whose marks there might be no room. Reads exactly the data, at any
-; alignment. Needs AVX2, BMI1, BMI2 and POPCNT. Clobbers rax rcx rdx rsi rdi r8-r11 and ymm0-ymm15.
+; each LF that follows no such byte. They end with that of the first line that begins with a control byte, as the
+; blank line does, with the data, or before a turn for whose marks there might be no room. Reads exactly the data,
+; at any alignment. Needs AVX2, BMI1, BMI2 and POPCNT. Clobbers rax rcx rdx rsi rdi r8-r11 and ymm0-ymm15.
 ;
 ; The idea: two nibble tables sort all bytes into usual in names, control, and neither. A name is a series
 ; of ones that begins where a line does; adding a one there carries along the series and comes out at the
@@ -47,7 +48,6 @@ line_feed:
 NH_FUNCTION nh_head_index_avx2, rbx, rbp, r12, r13, r14, r15
         lea rcx, [rdx + rcx * 4 - 64 * 4] ; behind here a turn's marks might not fit
         mov r12, rdx
-        xor r8d, r8d                    ; position of the block
         mov r9d, 1                      ; a line begins with the block
         xor r10d, r10d                  ; a name goes on in the block
         xor r14d, r14d                  ; the last byte was a control byte

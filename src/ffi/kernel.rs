@@ -129,8 +129,8 @@ fn not_json(error: JsonError) -> Error {
     Error::new(ErrorKind::InvalidArgument, error.to_string())
 }
 
-/// Copies `len` bytes that do not overlap, as memcpy does, and as fast; what is larger than the
-/// last cache goes past it, and is faster for that. Returns `to`. Nothing is copied when one of the
+/// Copies `len` bytes that do not overlap, as memcpy does, and as fast; what is too large for the
+/// caches goes past them, and is faster for that. Returns `to`. Nothing is copied when one of the
 /// pointers is NULL.
 /// [any-thread]   Since 1.0.
 #[unsafe(no_mangle)]

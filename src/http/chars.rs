@@ -80,6 +80,13 @@ pub(super) fn is(byte: u8, class: u8) -> bool {
 #[inline(always)]
 pub(super) fn end_of(bytes: &[u8], from: usize, class: u8) -> usize {
     let mut index = from;
+    while let Some(bytes) = bytes.get(index..).and_then(|rest| rest.first_chunk::<4>()) {
+        let [a, b, c, d] = bytes.map(|byte| CLASS[usize::from(byte)]);
+        if a & b & c & d & class == 0 {
+            break;
+        }
+        index += 4;
+    }
     while let Some(&byte) = bytes.get(index) {
         if !is(byte, class) {
             break;
@@ -123,17 +130,15 @@ fn uncommon_hits(word: u64) -> u64 {
     !((letter | hyphen) & !word) & HIGHS
 }
 
-/// The high bit of each byte that is not in [`TARGET`]: controls and SP, DEL and beyond, and the four that
-/// are neither URI characters nor sent by browsers. Exact in every byte.
+/// The high bit of each byte that is not in [`TARGET`] (controls and SP, DEL and beyond, and the four that are
+/// neither URI characters nor sent by browsers) and of each `!`. Exact in every byte.
 #[inline(always)]
 fn target_hits(word: u64) -> u64 {
     let low = word & !HIGHS;
-    // One where `low` and the byte differ in no more than the ignored bit.
-    let is = |byte: u8, ignored: u8| {
-        !(((low ^ (ONES * u64::from(byte))) & (ONES * u64::from(!ignored & 0x7f))) + !HIGHS)
-    };
-    let graphic = (low + ONES * (0x80 - 0x21)) & !(low + ONES);
-    (!graphic | is(b'"', b'"' ^ b'#') | is(b'<', b'<' ^ b'>') | word) & HIGHS
+    let above_hash = low + ONES * u64::from(0x7f - b'#');
+    let angle_bits = ONES * u64::from(!(b'<' ^ b'>') & 0x7f);
+    let angle = !(((low ^ (ONES * u64::from(b'<'))) & angle_bits) + !HIGHS);
+    (!above_hash | (low + ONES) | angle | word) & HIGHS
 }
 
 /// The index of the first byte at or after `from` that is not in [`TARGET`], or the length.
@@ -142,10 +147,15 @@ pub(super) fn end_of_target(bytes: &[u8], from: usize) -> usize {
     let mut index = from;
     while let Some(word) = word_at(bytes, index) {
         let hits = target_hits(word);
-        if hits != 0 {
-            return index + (hits.trailing_zeros() / 8) as usize;
+        if hits == 0 {
+            index += 8;
+            continue;
         }
-        index += 8;
+        index += (hits.trailing_zeros() / 8) as usize;
+        if bytes.get(index) != Some(&b'!') {
+            return index;
+        }
+        index += 1;
     }
     end_of(bytes, index, TARGET)
 }
@@ -189,36 +199,33 @@ pub(super) fn end_of_value(bytes: &[u8], from: usize) -> usize {
     end_of(bytes, index, VALUE)
 }
 
-/// The `length` bytes from `from` on as a word, the first one lowest, zeros behind them; eight if
-/// `length` is more. Bytes behind the end of `bytes` are zeros too.
-#[inline(always)]
-pub(super) fn part_word(bytes: &[u8], from: usize, length: usize) -> u64 {
-    let word = match word_at(bytes, from) {
-        Some(word) => word,
-        None => {
-            let rest = bytes.get(from..).unwrap_or_default();
-            rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
-        }
-    };
-    if length >= 8 { word } else { word & ((1 << (length * 8)) - 1) }
+/// Fewer than eight bytes as a word, the first one lowest, zeros behind them.
+#[cold]
+pub(super) fn short_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
-/// Whether `text` is `lower`, which holds lower-case letters, digits, hyphens and zeros only, in
-/// any case of letters. Of each letter the bit 0x20 is ignored, of no other byte: a carriage
-/// return with that bit would be a hyphen.
-#[inline(always)]
-pub(super) fn folds_to(text: u64, lower: u64) -> bool {
-    text | (lower >> 1 & (ONES * 0x20)) == lower
+/// The bits of `lower`, which holds lower-case letters, digits, hyphens and zeros only, that the case of
+/// letters changes: 0x20 of each letter and of no other byte, as a carriage return with that bit would be a
+/// hyphen.
+pub(super) const fn case_bits(lower: u64) -> u64 {
+    lower >> 1 & (ONES * 0x20)
 }
 
 /// `bytes` without the spaces and tabs at both ends.
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
+    let mut rest = trim_start(bytes);
+    while let [head @ .., b' ' | b'\t'] = rest {
+        rest = head;
+    }
+    rest
+}
+
+/// `bytes` without the spaces and tabs before them.
+pub(super) fn trim_start(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
     while let [b' ' | b'\t', tail @ ..] = rest {
         rest = tail;
-    }
-    while let [head @ .., b' ' | b'\t'] = rest {
-        rest = head;
     }
     rest
 }
@@ -287,7 +294,8 @@ mod tests {
             for byte in 0..=255u8 {
                 let mut text = *b"A-Z09-TX";
                 text[at] = byte;
-                let folds = folds_to(u64::from_le_bytes(text), u64::from_le_bytes(*lower));
+                let word = u64::from_le_bytes(*lower);
+                let folds = u64::from_le_bytes(text) | case_bits(word) == word;
                 assert_eq!(folds, text.eq_ignore_ascii_case(lower), "{text:?}");
             }
         }
@@ -295,18 +303,10 @@ mod tests {
 
     /// A name at the end of a buffer must read like one within it.
     #[test]
-    fn words_end_where_they_should() {
-        let bytes = b"0123456789";
-        for from in 0..12 {
-            for length in 0..10 {
-                let end = (from + length.min(8)).min(bytes.len());
-                let mut expected = [0; 8];
-                let part = bytes.get(from..end).unwrap_or_default();
-                expected[..part.len()].copy_from_slice(part);
-                let word = part_word(bytes, from, length);
-                assert_eq!(word.to_le_bytes(), expected, "{length} from {from}");
-            }
-        }
+    fn short_words_end_in_zeros() {
+        assert_eq!(short_word(b""), 0);
+        assert_eq!(short_word(b"te").to_le_bytes(), *b"te\0\0\0\0\0\0");
+        assert_eq!(short_word(b"expires").to_le_bytes(), *b"expires\0");
     }
 
     /// Blank-only values come out empty.

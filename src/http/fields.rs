@@ -116,17 +116,17 @@ impl Facts {
         }
     }
 
-    /// Takes up a field.
+    /// Takes up a field; `value` is what its span of that name covers.
     #[inline(always)]
     fn add<const REQUEST: bool>(
         &mut self,
-        window: &[u8],
+        value: &[u8],
         field: Field,
         fields: &mut Vec<Field>,
     ) -> Result<(), HeadError> {
         fields.push(field);
         if field.known.is_framing() {
-            self.note::<REQUEST>(field.known, field.value.of(window), field.value)?;
+            self.note::<REQUEST>(field.known, value, field.value)?;
         }
         self.seen |= field.known.bit();
         Ok(())
@@ -170,7 +170,8 @@ impl Facts {
     }
 
     fn note_connection(&mut self, value: &[u8]) {
-        if value.eq_ignore_ascii_case(b"keep-alive") {
+        // As nearly all write it.
+        if value == b"keep-alive" {
             self.keep_alive = true;
             return;
         }
@@ -206,6 +207,16 @@ fn decimal(text: &[u8]) -> Option<u64> {
         return None;
     }
     let mut value = 0u64;
+    if text.len() < 20 {
+        // Below 10^19, which is below 2^64.
+        for &byte in text {
+            if !byte.is_ascii_digit() {
+                return None;
+            }
+            value = value * 10 + u64::from(byte - b'0');
+        }
+        return Some(value);
+    }
     for &byte in text {
         if !byte.is_ascii_digit() {
             return None;
@@ -258,60 +269,93 @@ fn parse_lines<const REQUEST: bool>(
     loop {
         let base = scan.position;
         let Some(section) = window.get(base..) else { return Ok(None) };
-        if !kernel::head_index(section, &mut marks) {
+        if !kernel::head_index(section, base as u32, &mut marks) {
             return Ok(None);
         }
         let (lines, rest) = marks.positions().as_chunks::<2>();
-        let mut start = 0;
-        for &[colon, end] in lines {
-            let (colon, end) = (colon as usize, end as usize);
-            let is_line = colon > start
-                && section.get(colon) == Some(&b':')
-                && section.get(end..end + 2) == Some(b"\r\n")
-                && fields.len() < usize::from(fields_max);
-            if !is_line {
-                return Ok(None);
+        let count_before = fields.len();
+        let room = usize::from(fields_max).saturating_sub(count_before);
+        fields.resize(count_before + lines.len().min(room), Field::default());
+        let new = fields.get_mut(count_before..).unwrap_or_default();
+        let taken = take_lines(window, base, lines, new);
+        fields.truncate(count_before + taken.count);
+        for field in fields.get(count_before..).unwrap_or_default() {
+            if field.known.is_framing() {
+                facts.note::<REQUEST>(field.known, field.value.of(window), field.value)?;
+                facts.seen |= field.known.bit();
             }
-            let (name, value) = (base + start..base + colon, base + colon + 1..base + end);
-            let field = Field {
-                known: Known::from_part(window, name.start, name.end),
-                name: Span::new(name.start, name.end),
-                value: trimmed(window, value.start, value.end),
-            };
-            facts.add::<REQUEST>(window, field, fields)?;
-            start = end + 2;
-            scan.position = base + start;
+        }
+        facts.seen |= taken.seen;
+        let start = taken.end;
+        scan.position = start;
+        if taken.count < lines.len() {
+            return Ok(None);
         }
         if let [end] = rest
             && *end as usize == start
-            && section.get(start..start + 2) == Some(b"\r\n")
+            && window.get(start..start + 2) == Some(b"\r\n")
         {
-            scan.position = base + start + 2;
+            scan.position = start + 2;
             scan.phase = Phase::Done;
             return Ok(Some(Progress::Complete));
         }
-        if start == 0 {
+        if start == base {
             return Ok(None);
         }
     }
 }
 
-/// The span from `start` to `end` without the blanks at both ends.
+/// What [`take_lines`] took up.
+struct Taken {
+    /// How many lines.
+    count: usize,
+    /// The index behind the last of them.
+    end: usize,
+    /// The known names met.
+    seen: u64,
+}
+
+/// Fills in the fields of lines, whose marks are a colon and an end each, up to the first that is not right. The
+/// first of them begins at `start`. Apart from all else, so that what it works with fits the registers.
+#[inline(never)]
+fn take_lines(window: &[u8], start: usize, lines: &[[u32; 2]], fields: &mut [Field]) -> Taken {
+    let mut taken = Taken { count: 0, end: start, seen: 0 };
+    for (&[colon, end], field) in lines.iter().zip(fields) {
+        let (start, colon, end) = (taken.end, colon as usize, end as usize);
+        let Some((text, [b'\r', b'\n', ..])) = window.split_at_checked(end) else { break };
+        let Some(line) = text.get(start..) else { break };
+        let cut = line.split_at_checked(colon.wrapping_sub(start));
+        let Some((name @ [_, ..], [b':', value @ ..])) = cut else { break };
+        let known = Known::from_start(line, name);
+        let (before, after) = blanks(value);
+        *field = Field {
+            name: Span::new(start, colon),
+            value: Span::new(colon + 1 + before, end - after),
+            known,
+        };
+        taken.count += 1;
+        taken.end = end + 2;
+        taken.seen |= known.bit();
+    }
+    taken
+}
+
+/// How many blanks stand before and behind a value.
 #[inline(always)]
-fn trimmed(window: &[u8], mut start: usize, mut end: usize) -> Span {
-    if let Some([b' ', first, .., last]) = window.get(start..end)
+fn blanks(text: &[u8]) -> (usize, usize) {
+    if let ([b' ', first, ..], [.., last]) = (text, text)
         && *first > b' '
         && *last > b' '
     {
-        return Span::new(start + 1, end);
+        return (1, 0);
     }
-    while start < end && matches!(window.get(start), Some(b' ' | b'\t')) {
-        start += 1;
-    }
-    while start < end && matches!(window.get(end - 1), Some(b' ' | b'\t')) {
-        end -= 1;
-    }
-    Span::new(start, end)
+    uncommon_blanks(text)
+}
+
+#[cold]
+fn uncommon_blanks(text: &[u8]) -> (usize, usize) {
+    let value = chars::trim_start(text);
+    (text.len() - value.len(), value.len() - chars::trim(value).len())
 }
 
 /// Reads header lines from `scan.position` on up to the blank line. `window` ends where the
@@ -374,7 +418,8 @@ pub(super) fn parse<const REQUEST: bool>(
                 Some(&byte) => return Err(error_at(byte, HeadError::BadFieldName)),
             }
             name = Span::new(mark, position);
-            known = Known::from_part(window, mark, position);
+            let line = window.get(mark..).unwrap_or_default();
+            known = Known::from_start(line, line.get(..position - mark).unwrap_or_default());
             position += 1;
             phase = Phase::Blanks;
         }
@@ -398,8 +443,10 @@ pub(super) fn parse<const REQUEST: bool>(
             (Some(b'\r') | None, _) => partial!(),
             (Some(&byte), _) => return Err(error_at(byte, HeadError::BadFieldValue)),
         }
-        let value = trimmed(window, mark, position);
-        facts.add::<REQUEST>(window, Field { name, value, known }, fields)?;
+        // The blanks before it are gone already.
+        let value = chars::trim(window.get(mark..position).unwrap_or_default());
+        let span = Span::new(mark, mark + value.len());
+        facts.add::<REQUEST>(value, Field { name, value: span, known }, fields)?;
         position += 2;
         phase = Phase::LineStart;
     }

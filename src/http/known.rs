@@ -116,14 +116,20 @@ const MULTIPLIER: u32 = 0x2437_f75b;
 /// A slot of the table: a name in words, the first byte lowest. Below eight bytes one, with zeros behind the
 /// end; else its first eight bytes, its last eight, and above sixteen bytes those from the ninth on.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Slot {
     words: [u64; NAME_BYTES_MAX / 8],
+    /// The bits of each word that the case of letters changes.
+    case: [u64; NAME_BYTES_MAX / 8],
+    /// The bits of the first word that belong to the name.
+    kept: u64,
     length: u8,
     known: Known,
 }
 
 static TABLE: [Slot; SLOTS] = {
-    let empty = Slot { words: [0; NAME_BYTES_MAX / 8], length: 0, known: Known::Other };
+    const NONE: [u64; NAME_BYTES_MAX / 8] = [0; NAME_BYTES_MAX / 8];
+    let empty = Slot { words: NONE, case: NONE, kept: 0, length: 0, known: Known::Other };
     let mut table = [empty; SLOTS];
     let mut index = 1;
     while index < NAMES.len() {
@@ -138,7 +144,17 @@ static TABLE: [Slot; SLOTS] = {
         };
         let slot = slot_of(name.len(), name[0], name[name.len() - 1]);
         assert!(matches!(table[slot].known, Known::Other), "two known names share a slot");
-        table[slot] = Slot { words, length: name.len() as u8, known: VARIANTS[index] };
+        table[slot] = Slot {
+            words,
+            case: [
+                chars::case_bits(words[0]),
+                chars::case_bits(words[1]),
+                chars::case_bits(words[2]),
+            ],
+            kept: if length < 8 { (1 << (length * 8)) - 1 } else { u64::MAX },
+            length: name.len() as u8,
+            known: VARIANTS[index],
+        };
         index += 1;
     }
     table
@@ -148,31 +164,34 @@ impl Known {
     /// The variant of a field name, in any case of letters.
     #[inline]
     pub fn from_name(name: &[u8]) -> Known {
-        Known::from_part(name, 0, name.len())
+        Known::from_start(name, name)
     }
 
-    /// The same for the name that stands in `bytes` from `start` to `end`. What follows it there
-    /// lets it be read a word at a time.
+    /// The same for a name that `line` begins with. What follows it there lets it be read a word at a time.
     #[inline(always)]
-    pub(super) fn from_part(bytes: &[u8], start: usize, end: usize) -> Known {
-        let length = end.saturating_sub(start);
-        let (Some(&first), Some(&last)) = (bytes.get(start), bytes.get(end.wrapping_sub(1))) else {
-            return Known::Other;
-        };
+    pub(super) fn from_start(line: &[u8], name: &[u8]) -> Known {
+        let length = name.len();
+        // No known name is a single byte.
+        let &[first, .., last] = name else { return Known::Other };
         let slot = &TABLE[slot_of(length, first, last) % SLOTS];
         if usize::from(slot.length) != length {
             return Known::Other;
         }
-        let [head, tail, middle] = slot.words;
-        let is = |at: usize, lower: u64| {
-            chars::word_at(bytes, at).is_some_and(|text| chars::folds_to(text, lower))
+        let is = |index: usize, text: u64| text | slot.case[index] == slot.words[index];
+        let head = match line.first_chunk() {
+            Some(&word) => u64::from_le_bytes(word),
+            None => chars::short_word(line),
         };
-        let is_known = if length < 8 {
-            chars::folds_to(chars::part_word(bytes, start, length), head)
-        } else {
-            is(start, head) && is(end - 8, tail) && (length <= 16 || is(start + 8, middle))
-        };
-        if is_known { slot.known } else { Known::Other }
+        if !is(0, head & slot.kept) {
+            return Known::Other;
+        }
+        if let Some(&tail) = name.last_chunk() {
+            let is_middle = || chars::word_at(name, 8).is_some_and(|middle| is(2, middle));
+            if !is(1, u64::from_le_bytes(tail)) || (length > 16 && !is_middle()) {
+                return Known::Other;
+            }
+        }
+        slot.known
     }
 
     /// Its name in lower case; empty for [`Known::Other`].
@@ -223,6 +242,11 @@ mod tests {
             let name = known.name();
             assert_eq!(Known::from_name(name.as_bytes()), known);
             assert_eq!(Known::from_name(name.to_uppercase().as_bytes()), known);
+            for behind in ["", ":", ": 1", ": a value of some words"] {
+                let line = format!("{}{behind}", name.to_uppercase());
+                let (name, _) = line.as_bytes().split_at(name.len());
+                assert_eq!(Known::from_start(line.as_bytes(), name), known, "{line}");
+            }
             assert_ne!(known.bit(), 0);
             for index in 0..name.len() {
                 let mut other = name.as_bytes().to_vec();

@@ -103,7 +103,11 @@ fn parse_line(
 fn parse_line_within(window: &[u8], head: &mut RequestHead) -> Result<Progress, HeadError> {
     let scan = &mut head.scan;
     if scan.phase == Phase::Method {
-        scan.position = chars::end_of(window, scan.position, chars::TOKEN);
+        scan.position = match window.get(scan.position..) {
+            Some([b'G', b'E', b'T', b' ', ..]) => scan.position + 3,
+            Some([b'P', b'O', b'S', b'T', b' ', ..]) => scan.position + 4,
+            _ => chars::end_of(window, scan.position, chars::TOKEN),
+        };
         match window.get(scan.position) {
             None => return Ok(Progress::Partial),
             Some(b' ') if scan.position > scan.mark => {}

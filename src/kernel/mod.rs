@@ -133,13 +133,20 @@ impl Kernels {
             return;
         }
         if clmul && features.vpclmulqdq() {
-            self.crc32 = kernel("nasm avx2 vpclmulqdq, crc32fast from 2 KB", crc32_wide);
+            self.crc32 = kernel("nasm avx512 vpclmulqdq", crc32::ieee_avx512);
+            self.crc32c = kernel("nasm avx512 vpclmulqdq", crc32::castagnoli_avx512);
         }
         self.copy = kernel("nasm avx512, libc below the last cache", copy::avx512);
         if clmul {
             self.json_index = kernel("nasm avx512", json_index::avx512);
         }
         self.head_index = kernel("nasm avx512", head_index::avx512);
+        if features.avx512vbmi2() {
+            self.head_index = kernel("nasm avx512 vbmi2", head_index::vbmi2);
+            if clmul {
+                self.json_index = kernel("nasm avx512 vbmi2", json_index::vbmi2);
+            }
+        }
         self.is_utf8 = kernel("nasm avx512", utf8::avx512);
     }
 
@@ -164,17 +171,6 @@ fn crc32fast_update(crc: u32, data: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(crc);
     hasher.update(data);
     hasher.finalize()
-}
-
-/// CRC-32 at the AVX-512 level: from here on the crate folds 512 bits at once, which no kernel here does.
-#[cfg(all(nh_asm, not(miri)))]
-fn crc32_wide(crc: u32, data: &[u8]) -> u32 {
-    const WIDE_MIN: usize = 2048;
-    if data.len() < WIDE_MIN {
-        x86_64::crc32::ieee_avx2(crc, data)
-    } else {
-        crc32fast_update(crc, data)
-    }
 }
 
 /// What was found and chosen, once.
@@ -243,7 +239,7 @@ pub fn at(level: CpuLevel) -> Option<Kernels> {
 /// Below this the system's memcpy is the best there is, and no table is asked.
 pub const COPY_LARGE_MIN: usize = 4 << 20;
 
-/// Copies `from` to `to`. What is larger than the last cache goes past it.
+/// Copies `from` to `to`. What is too large for the caches goes past them.
 ///
 /// # Panics
 /// When the lengths differ.
@@ -283,15 +279,15 @@ pub fn crc32c_update(crc: u32, data: &[u8]) -> u32 {
     (table().crc32c.call)(crc, data)
 }
 
-/// Indexes the header section that `data` begins with; `false`, and nothing done, where only the reference is
+/// Indexes the header section that `data` begins with, at position `first`; `false`, and nothing done, where only the reference is
 /// there or too little data, so that a parser that goes byte by byte is faster.
 #[inline]
-pub fn head_index(data: &[u8], marks: &mut head::Marks) -> bool {
+pub fn head_index(data: &[u8], first: u32, marks: &mut head::Marks) -> bool {
     let job = table().head_index;
     if data.len() < head::LENGTH_MIN || job.implementation == REFERENCE {
         return false;
     }
-    (job.call)(data, marks);
+    (job.call)(data, first, marks);
     true
 }
 

@@ -67,15 +67,17 @@ fn equals_the_reference_on_long_input() {
 mod raw {
     use super::*;
     use crate::harness::call::watched;
-    use neurohttp::kernel::Features;
+    use neurohttp::kernel::{CpuLevel, Features};
 
     type Raw = unsafe extern "C" fn(u32, *const u8, usize) -> u32;
 
     unsafe extern "C" {
         fn nh_crc32_sse42(crc: u32, data: *const u8, length: usize) -> u32;
         fn nh_crc32_avx2(crc: u32, data: *const u8, length: usize) -> u32;
+        fn nh_crc32_avx512(crc: u32, data: *const u8, length: usize) -> u32;
         fn nh_crc32c_sse42(crc: u32, data: *const u8, length: usize) -> u32;
         fn nh_crc32c_avx2(crc: u32, data: *const u8, length: usize) -> u32;
+        fn nh_crc32c_avx512(crc: u32, data: *const u8, length: usize) -> u32;
     }
 
     // A kernel that loses a callee-saved register breaks its caller far away from here.
@@ -84,25 +86,29 @@ mod raw {
         let has = Features::detect();
         let clmul = has.sse42() && has.pclmulqdq();
         let wide = has.avx2() && has.vpclmulqdq() && clmul;
+        let widest = wide && has.level() >= CpuLevel::Avx512;
         let reference = reference();
         let (ieee, castagnoli) = (reference.crc32.call, reference.crc32c.call);
         type Reference = fn(u32, &[u8]) -> u32;
-        let kernels: [(&str, bool, Raw, Reference); 4] = [
-            ("crc32 sse42", clmul, nh_crc32_sse42, ieee),
-            ("crc32 avx2", wide, nh_crc32_avx2, ieee),
-            ("crc32c sse42", clmul, nh_crc32c_sse42, castagnoli),
-            ("crc32c avx2", wide, nh_crc32c_avx2, castagnoli),
+        // Name, whether this CPU has what it needs, the least length, kernel and reference.
+        let kernels: [(&str, bool, usize, Raw, Reference); 6] = [
+            ("crc32 sse42", clmul, 16, nh_crc32_sse42, ieee),
+            ("crc32 avx2", wide, 16, nh_crc32_avx2, ieee),
+            ("crc32 avx512", widest, 256, nh_crc32_avx512, ieee),
+            ("crc32c sse42", clmul, 16, nh_crc32c_sse42, castagnoli),
+            ("crc32c avx2", wide, 16, nh_crc32c_avx2, castagnoli),
+            ("crc32c avx512", widest, 256, nh_crc32c_avx512, castagnoli),
         ];
         let mut noise = Noise::new();
         let seed = noise.seed();
         let data = noise.bytes(5000);
-        for (name, _, kernel, reference) in kernels.into_iter().filter(|kernel| kernel.1) {
-            for length in
-                (16..LENGTH_EACH_MAX).chain([511, 512, 513, 1000, 1024, 1279, 1280, 1500, 5000])
+        for (name, _, least, kernel, reference) in kernels.into_iter().filter(|kernel| kernel.1) {
+            for length in (least..LENGTH_EACH_MAX)
+                .chain([511, 512, 513, 1000, 1023, 1024, 1279, 1280, 1500, 1600, 1900, 5000])
             {
                 let start = noise.next();
                 let arguments = [start, data.as_ptr() as u64, length as u64];
-                // SAFETY: the features were checked; the data is readable, at least 16 bytes of it. The
+                // SAFETY: the features were checked; the data is readable, as much as the kernel needs. The
                 // upper half of the 32-bit argument is garbage on purpose.
                 let found = unsafe { watched(kernel as *const (), &arguments) };
                 let expected = reference(start as u32, &data[..length]);

@@ -53,16 +53,17 @@ fn sample(noise: &mut Noise, length: usize) -> Vec<u8> {
     text
 }
 
-fn index(section: &[u8], table: &Kernels) -> Vec<u32> {
+fn index(section: &[u8], first: u32, table: &Kernels) -> Vec<u32> {
     let mut marks = Marks::new();
-    (table.head_index.call)(section, &mut marks);
+    (table.head_index.call)(section, first, &mut marks);
     marks.positions().to_vec()
 }
 
 fn check(section: &[u8], context: &str) {
-    let expected = index(section, &reference());
+    let first = section.len() as u32 % 1000;
+    let expected = index(section, first, &reference());
     for table in tables() {
-        let found = index(section, &table);
+        let found = index(section, first, &table);
         let (level, text) = (table.level, section.escape_ascii());
         assert_eq!(found, expected, "head_index {level} {context}: \"{text}\"");
     }
@@ -72,7 +73,7 @@ fn check(section: &[u8], context: &str) {
 #[test]
 fn marks() {
     let check = |section: &str, expected: &[u32]| {
-        assert_eq!(index(section.as_bytes(), &reference()), expected, "{section:?}");
+        assert_eq!(index(section.as_bytes(), 0, &reference()), expected, "{section:?}");
     };
     check("", &[]);
     check("a: b\r\n\r\n", &[1, 4, 6]);
@@ -87,7 +88,7 @@ fn marks() {
     check("\r\n", &[0]);
     // 256 marks fit; what might not is left out a block at a time.
     let lines = "a:\r\n".repeat(200);
-    assert_eq!(index(lines.as_bytes(), &reference()).len(), 224);
+    assert_eq!(index(lines.as_bytes(), 0, &reference()).len(), 224);
 }
 
 // A mark that is missing lets a control byte into a value: a second header behind the reader's back.
@@ -136,15 +137,29 @@ mod raw {
     use crate::harness::call::watched;
     use neurohttp::kernel::Features;
 
-    type Raw = unsafe extern "C" fn(*const u8, usize, *mut u32, usize) -> usize;
+    type Raw = unsafe extern "C" fn(*const u8, usize, *mut u32, usize, u32) -> usize;
 
     unsafe extern "C" {
-        fn nh_head_index_avx2(data: *const u8, length: usize, out: *mut u32, room: usize) -> usize;
+        fn nh_head_index_avx2(
+            data: *const u8,
+            length: usize,
+            out: *mut u32,
+            room: usize,
+            first: u32,
+        ) -> usize;
         fn nh_head_index_avx512(
             data: *const u8,
             length: usize,
             out: *mut u32,
             room: usize,
+            first: u32,
+        ) -> usize;
+        fn nh_head_index_vbmi2(
+            data: *const u8,
+            length: usize,
+            out: *mut u32,
+            room: usize,
+            first: u32,
         ) -> usize;
     }
 
@@ -153,9 +168,10 @@ mod raw {
     fn keeps_the_calling_convention() {
         let has = Features::detect();
         let bits = has.bmi1() && has.bmi2() && has.popcnt();
-        let kernels: [(&str, bool, Raw); 2] = [
+        let kernels: [(&str, bool, Raw); 3] = [
             ("avx2", has.avx2() && bits, nh_head_index_avx2),
             ("avx512", has.avx512bw() && bits, nh_head_index_avx512),
+            ("vbmi2", has.avx512bw() && has.avx512vbmi2() && bits, nh_head_index_vbmi2),
         ];
         let mut noise = Noise::new();
         let (mut memory, mut out_memory) = (Guarded::new(600), Guarded::new(4096));
@@ -169,13 +185,20 @@ mod raw {
                 let section = memory.put(Place::BeforeGuard, &section);
                 let room = 64 + noise.below(200);
                 let out = out_memory.output(Place::BeforeGuard, 4 * room).as_mut_ptr();
-                let arguments = [section.as_ptr() as u64, length as u64, out as u64, room as u64];
+                let first = noise.below(1000) as u32;
+                let arguments = [
+                    section.as_ptr() as u64,
+                    length as u64,
+                    out as u64,
+                    room as u64,
+                    u64::from(first) | 0xdead_beef << 32,
+                ];
                 // SAFETY: the features were checked; input and output are as large as the contract says.
                 let count = unsafe { watched(kernel as *const (), &arguments) };
                 let count = count.unwrap_or_else(|fault| panic!("{name}: {fault}")) as usize;
                 assert!(count <= room, "{name}");
                 assert!(out_memory.is_intact_around(Place::BeforeGuard, 4 * room), "{name}");
-                let expected = index(section, &reference());
+                let expected = index(section, first, &reference());
                 let found: Vec<u32> = out_memory.at(Place::BeforeGuard, 4 * room)[..4 * count]
                     .chunks_exact(4)
                     .map(|mark| u32::from_le_bytes(mark.try_into().expect("four bytes")))

@@ -159,15 +159,22 @@ mod raw {
             out: *mut u32,
             state: *mut RawState,
         ) -> *mut u32;
+        fn nh_json_index_vbmi2(
+            data: *const u8,
+            blocks: usize,
+            out: *mut u32,
+            state: *mut RawState,
+        ) -> *mut u32;
     }
 
     // Also: nothing is written beyond the room that the contract asks for.
     #[test]
     fn keeps_the_calling_convention() {
         let has = Features::detect();
-        let kernels: [(bool, Raw); 2] = [
+        let kernels: [(bool, Raw); 3] = [
             (has.avx2() && has.pclmulqdq(), nh_json_index_avx2),
             (has.avx512bw() && has.pclmulqdq(), nh_json_index_avx512),
+            (has.avx512bw() && has.avx512vbmi2() && has.pclmulqdq(), nh_json_index_vbmi2),
         ];
         for (_, kernel) in kernels.into_iter().filter(|kernel| kernel.0) {
             check_kernel(kernel);

@@ -2,8 +2,8 @@
 
 use crate::kernel::head::{BLOCK, Marks};
 
-/// Puts the marks of `data`, which begins where a line does, into `marks`.
-pub fn head_index(data: &[u8], marks: &mut Marks) {
+/// Puts the marks of `data`, which begins where a line does and at position `first`, into `marks`.
+pub fn head_index(data: &[u8], first: u32, marks: &mut Marks) {
     marks.clear();
     let mut is_start = true;
     let mut is_name = true;
@@ -18,7 +18,7 @@ pub fn head_index(data: &[u8], marks: &mut Marks) {
         follows_control = is_control;
         if ends_name || is_control || is_bare {
             // The limits of heads are u32 themselves.
-            marks.push(position as u32);
+            marks.push(first.wrapping_add(position as u32));
         }
         if is_start && is_control {
             return;

@@ -5,14 +5,16 @@ use crate::kernel::scalar;
 use std::sync::OnceLock;
 
 /// The unit of the kernels, in bytes.
-const BLOCK: usize = 256;
+const BLOCK: usize = 4 * 4096;
+
+/// From this length on at the latest memory is copied past the caches.
+const LARGE_MAX: usize = 16 << 20;
 
 /// What the kernels' destination is aligned to.
 const LINE: usize = 64;
 
 /// # Safety
-/// What each symbol names below; `to` aligned to 64 bytes; both readable or writable for `blocks` times 256
-/// bytes, at least 1, without overlap.
+/// What each symbol names below; `to` aligned to 64 bytes; both readable or writable for `blocks` times 16 KB, at least 1, without overlap.
 type Raw = unsafe extern "C" fn(to: *mut u8, from: *const u8, blocks: usize);
 
 unsafe extern "C" {
@@ -28,11 +30,12 @@ unsafe extern "C" {
 }
 
 /// From this length on memory is copied past the caches: what does not fit into the last one is gone from
-/// there before it is used.
+/// there before it is used. A large one is shared by many cores, and a read from it costs little less than one
+/// from memory: so much of it is never counted on.
 fn large() -> usize {
     static LARGE: OnceLock<usize> = OnceLock::new();
     *LARGE.get_or_init(|| {
-        last_cache_bytes().unwrap_or(32 << 20).clamp(crate::kernel::COPY_LARGE_MIN, 48 << 20)
+        last_cache_bytes().unwrap_or(32 << 20).clamp(crate::kernel::COPY_LARGE_MIN, LARGE_MAX)
     })
 }
 
@@ -50,7 +53,7 @@ unsafe fn run(kernel: Raw, to: &mut [u8], from: &[u8]) {
     let blocks = to.len() / BLOCK;
     let (whole, tail) = to.split_at_mut(blocks * BLOCK);
     let (from_whole, from_tail) = from.split_at(blocks * BLOCK);
-    // SAFETY: the caller checked the features; both slices are `blocks` blocks long, some thousands; as one
+    // SAFETY: the caller checked the features; both slices are `blocks` blocks long, some hundreds; as one
     // of them is mutable they do not overlap; `whole` begins where a line does.
     unsafe { kernel(whole.as_mut_ptr(), from_whole.as_ptr(), blocks) };
     tail.copy_from_slice(from_tail);

@@ -29,6 +29,20 @@ unsafe extern "C" {
         out: *mut u32,
         state: *mut RawState,
     ) -> *mut u32;
+    /// # Safety
+    /// AVX-512 F, BW and VBMI2, PCLMULQDQ, BMI1 and POPCNT; else as `nh_json_index_avx2`.
+    fn nh_json_index_vbmi2(
+        data: *const Block,
+        blocks: usize,
+        out: *mut u32,
+        state: *mut RawState,
+    ) -> *mut u32;
+}
+
+/// Needs AVX-512 F, BW and VBMI2, PCLMULQDQ, BMI1 and POPCNT.
+pub(in crate::kernel) fn vbmi2(state: &mut State, blocks: &[Block], marks: &mut Marks) {
+    // SAFETY: the table checked the features.
+    unsafe { run(nh_json_index_vbmi2, state, blocks, marks) }
 }
 
 /// Needs AVX-512 F and BW, PCLMULQDQ, BMI1 and POPCNT.

@@ -40,7 +40,7 @@ pub fn head(settings: &Settings) {
             });
             contest.ours("ours, the index alone", move || {
                 let mut marks = Marks::new();
-                black_box(kernel::head_index(black_box(section), &mut marks));
+                black_box(kernel::head_index(black_box(section), 0, &mut marks));
                 black_box(marks.positions().len());
             });
             contest.rival("httparse", || {
