@@ -224,10 +224,8 @@ fn index(part: &str) -> Option<usize> {
 /// Which of these names a raw key, without its quotes, spells.
 #[inline]
 fn index_of(raw: &[u8], names: &[&str]) -> Option<usize> {
-    // What spells a name as it stands has no escape in it: no name has a backslash.
-    let as_it_stands = names.iter().position(|name| name.as_bytes() == raw);
-    if as_it_stands.is_some() || !raw.contains(&b'\\') {
-        return as_it_stands;
+    if !raw.contains(&b'\\') {
+        return names.iter().position(|name| name.as_bytes() == raw);
     }
     let key = text::unescape(raw)?;
     names.iter().position(|name| *name == key)

@@ -314,6 +314,9 @@ fn paths() {
     }
     assert_eq!(find(""), std::str::from_utf8(json).ok().map(str::trim));
     assert_eq!(find_path(b"{\"\":[5]}", ".0"), Ok(Some(5..6)));
+    // A name with a backslash is spelt with two: what spells it as it stands means another.
+    assert_eq!(find_path(br#"{"a\\n":1}"#, r"a\n"), Ok(Some(8..9)));
+    assert_eq!(find_path(br#"{"a\n":1}"#, r"a\n"), Ok(None));
     assert_eq!(find_path(b"[]", "0"), Ok(None));
     assert!(find_path(b"{\"a\":1}x", "a").is_err());
 }
