@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::kernel;
+
 /// Bytes of the longest line of version 1, its end included.
 const LINE_BYTES_MAX: usize = 107;
 /// The first bytes of version 2.
@@ -16,8 +18,6 @@ const EXTENSION_BYTES_MAX: usize = 4096;
 
 /// The extension that holds a checksum (`PP2_TYPE_CRC32C`).
 const CHECKSUM: u8 = 3;
-/// Castagnoli's polynomial, its bits reversed.
-const CRC32C_REVERSED: u32 = 0x82f6_3b78;
 
 /// What the beginning of a connection says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,23 +142,14 @@ fn are_sound(block: &[u8], mut at: usize) -> bool {
             let Ok(told) = <[u8; 4]>::try_from(value) else { return false };
             let (before, behind) = (block.get(..at + 3), block.get(at + 7..));
             let parts = [before.unwrap_or_default(), &[0; 4], behind.unwrap_or_default()];
-            if crc32c(&parts) != u32::from_be_bytes(told) {
+            let sum = parts.iter().fold(0, |crc, part| kernel::crc32c_update(crc, part));
+            if sum != u32::from_be_bytes(told) {
                 return false;
             }
         }
         at += 3 + length;
     }
     true
-}
-
-/// CRC-32C (RFC 3720, appendix B.4), of few bytes and seldom.
-fn crc32c(parts: &[&[u8]]) -> u32 {
-    let bytes = parts.iter().copied().flatten();
-    !bytes.fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            crc >> 1 ^ if crc & 1 == 1 { CRC32C_REVERSED } else { 0 }
-        })
-    })
 }
 
 #[cfg(test)]
@@ -234,7 +225,6 @@ mod tests {
     /// Wrong: extensions that lead out of the block, or an address that was changed on its way.
     #[test]
     fn extensions_end_in_the_block_and_its_checksum_is_right() {
-        assert_eq!(crc32c(&[b"1234", b"56789"]), 0xe306_9283);
         let make = |family: u8, addresses: usize, extensions: &[u8]| {
             let mut bytes = [&SIGNATURE[..], &[0x21, family, 0, 0], &vec![7; addresses]].concat();
             bytes.extend_from_slice(extensions);
@@ -254,7 +244,7 @@ mod tests {
             let extensions = [2, 0, 1, b'h', CHECKSUM, 0, 4, 0, 0, 0, 0, 4, 0, 1, 9];
             let mut bytes = make(family, addresses, &extensions);
             let at = bytes.len() - 8;
-            let sum = crc32c(&[&bytes]).to_be_bytes();
+            let sum = kernel::crc32c(&bytes).to_be_bytes();
             bytes[at..at + 4].copy_from_slice(&sum);
             assert!(matches!(parse(&bytes), Preface::Client { .. }), "{family}");
             for place in [16, at - 4, at, bytes.len() - 1] {

@@ -2,8 +2,9 @@
 //!
 //! A mark is the position of the first byte in a line that is not usual in a field name, of each control byte
 //! but HTAB and LF, and of each LF that follows no such byte. In a section that is right these are, line by
-//! line, the colon and the carriage return; the marks end with the carriage return of the blank line. Nothing is judged here: the parser
-//! looks at the bytes the marks stand on, and goes byte by byte where they are not what they should be.
+//! line, the colon and the carriage return; the marks end with the carriage return of the blank line. Nothing
+//! is judged here: the parser looks at the bytes the marks stand on, and goes byte by byte where they are not
+//! what they should be.
 
 use std::mem::MaybeUninit;
 
@@ -71,5 +72,6 @@ impl Marks {
 }
 
 /// Indexes a header section, or its beginning: what begins where a line does and may go on behind the
-/// section. Positions count from the number given for its first byte. The marks replace those of an earlier call and end early when there is no room for more.
+/// section. Positions count from the number given for its first byte. The marks replace those of an
+/// earlier call and end early when there is no room for more.
 pub type HeadIndex = fn(&[u8], u32, &mut Marks);

@@ -279,8 +279,8 @@ pub fn crc32c_update(crc: u32, data: &[u8]) -> u32 {
     (table().crc32c.call)(crc, data)
 }
 
-/// Indexes the header section that `data` begins with, at position `first`; `false`, and nothing done, where only the reference is
-/// there or too little data, so that a parser that goes byte by byte is faster.
+/// Indexes the header section that `data` begins with, at position `first`; `false`, and nothing done, where
+/// only the reference is there or too little data, so that a parser that goes byte by byte is faster.
 #[inline]
 pub fn head_index(data: &[u8], first: u32, marks: &mut head::Marks) -> bool {
     let job = table().head_index;
