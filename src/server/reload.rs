@@ -15,11 +15,11 @@ use super::certificates::Certificates;
 use super::core::{ClientTls, Core, DRAINING, NEW, STOPPED};
 use super::listener::{self, Listener};
 use super::telemetry::Destination;
-use super::watch::Signal;
+use super::watch::{Signal, Stamps, files_named};
 use super::{Server, log, tls};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
-use crate::config::{Changes, Config, Fresh, Source};
+use crate::config::{Changes, Config, FileStamp, Fresh, Source};
 use crate::pipeline::{self, App, Provider, Renewal};
 use crate::plugin;
 use crate::sys::thread::{self, ThreadId};
@@ -61,6 +61,8 @@ pub(super) struct Live {
     dispatch: tracing::Dispatch,
     door: OnceLock<PluginDoor>,
     plugins: Mutex<Vec<Configured>>,
+    /// What the files that the configuration names were before they were last read.
+    read_as: Mutex<Stamps>,
     /// Whoever watches the files.
     watcher: Mutex<Weak<Signal>>,
 }
@@ -115,6 +117,7 @@ impl Live {
             dispatch,
             door: OnceLock::new(),
             plugins: Mutex::default(),
+            read_as: Mutex::default(),
             watcher: Mutex::default(),
         }
     }
@@ -131,6 +134,12 @@ impl Live {
     /// The files that are worth watching.
     pub(super) fn watched(&self) -> Vec<PathBuf> {
         self.source.lock().as_ref().map(Source::watched).unwrap_or_default()
+    }
+
+    /// What the files that the configuration names were before they were last read, so that whoever
+    /// watches them misses no change in between.
+    pub(super) fn read_as(&self) -> Stamps {
+        self.read_as.lock().clone()
     }
 
     /// The keys that are other than they were at the start.
@@ -194,6 +203,12 @@ impl Core {
         if live.has_builtins {
             config.exposure_check()?;
         }
+        // Before any of them is read.
+        let stamped = |file: PathBuf| {
+            let stamp = FileStamp::of(&file);
+            (file, stamp)
+        };
+        let read_as = files_named(config).map(stamped).collect();
         let before = live.config();
         let changed = before.differences(config);
         let ready = self.prepare(&before, config, &changed)?;
@@ -240,6 +255,7 @@ impl Core {
             source.accept(&fresh);
         }
         *live.changes.lock() = changes;
+        *live.read_as.lock() = read_as;
         *live.config.lock() = Arc::new(fresh.config);
         if let Some(watcher) = live.watcher.lock().upgrade() {
             watcher.renewed();

@@ -17,11 +17,21 @@ use super::core::{Core, DRAINING, STOPPED};
 use super::{Server, io_error};
 use crate::base::error::Error;
 use crate::base::limits;
-use crate::config::FileStamp;
+use crate::config::{Config, FileStamp};
 use crate::sys::clock;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::inotify::{Change, Inotify};
 use crate::sys::wake::Wake;
+
+/// Files, and what they were at some moment; none: not there.
+pub(super) type Stamps = BTreeMap<PathBuf, Option<FileStamp>>;
+
+/// The files that a configuration names and that are read whenever it is taken up.
+pub(super) fn files_named(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let tls = config.tls.iter().flat_map(|table| [&table.cert, &table.key, &table.client_ca]);
+    let names = tls.chain(&config.firewall.rules);
+    names.filter(|name| !name.is_empty()).map(PathBuf::from)
+}
 
 /// A thread that watches; it ends when this is dropped.
 pub struct Watcher {
@@ -71,7 +81,7 @@ impl Server {
             signal: Arc::clone(&signal),
             inotify,
             epoll,
-            seen: BTreeMap::new(),
+            seen: Stamps::new(),
             writing: BTreeMap::new(),
             due: None,
         };
@@ -101,7 +111,7 @@ struct Watch {
     inotify: Inotify,
     epoll: Epoll,
     /// The files, and what they were when they were last looked at.
-    seen: BTreeMap<PathBuf, Option<FileStamp>>,
+    seen: Stamps,
     /// Names that somebody writes, and until when that is believed.
     writing: BTreeMap<Vec<u8>, u64>,
     due: Option<Due>,
@@ -184,26 +194,27 @@ impl Watch {
     /// True when one is other than it was.
     fn look(&mut self) -> bool {
         let before = std::mem::take(&mut self.seen);
-        self.look_on();
+        self.look_beside(&Stamps::new());
         before.iter().any(|(file, stamp)| self.seen.get(file).is_some_and(|now| now != stamp))
     }
 
-    /// The same, but what was known of a file stays: the next look finds that it has changed.
+    /// The same, but what was known of a file stays, and of one that is new what it was before it
+    /// was read: the next look finds that it has changed.
     fn look_on(&mut self) -> bool {
-        let config = self.core.live.config();
+        let mut known = self.core.live.read_as();
+        known.append(&mut self.seen);
+        self.look_beside(&known)
+    }
+
+    fn look_beside(&mut self, known: &Stamps) -> bool {
         let mut files: BTreeSet<PathBuf> = self.core.live.watched().into_iter().collect();
-        for table in &config.tls {
-            let named = [&table.cert, &table.key, &table.client_ca];
-            files.extend(named.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from));
-        }
-        files.extend(config.firewall.rules.iter().map(PathBuf::from));
-        files.extend(config.firewall.rules.iter().map(PathBuf::from));
+        files.extend(files_named(&self.core.live.config()));
         let mut is_changed = false;
-        let mut now = BTreeMap::new();
+        let mut now = Stamps::new();
         for file in files {
             self.watch_folders(&file);
             let stamp = FileStamp::of(&file);
-            let known = self.seen.get(&file).copied();
+            let known = known.get(&file).copied();
             is_changed |= known.is_some_and(|known| known != stamp);
             now.insert(file, known.unwrap_or(stamp));
         }
