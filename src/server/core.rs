@@ -14,6 +14,7 @@ use super::certificates::Certificates;
 use super::counts::{Counts, dollars};
 use super::listener::Listener;
 use super::live_page::LivePage;
+use super::log;
 use super::mailbox::{Mailbox, Message};
 use super::pool::{Bounds, Pool};
 use super::reload::Live;
@@ -93,6 +94,8 @@ pub(super) struct Core {
     pub(super) live_page: LivePage,
     /// The way to a collector.
     pub(super) telemetry: Telemetry,
+    /// Lines of the log that were dropped or could not be written.
+    pub(super) log_lost: Arc<AtomicU64>,
     connections_max: AtomicU64,
     /// No more than these while memory is short.
     pub(super) connections_tuned: AtomicU64,
@@ -148,6 +151,7 @@ impl Core {
             leaving: Mutex::default(),
             port: AtomicU16::new(0),
             telemetry: Telemetry::new(count, dispatch.clone()),
+            log_lost: log::lost(&dispatch),
             pool: Pool::new(pool_bounds(config), dispatch, Arc::clone(&tuning)),
             tuning,
             live_page: LivePage::default(),
@@ -640,6 +644,7 @@ impl Core {
             "guard": self.app().text_guard.stats().to_json(),
             "ai_bodies_bytes": self.ai_bytes(),
             "telemetry": self.telemetry_json(),
+            "log": { "lines_lost": self.log_lost.load(Ordering::Relaxed) },
             "memory_resident_bytes": proc::resident_bytes(),
             "kernels": {
                 "level": kernel::level().name(),
