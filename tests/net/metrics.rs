@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -102,6 +104,46 @@ fn the_page_counts_what_has_happened() {
     assert!(after["process_resident_memory_bytes"] > 1e6);
     assert!(after["process_open_fds"] >= 5.0);
     assert!(after["process_start_time_seconds"] > 1.7e9);
+    server.stop();
+}
+
+/// Wrong: a client makes the page grow with names of its own.
+#[test]
+fn clients_add_no_series() {
+    let server = Server::gateway(&[]);
+    let names = |server: &Server| metrics(server).into_keys().collect::<BTreeSet<_>>();
+    let before = names(&server);
+    for number in 0..50 {
+        let head =
+            format!("Host: x\r\nUser-Agent: agent-{number}\r\nX-Forwarded-For: 192.0.2.{number}");
+        server
+            .connect()
+            .send(format!("M{number} /path-{number} HTTP/1.1\r\n{head}\r\n\r\n"))
+            .answer();
+        let model = format!("model-{number}\"}} 1\nforged");
+        let request = json!({"model": model, "messages": [{"role": "user", "content": "x"}]});
+        server.connect().post("/v1/chat/completions", &request.to_string()).answer();
+    }
+    assert_eq!(names(&server), before);
+    server.stop();
+}
+
+/// Where Prometheus' own tool is installed it has the last word on names, units and help.
+#[test]
+fn promtool_has_nothing_to_say() {
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut promtool) = promtool.stdout(Stdio::piped()).spawn() else {
+        println!("skipped: promtool is not installed");
+        return;
+    };
+    let server = Server::gateway(&[]);
+    server.connect().post("/v1/chat", &json!({"prompt": "x", "stream": true}).to_string()).answer();
+    let page = server.connect().get("/metrics").answer();
+    promtool.stdin.take().unwrap().write_all(&page.body).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let words = [said.stdout, said.stderr].concat();
+    assert!(said.status.success() && words.is_empty(), "{}", String::from_utf8_lossy(&words));
     server.stop();
 }
 
@@ -246,4 +288,23 @@ fn a_full_disk_is_no_reason_to_stop_serving() {
     let lost = text.lines().find_map(|line| line.strip_prefix("neurohttp_log_lines_lost_total "));
     assert!(lost.unwrap().parse::<f64>().unwrap() >= 200.0, "{text}");
     server.stop();
+}
+
+/// Wrong: a reader of the log that has stopped reading stops the server.
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let path = scratch().join("stuck.log");
+    drop(fs::remove_file(&path));
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    // Open for both, so that the server's opening does not wait for a reader, and writing does.
+    let pipe = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let file = format!("log.file={}", path.display());
+    let server = Server::gateway(&[&file, "log.access=true", "server.workers=1"]);
+    let mut connection = server.connect();
+    // Each line has more than 100 bytes: a pipe holds the lines of a third of these requests.
+    for _ in 0..2_000 {
+        assert_eq!(connection.get("/health").answer().status, 200);
+    }
+    server.stop();
+    drop(pipe);
 }

@@ -1,8 +1,9 @@
 //! `/dashboard`: a page that shows the running server, and the stream of figures that feeds it.
 //!
 //! The page is one document without any outside resource. Its style and scripts stand in it, and its
-//! policy (CSP) names their digests: nothing else runs. Its charts are drawn by uPlot (`vendor/`). It holds no figure itself; those come as
-//! server-sent events from `/dashboard/live`, which the guard of [`super::admin`] protects.
+//! policy (CSP) names their digests: nothing else runs. Its charts are drawn by uPlot (`vendor/`). It
+//! holds no figure itself; those come as server-sent events from `/dashboard/live`, which the guard of
+//! [`super::admin`] protects.
 
 use std::sync::LazyLock;
 
@@ -17,6 +18,8 @@ use crate::exchange::Exchange;
 const STYLE: &str = concat!(include_str!("vendor/uPlot.min.css"), include_str!("page.css"));
 /// The library that draws charts, as it was released.
 const CHARTS: &str = include_str!("vendor/uPlot.iife.min.js");
+/// Stands in every copy of it, so on the page.
+const LICENCE: &str = include_str!("vendor/LICENSE.uPlot");
 const SCRIPT: &str = include_str!("page.js");
 const BODY: &str = include_str!("page.html");
 
@@ -31,13 +34,15 @@ struct Page {
 
 static PAGE: LazyLock<Page> = LazyLock::new(|| {
     let html = BODY
+        .replace("/*licence*/", LICENCE)
         .replace("/*style*/", STYLE)
         .replace("/*charts*/", CHARTS)
         .replace("/*script*/", SCRIPT);
     let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text));
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}' 'sha256-{}'; connect-src 'self'; \
-         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}' 'sha256-{}'; \
+         connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
         digest(STYLE),
         digest(CHARTS),
         digest(SCRIPT),
@@ -98,7 +103,7 @@ mod tests {
     fn the_page_is_whole_and_loads_nothing() {
         let page = &*PAGE;
         assert!(page.html.starts_with("<!doctype html>"));
-        assert!([STYLE, CHARTS, SCRIPT].into_iter().all(|part| page.html.contains(part)));
+        assert!([STYLE, CHARTS, SCRIPT, LICENCE].into_iter().all(|part| page.html.contains(part)));
         let address_of_its_makers = "/*! https://github.com/leeoniya/uPlot (v1.6.32) */";
         assert!(CHARTS.starts_with(address_of_its_makers));
         let html = page.html.replace(address_of_its_makers, "");
@@ -118,6 +123,7 @@ mod tests {
             assert!(!html.contains(outside), "{outside}");
         }
         assert!(!BODY.contains("style=") && !BODY.contains("onclick"));
+        assert!(BODY.contains("\n/*licence*/-->") && !LICENCE.contains("--"));
         // What stands between the tags is what the policy names.
         assert!(BODY.contains("<style>/*style*/</style>"));
         assert!(BODY.contains("<script>/*charts*/</script>"));

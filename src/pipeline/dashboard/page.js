@@ -15,7 +15,7 @@ function count(n) {
 }
 function micros(us) {
   if (us === null) return "–";
-  if (us < 1000) return Math.round(us) + " µs";
+  if (us < 1000) return Number(us.toFixed(us < 10 ? 1 : 0)) + " µs";
   if (us < 1e6) return Number((us / 1000).toFixed(us < 1e4 ? 1 : 0)) + " ms";
   return Number((us / 1e6).toFixed(us < 1e7 ? 1 : 0)) + " s";
 }
