@@ -19,7 +19,7 @@ use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::provider::{Wire, codec};
 use crate::base::error::Failure;
 use crate::base::limits;
-use crate::cache::flight::{Bounds, Flight, Listener, Place};
+use crate::cache::flight::{Bounds, Duty, Flight, Listener, Place};
 use crate::cache::store::{Key, Store};
 use crate::config::{CacheWhen, Config};
 use crate::exchange::{Response, Taken};
@@ -48,6 +48,8 @@ pub struct Refusal {
 
 /// An answer in the making, shared by all who ask for it.
 pub type AnswerFlight = Flight<Arc<Begin>, Arc<Refusal>>;
+/// The duty to make it.
+pub type AnswerDuty = Duty<Arc<Begin>, Arc<Refusal>>;
 /// A listener's place at it.
 pub type AnswerPlace = Place<Arc<Begin>, Arc<Refusal>>;
 
@@ -248,7 +250,7 @@ pub enum Found {
     /// Somebody makes it: listen.
     Join(AnswerPlace),
     /// Make it, and listen.
-    Lead(Arc<AnswerFlight>, AnswerPlace),
+    Lead(AnswerDuty, AnswerPlace),
 }
 
 /// The cache of one server or client.
@@ -444,16 +446,16 @@ impl Cache {
     /// order under one lock, so that identical requests cause one call.
     pub fn seek(&self, want: &Want, listener: Arc<dyn Listener>, now_s: u64) -> Found {
         let lead = |listener| {
-            let flight = Arc::new(AnswerFlight::new(Bounds {
+            let duty = AnswerDuty::new(Bounds {
                 log_max: self.shared.store.value_bytes_max().min(limits::FLIGHT_BYTES_MAX),
                 lead_max: limits::RELAY_HIGH_BYTES,
-            }));
-            let place = flight.join(listener);
-            (flight, place)
+            });
+            let place = duty.join(listener);
+            (duty, place)
         };
         if want.usage == Use::Refresh {
-            if let (flight, Some(place)) = lead(listener) {
-                return Found::Lead(flight, place);
+            if let (duty, Some(place)) = lead(listener) {
+                return Found::Lead(duty, place);
             }
             unreachable!("a new flight can be joined");
         }
@@ -469,11 +471,11 @@ impl Cache {
             return Found::Answer(answer);
         }
         self.shared.misses.fetch_add(1, Ordering::Relaxed);
-        let (flight, Some(place)) = lead(listener) else {
+        let (duty, Some(place)) = lead(listener) else {
             unreachable!("a new flight can be joined");
         };
-        flights.insert(want.key, Arc::clone(&flight));
-        Found::Lead(flight, place)
+        flights.insert(want.key, Arc::clone(&duty));
+        Found::Lead(duty, place)
     }
 
     /// A flight has ended; a complete answer that is fit is kept first.

@@ -46,7 +46,8 @@ use crate::route::{Allowed, Found};
 
 pub use admin::{Order, models_shown};
 pub use answers::{
-    Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
+    Answer, AnswerDuty, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay,
+    Want,
 };
 pub use app::{
     App, HostRoute, PluginStage, Renewal, Sampling, Settings, Status, StatusCounts, Tuned,
