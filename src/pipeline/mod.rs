@@ -54,7 +54,7 @@ pub use app::{
 };
 pub use auth::Guard;
 pub use builtin::Builtin;
-pub use call::{Attempt, Call, Making, Moment, Outgoing, Verdict};
+pub use call::{Attempt, Call, Concluded, Making, Moment, Outgoing, Verdict};
 pub use complete::{hit, host_call};
 pub use explain::explain;
 pub use failure::{answer, answer_failed_call, dialect_of};

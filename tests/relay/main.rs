@@ -18,6 +18,7 @@ mod fronts;
 mod gone;
 mod guard;
 mod keys;
+mod kill;
 mod many;
 mod models;
 mod passing;
