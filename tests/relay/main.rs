@@ -25,6 +25,7 @@ mod passing;
 mod reload;
 mod routing;
 mod seen;
+mod shared;
 mod switching;
 mod telemetry;
 mod untold;
