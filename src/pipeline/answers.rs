@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -266,6 +266,8 @@ pub struct Cache {
 /// What lasts of a cache while its configuration changes.
 pub(super) struct Shared {
     pub(super) store: Store<Kept>,
+    /// An answer of a route of the host has been kept: before that none can be removed.
+    pub(super) has_pages: AtomicBool,
     flights: Mutex<HashMap<Key, Arc<AnswerFlight>>>,
     /// The last requests of clients byte for byte, and the keys of the answers they led to.
     spellings: Box<[Mutex<Option<Spelt>>]>,
@@ -300,6 +302,7 @@ impl Cache {
         let (entries_max, bytes_max) = bounds(config);
         let shared = Shared {
             store: Store::new(entries_max, bytes_max),
+            has_pages: AtomicBool::new(false),
             flights: Mutex::default(),
             spellings: (0..limits::SPELLINGS).map(|_| Mutex::default()).collect(),
             salts: [RandomState::new(), RandomState::new()],

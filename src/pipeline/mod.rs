@@ -228,6 +228,9 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
             {
                 return step;
             }
+            if exchange.keep.is_none() && !may_block {
+                pages::watch_change(app, exchange);
+            }
             if route.blocking && !may_block {
                 return Step::Block;
             }
