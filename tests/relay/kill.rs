@@ -383,3 +383,34 @@ fn one_request_at_a_time_probes_whoever_comes_meanwhile() {
         provider_of(&answer) == "p0"
     });
 }
+
+/// Wrong: a provider that fails is hit harder for failing.
+#[test]
+fn further_tries_of_all_requests_are_bounded_together() {
+    const COUNT: usize = 300;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let upstream = Upstream::start(move |peer| {
+        while peer.request().is_some() {
+            counter.fetch_add(1, Ordering::SeqCst);
+            peer.send(status(500, ""));
+        }
+    });
+    let text = provider("up", upstream.port, "connect_timeout = 60000\n")
+        + "[retry]\nattempts = 5\nbackoff = 1\nbudget = 20\n[breaker]\nfailures = 0\n";
+    let gateway = Gateway::with(&text);
+    let began = std::time::Instant::now();
+    let mut clients: Vec<Connection> = (0..COUNT).map(|_| gateway.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.post(CHAT, &ask("up/m", number, number % 2 == 0));
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().status, 502);
+    }
+    // A reserve of 100, a fifth of the requests, and ten for each second.
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    let more = asked.load(Ordering::SeqCst) - COUNT;
+    eprintln!("{more} further tries of {COUNT} requests that all failed, in {seconds} s");
+    assert!((100..=100 + COUNT / 5 + 10 * seconds).contains(&more), "{more} in {seconds} s");
+    assert_eq!(gateway.calls("retries") as usize, more);
+}
