@@ -194,24 +194,24 @@ pub struct Chance {
 }
 
 /// The first choice among the candidates whose bit is set in `open`; none when no bit is.
-pub fn choose(
+pub fn choose<'l>(
     strategy: Strategy,
-    candidates: &[Candidate<'_>],
+    candidates: impl Iterator<Item = Candidate<'l>> + Clone,
     open: u64,
     turns: &Turns,
     chance: &Chance,
 ) -> Option<usize> {
-    let mut all = candidates.iter().enumerate().take(64).filter(|(i, _)| open >> i & 1 == 1);
+    let mut all = those_in(candidates.clone(), open);
     match strategy {
         Strategy::Priority => all.next().map(|(index, _)| index),
-        Strategy::Weighted => by_chance(candidates, open, chance.random),
+        Strategy::Weighted => by_chance(all, chance.random),
         Strategy::RoundRobin => {
             let index = turns.find(chance.turn, open)?;
-            let parts = candidates.get(index).map_or(WEIGHT_PARTS, |c| c.load.share().0);
+            let parts = candidates.clone().nth(index).map_or(WEIGHT_PARTS, |c| c.load.share().0);
             // What has given up a part of its weight lets that part of its turns go.
             let keeps = (chance.random >> 32) % u64::from(WEIGHT_PARTS) < u64::from(parts);
-            let other = open & !(1 << index);
-            (!keeps).then(|| by_chance(candidates, other, chance.random)).flatten().or(Some(index))
+            let others = those_in(candidates, open & !(1 << index));
+            (!keeps).then(|| by_chance(others, chance.random)).flatten().or(Some(index))
         }
         Strategy::LeastBusy => {
             // Shares of the weight; equals in turn.
@@ -227,21 +227,21 @@ pub fn choose(
                 let unit = ((mixed >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
                 -unit.ln() / f64::from(c.weight.max(1))
             }),
-            None => by_chance(candidates, open, chance.random),
+            None => by_chance(all, chance.random),
         },
     }
 }
 
 /// The candidate with the lowest value; among equals one by chance.
-fn least<'c, 'l: 'c>(
-    all: impl Iterator<Item = (usize, &'c Candidate<'l>)>,
+fn least<'l>(
+    all: impl Iterator<Item = (usize, Candidate<'l>)>,
     random: u64,
     value: impl Fn(&Candidate<'l>) -> f64,
 ) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     let mut equals = 0;
     for (index, candidate) in all {
-        let value = value(candidate);
+        let value = value(&candidate);
         match best {
             Some((_, least)) if value > least => {}
             Some((_, least)) if value == least => {
@@ -259,13 +259,23 @@ fn least<'c, 'l: 'c>(
     best.map(|(index, _)| index)
 }
 
-fn by_chance(candidates: &[Candidate<'_>], open: u64, random: u64) -> Option<usize> {
-    let all = || candidates.iter().enumerate().take(64).filter(|(i, _)| open >> i & 1 == 1);
+/// The candidates whose bit is set in `open`, with their places.
+fn those_in<'l>(
+    candidates: impl Iterator<Item = Candidate<'l>> + Clone,
+    open: u64,
+) -> impl Iterator<Item = (usize, Candidate<'l>)> + Clone {
+    candidates.enumerate().take(64).filter(move |(index, _)| open >> index & 1 == 1)
+}
+
+fn by_chance<'l>(
+    all: impl Iterator<Item = (usize, Candidate<'l>)> + Clone,
+    random: u64,
+) -> Option<usize> {
     let weight = |c: &Candidate<'_>| u64::from(c.weight.max(1)) * u64::from(c.load.share().0);
-    let sum: u64 = all().map(|(_, c)| weight(c)).sum();
+    let sum: u64 = all.clone().map(|(_, c)| weight(&c)).sum();
     let mut at = mix(random).checked_rem(sum)?;
-    for (index, candidate) in all() {
-        match at.checked_sub(weight(candidate)) {
+    for (index, candidate) in all {
+        match at.checked_sub(weight(&candidate)) {
             Some(rest) => at = rest,
             None => return Some(index),
         }
@@ -352,7 +362,8 @@ mod tests {
             let candidates: Vec<_> = (0..3)
                 .map(|i| Candidate { weight: weights[i], load: &loads[i], identity: i as u64 + 9 })
                 .collect();
-            let index = choose(strategy, &candidates, open, &turns, &chance(number)).unwrap();
+            let index = choose(strategy, candidates.iter().copied(), open, &turns, &chance(number))
+                .unwrap();
             counts[index] += 1;
             loads[index].begin();
         }
@@ -392,8 +403,16 @@ mod tests {
         for name in ["priority", "weighted", "round_robin", "least_latency", "least_busy", "hash"] {
             let strategy = Strategy::from_name(name).unwrap();
             let turns = Turns::new(&[1]);
-            assert_eq!(choose(strategy, &candidates, 0, &turns, &chance(3)), None, "{name}");
-            assert_eq!(choose(strategy, &candidates, 1, &turns, &chance(3)), Some(0), "{name}");
+            assert_eq!(
+                choose(strategy, candidates.iter().copied(), 0, &turns, &chance(3)),
+                None,
+                "{name}"
+            );
+            assert_eq!(
+                choose(strategy, candidates.iter().copied(), 1, &turns, &chance(3)),
+                Some(0),
+                "{name}"
+            );
         }
     }
 
@@ -404,8 +423,9 @@ mod tests {
             .map(|i| Candidate { weight: 1, load: &loads[i], identity: mix(i as u64) })
             .collect();
         let turns = Turns::new(&[1; 4]);
-        let pick =
-            |user, open| choose(Strategy::Hash, &candidates, open, &turns, &chance(user)).unwrap();
+        let pick = |user, open| {
+            choose(Strategy::Hash, candidates.iter().copied(), open, &turns, &chance(user)).unwrap()
+        };
         let mut moved = 0;
         for user in 0..1000 {
             let before = pick(user, 0b1111);
@@ -425,7 +445,7 @@ mod tests {
         let turns = Turns::new(&[1, 1]);
         let pick = |now_ms| {
             let chance = Chance { now_ms, random: 1, hashed: None, turn: 0 };
-            choose(Strategy::LeastLatency, &candidates, 3, &turns, &chance).unwrap()
+            choose(Strategy::LeastLatency, candidates.iter().copied(), 3, &turns, &chance).unwrap()
         };
         loads[0].measured(500_000, 0);
         assert_eq!(pick(0), 1, "the unknown one is tried");

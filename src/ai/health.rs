@@ -7,7 +7,8 @@
 //! probe; a good answer closes the circuit, a bad one doubles the pause.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use crate::base::limits;
 
@@ -102,11 +103,23 @@ impl Health {
         if now_ms < open_ms {
             return Admission::Closed(open_ms);
         }
-        let probe_ms = self.probe_until_ms.load(Relaxed);
+        let probe_ms = self.probe_until_ms.load(Acquire);
         let lease_ms = now_ms + limits::PROBE_MS_MAX;
+        // Each write of the time since which it is open comes before the probe is free again, so who
+        // gets the probe sees what the last one has found.
         let is_mine = now_ms >= probe_ms
-            && self.probe_until_ms.compare_exchange(probe_ms, lease_ms, Relaxed, Relaxed).is_ok();
-        if is_mine { Admission::Probe } else { Admission::Closed(now_ms + 1) }
+            && self.probe_until_ms.compare_exchange(probe_ms, lease_ms, AcqRel, Relaxed).is_ok();
+        if !is_mine {
+            return Admission::Closed(now_ms + 1);
+        }
+        match self.open_until_ms.load(Relaxed) {
+            same if same == open_ms => Admission::Probe,
+            // It was decided between the two looks.
+            other => {
+                self.unproven();
+                if other == 0 { Admission::Free } else { Admission::Closed(other) }
+            }
+        }
     }
 
     /// Whether [`Health::ask`] would let somebody go, without taking the probe.
@@ -155,8 +168,8 @@ impl Health {
         if self.open_until_ms.load(Relaxed) != 0 {
             self.score.store(0, Relaxed);
             self.is_silent.store(false, Relaxed);
-            self.probe_until_ms.store(0, Relaxed);
             self.open_until_ms.store(0, Relaxed);
+            self.probe_until_ms.store(0, Release);
         }
         if self.openings.load(Relaxed) != 0 {
             self.openings.store(0, Relaxed);
@@ -179,20 +192,25 @@ impl Health {
             // Others that were under way when it opened.
             return false;
         }
-        let times = self.openings.fetch_add(1, Relaxed).min(20);
+        let times = self.openings.load(Relaxed).min(20);
         let pause_ms = breaker.pause_ms.saturating_mul(1 << times).min(breaker.pause_max_ms);
         // Up to a tenth longer: not all gateways probe at once.
         let pause_ms = pause_ms + random % (pause_ms / 10 + 1);
+        // Of those who find out at the same time one opens it: the pause doubles once.
+        let until_ms = (now_ms + pause_ms).max(1);
+        if self.open_until_ms.compare_exchange(open_ms, until_ms, Relaxed, Relaxed).is_err() {
+            return false;
+        }
+        self.openings.store(times + 1, Relaxed);
         self.score.store(0, Relaxed);
         self.is_silent.store(trouble == Trouble::Silent, Relaxed);
-        self.open_until_ms.store((now_ms + pause_ms).max(1), Relaxed);
-        self.probe_until_ms.store(0, Relaxed);
+        self.probe_until_ms.store(0, Release);
         true
     }
 
     /// The probe ended without a verdict: its client went.
     pub fn unproven(&self) {
-        self.probe_until_ms.store(0, Relaxed);
+        self.probe_until_ms.store(0, Release);
     }
 
     /// The target asked for so long a rest.
@@ -240,6 +258,40 @@ mod tests {
         health.good();
         assert!(health.bad(Trouble::Refused, &BREAKER, now_ms, 0));
         assert_eq!(health.pause_ms(now_ms), 1000, "after a good answer it begins anew");
+    }
+
+    /// Wrong: requests of several workers that fail or come at the same time make the pause longer
+    /// than one failure does, or probe together.
+    #[test]
+    fn at_the_same_time_it_opens_once_and_has_one_probe() {
+        let breaker = Breaker { pause_max_ms: 1_000_000, ..BREAKER };
+        for round in 0..50 {
+            let health = Health::default();
+            let start = std::sync::Barrier::new(4);
+            let mut now_ms = 1_000 * (round + 1);
+            for pause_ms in [1000, 2000, 4000] {
+                let together = |ask: &(dyn Fn() -> bool + Sync)| {
+                    std::thread::scope(|scope| {
+                        let all: Vec<_> = (0..4)
+                            .map(|_| {
+                                scope.spawn(|| {
+                                    start.wait();
+                                    ask()
+                                })
+                            })
+                            .collect();
+                        all.into_iter().map(|it| it.join().unwrap()).collect()
+                    })
+                };
+                let opened: Vec<bool> =
+                    together(&|| health.bad(Trouble::Refused, &breaker, now_ms, 0));
+                assert_eq!(opened.iter().filter(|it| **it).count(), 1);
+                assert_eq!(health.pause_ms(now_ms), pause_ms, "it doubles once");
+                now_ms += pause_ms;
+                let probes: Vec<bool> = together(&|| health.ask(now_ms) == Admission::Probe);
+                assert_eq!(probes.iter().filter(|it| **it).count(), 1);
+            }
+        }
     }
 
     #[test]

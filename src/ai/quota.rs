@@ -38,8 +38,14 @@ impl Bucket {
     }
 
     fn cost_us(&self, units: u64) -> u64 {
-        let cost = u128::from(units) * u128::from(MINUTE_US) / u128::from(self.per_minute);
-        u64::try_from(cost).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
+        let cost_us = match units.checked_mul(MINUTE_US) {
+            Some(product) => product / self.per_minute,
+            None => {
+                let product = u128::from(units) * u128::from(MINUTE_US);
+                u64::try_from(product / u128::from(self.per_minute)).unwrap_or(u64::MAX)
+            }
+        };
+        cost_us.min(u64::MAX / 4)
     }
 
     /// Takes so many units, or nothing.

@@ -67,8 +67,10 @@ impl Watch {
         Watch::default()
     }
 
-    /// Takes in passing bytes, cut anywhere.
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    /// Takes in passing bytes, cut anywhere. Whether a usage object stands in them, or may have begun
+    /// or gone on.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> bool {
+        let mut has_met = self.is_within();
         while !bytes.is_empty() {
             bytes = match self.state {
                 State::Name => self.name(bytes),
@@ -76,7 +78,14 @@ impl Watch {
                 State::Brace => self.skip(bytes, b'{', State::Object(Nesting::default())),
                 State::Object(nesting) => self.object(bytes, nesting),
             };
+            has_met |= matches!(self.state, State::Object(_));
         }
+        has_met || self.is_within()
+    }
+
+    /// The name, or what follows it, has begun.
+    fn is_within(&self) -> bool {
+        self.matched > 0 || self.state != State::Name
     }
 
     /// What the answer told last: later counts replace earlier ones, member by member, as
@@ -318,10 +327,11 @@ impl Filter {
     }
 
     /// Whether these bytes are the client's as they are: whole events, as they nearly always come, and
-    /// no usage object in them. Then they count as taken in; else they are for [`Filter::feed`].
-    pub fn passes(&mut self, bytes: &[u8]) -> bool {
+    /// no usage object in them, as [`Watch::feed`] has said. Then they count as taken in; else they
+    /// are for [`Filter::feed`].
+    pub fn passes(&mut self, bytes: &[u8], has_usage: bool) -> bool {
         let is_between = self.held.is_empty() && !self.passing && !self.after_cr;
-        if !is_between || !bytes.ends_with(b"\n\n") || has_usage_object(bytes) {
+        if !is_between || has_usage || !bytes.ends_with(b"\n\n") {
             return false;
         }
         (self.ends, self.dropped) = (2, false);
@@ -398,15 +408,6 @@ impl Filter {
     }
 }
 
-/// Whether a member `usage` has an object for its value: OpenAI's other chunks say `null`.
-fn has_usage_object(bytes: &[u8]) -> bool {
-    NAME_FINDER.find_iter(bytes).any(|at| {
-        let rest = bytes.get(at + NAME.len()..).unwrap_or_default().trim_ascii_start();
-        let value = rest.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
-        !value.starts_with(b"null")
-    })
-}
-
 fn is_usage_chunk(event: &[u8]) -> bool {
     if NAME_FINDER.find(event).is_none() {
         return false;
@@ -451,9 +452,11 @@ mod tests {
                     let pieces = [&text[..first], &text[first..second], &text[second..]];
                     let (mut filter, mut quick) = (Filter::new(), Filter::new());
                     let (mut wanted, mut shown) = (Vec::new(), Vec::new());
+                    let mut watch = Watch::new();
                     for piece in pieces.map(str::as_bytes) {
                         filter.feed(piece, &mut wanted);
-                        if quick.passes(piece) {
+                        let has_usage = watch.feed(piece);
+                        if quick.passes(piece, has_usage) {
                             shown.extend_from_slice(piece);
                         } else {
                             quick.feed(piece, &mut shown);

@@ -9,6 +9,7 @@
 //! `H` is what an answer begins with, `F` what it fails with. Nothing here blocks or wakes a thread
 //! while it holds the lock.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -190,10 +191,10 @@ impl<H: Clone, F: Clone> Flight<H, F> {
     // ---- listeners ----
 
     /// Takes a seat from which the whole answer can be read; none when that is not possible any
-    /// more.
+    /// more, or when there is none: who comes after a failure has another one made.
     pub fn join(self: &Arc<Self>, listener: Arc<dyn Listener>) -> Option<Place<H, F>> {
         let mut state = self.state.lock();
-        if state.is_closed {
+        if state.is_closed || matches!(state.end, Some(End::Failed(_) | End::Cut)) {
             return None;
         }
         let number = state.next;
@@ -262,6 +263,31 @@ impl<H: Clone, F: Clone> Flight<H, F> {
     /// How many listen.
     pub fn listeners(&self) -> usize {
         self.state.lock().seats.len()
+    }
+}
+
+/// The duty to make an answer. However its holder goes, the answer ends: one that was not ended before
+/// is cut, so nobody waits for an answer that nobody makes.
+pub struct Duty<H: Clone, F: Clone>(Arc<Flight<H, F>>);
+
+impl<H: Clone, F: Clone> Duty<H, F> {
+    /// A flight, and the duty to end it.
+    pub fn new(bounds: Bounds) -> Duty<H, F> {
+        Duty(Arc::new(Flight::new(bounds)))
+    }
+}
+
+impl<H: Clone, F: Clone> Deref for Duty<H, F> {
+    type Target = Arc<Flight<H, F>>;
+
+    fn deref(&self) -> &Arc<Flight<H, F>> {
+        &self.0
+    }
+}
+
+impl<H: Clone, F: Clone> Drop for Duty<H, F> {
+    fn drop(&mut self) {
+        self.0.end(End::Cut);
     }
 }
 
@@ -412,6 +438,26 @@ mod tests {
         assert_eq!(counts.cancelled.load(Ordering::SeqCst), 1);
         assert!(flight.join(Arc::clone(&counts) as Arc<dyn Listener>).is_none());
         assert!(!flight.lead(counts), "who begins now need not");
+    }
+
+    /// Wrong: who makes the answer is gone, and whoever listens waits for ever; or who comes later
+    /// is told of a failure that is over.
+    #[test]
+    fn a_duty_that_is_dropped_ends_the_answer_and_the_next_has_another_one() {
+        let counts = Arc::new(Counts::default());
+        let duty: Duty<&str, &str> = Duty::new(Bounds { log_max: 100, lead_max: 100 });
+        let flight = Arc::clone(&duty);
+        let place = join(&flight, &counts);
+        flight.head("h");
+        flight.append(b"half");
+        drop(duty);
+        assert_eq!(all(&place), ("half".into(), Step::End(End::Cut)));
+        assert!(flight.join(Arc::clone(&counts) as Arc<dyn Listener>).is_none());
+        let duty: Duty<&str, &str> = Duty::new(Bounds { log_max: 100, lead_max: 100 });
+        let place = join(&duty, &counts);
+        duty.end(End::Complete);
+        drop(duty);
+        assert_eq!(all(&place).1, Step::End(End::Complete), "what was ended stays so");
     }
 
     #[test]

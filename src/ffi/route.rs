@@ -40,8 +40,11 @@ pub const NH_ROUTE_BLOCKING: u32 = 1;
 /// handler. What an answer says decides: Cache-Control (no-store, no-cache and private are not
 /// kept; s-maxage and max-age say how long), Expires, Vary; without a word of it, [cache] ttl.
 /// An answer with Set-Cookie is not kept, one to a request with Authorization only when it says
-/// public, s-maxage or must-revalidate. If-None-Match is answered from a kept ETag. A stream is
-/// kept when nh_stream_end has ended it, and given again as a whole.
+/// public, s-maxage or must-revalidate. If-None-Match and If-Modified-Since are answered from what
+/// is kept; Range, If-Match and If-Unmodified-Since are the handler's. A request to a route of the
+/// host with a method that may change the target (not GET, HEAD, OPTIONS, TRACE), answered with
+/// 2xx or 3xx, removes what is kept of that target. A stream is kept when nh_stream_end has ended
+/// it, and given again as a whole.
 pub const NH_ROUTE_CACHE: u32 = 2;
 
 /// Adds a route, before the start or while serving; it beats every route of our own. `method` is

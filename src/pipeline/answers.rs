@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -19,7 +19,7 @@ use crate::ai::dialect::{Dialect, Meta};
 use crate::ai::provider::{Wire, codec};
 use crate::base::error::Failure;
 use crate::base::limits;
-use crate::cache::flight::{Bounds, Flight, Listener, Place};
+use crate::cache::flight::{Bounds, Duty, Flight, Listener, Place};
 use crate::cache::store::{Key, Store};
 use crate::config::{CacheWhen, Config};
 use crate::exchange::{Response, Taken};
@@ -48,6 +48,8 @@ pub struct Refusal {
 
 /// An answer in the making, shared by all who ask for it.
 pub type AnswerFlight = Flight<Arc<Begin>, Arc<Refusal>>;
+/// The duty to make it.
+pub type AnswerDuty = Duty<Arc<Begin>, Arc<Refusal>>;
 /// A listener's place at it.
 pub type AnswerPlace = Place<Arc<Begin>, Arc<Refusal>>;
 
@@ -248,7 +250,7 @@ pub enum Found {
     /// Somebody makes it: listen.
     Join(AnswerPlace),
     /// Make it, and listen.
-    Lead(Arc<AnswerFlight>, AnswerPlace),
+    Lead(AnswerDuty, AnswerPlace),
 }
 
 /// The cache of one server or client.
@@ -264,6 +266,8 @@ pub struct Cache {
 /// What lasts of a cache while its configuration changes.
 pub(super) struct Shared {
     pub(super) store: Store<Kept>,
+    /// An answer of a route of the host has been kept: before that none can be removed.
+    pub(super) has_pages: AtomicBool,
     flights: Mutex<HashMap<Key, Arc<AnswerFlight>>>,
     /// The last requests of clients byte for byte, and the keys of the answers they led to.
     spellings: Box<[Mutex<Option<Spelt>>]>,
@@ -298,6 +302,7 @@ impl Cache {
         let (entries_max, bytes_max) = bounds(config);
         let shared = Shared {
             store: Store::new(entries_max, bytes_max),
+            has_pages: AtomicBool::new(false),
             flights: Mutex::default(),
             spellings: (0..limits::SPELLINGS).map(|_| Mutex::default()).collect(),
             salts: [RandomState::new(), RandomState::new()],
@@ -444,16 +449,16 @@ impl Cache {
     /// order under one lock, so that identical requests cause one call.
     pub fn seek(&self, want: &Want, listener: Arc<dyn Listener>, now_s: u64) -> Found {
         let lead = |listener| {
-            let flight = Arc::new(AnswerFlight::new(Bounds {
+            let duty = AnswerDuty::new(Bounds {
                 log_max: self.shared.store.value_bytes_max().min(limits::FLIGHT_BYTES_MAX),
                 lead_max: limits::RELAY_HIGH_BYTES,
-            }));
-            let place = flight.join(listener);
-            (flight, place)
+            });
+            let place = duty.join(listener);
+            (duty, place)
         };
         if want.usage == Use::Refresh {
-            if let (flight, Some(place)) = lead(listener) {
-                return Found::Lead(flight, place);
+            if let (duty, Some(place)) = lead(listener) {
+                return Found::Lead(duty, place);
             }
             unreachable!("a new flight can be joined");
         }
@@ -469,11 +474,11 @@ impl Cache {
             return Found::Answer(answer);
         }
         self.shared.misses.fetch_add(1, Ordering::Relaxed);
-        let (flight, Some(place)) = lead(listener) else {
+        let (duty, Some(place)) = lead(listener) else {
             unreachable!("a new flight can be joined");
         };
-        flights.insert(want.key, Arc::clone(&flight));
-        Found::Lead(flight, place)
+        flights.insert(want.key, Arc::clone(&duty));
+        Found::Lead(duty, place)
     }
 
     /// A flight has ended; a complete answer that is fit is kept first.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(super) use attempt::tell_dropped;
 pub use attempt::{Attempt, Making, Outgoing};
 pub(super) use head::is_listed;
-pub use outcome::Verdict;
+pub use outcome::{Concluded, Verdict};
 
 use super::App;
 use super::answers::Want;

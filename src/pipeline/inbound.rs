@@ -334,11 +334,11 @@ impl Inbound {
                 return Ok(Passing::AsItIs);
             }
             Kind::PassStream => {
-                self.watch.feed(data);
+                let has_usage = self.watch.feed(data);
                 self.ending.feed(data);
                 if self.watched.is_none()
                     && let Some(filter) = &mut self.filter
-                    && filter.passes(data)
+                    && filter.passes(data, has_usage)
                 {
                     self.has_token = self.has_token || has_data_line(data);
                     return Ok(Passing::AsItIs);

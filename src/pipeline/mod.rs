@@ -46,14 +46,15 @@ use crate::route::{Allowed, Found};
 
 pub use admin::{Order, blocks_shown, models_shown};
 pub use answers::{
-    Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
+    Answer, AnswerDuty, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay,
+    Want,
 };
 pub use app::{
     App, HostRoute, PluginStage, Renewal, Sampling, Settings, Status, StatusCounts, Tuned,
 };
 pub use auth::Guard;
 pub use builtin::Builtin;
-pub use call::{Attempt, Call, Making, Moment, Outgoing, Verdict};
+pub use call::{Attempt, Call, Concluded, Making, Moment, Outgoing, Verdict};
 pub use complete::{hit, host_call};
 pub use explain::explain;
 pub use failure::{answer, answer_failed_call, dialect_of};
@@ -226,6 +227,9 @@ pub fn run(app: &App, exchange: &mut Exchange, matched: &Matched, may_block: boo
                 && let Some(step) = pages::find(app, exchange)
             {
                 return step;
+            }
+            if exchange.keep.is_none() && !may_block {
+                pages::watch_change(app, exchange);
             }
             if route.blocking && !may_block {
                 return Step::Block;

@@ -4,9 +4,13 @@
 //! GET only, HEAD is answered from it. What the answer says decides: `no-store`, `no-cache`,
 //! `private`, `Vary: *` and `Set-Cookie` are not kept; `s-maxage`, `max-age` and `Expires` say how
 //! long, else the configured time counts, for the route has asked to be cached. A stream is kept when it
-//! has ended well, and given again as a whole. A request with `Authorization` meets only answers that say `public`, `s-maxage` or `must-revalidate`.
+//! has ended well, and given again as a whole. A request with `Authorization` meets only answers that
+//! say `public`, `s-maxage` or `must-revalidate`. `If-None-Match` and `If-Modified-Since` are answered
+//! from what is kept (section 4.3.2); a request that is to change the target (POST, PUT, DELETE …) and
+//! succeeds removes what is kept of it (section 4.4).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use sha2::{Digest, Sha256};
 
@@ -99,8 +103,11 @@ pub(super) fn find(app: &App, exchange: &mut Exchange) -> Option<Step> {
     let request = &exchange.request;
     let is_get = request.method() == Method::Get;
     let asked = control_of(request);
-    let is_whole = request.header_values(b"range").next().is_none();
-    if !(is_get || request.method() == Method::Head) || asked.no_store || !is_whole {
+    // What only the handler can decide: a part, and whether its state is still the one that is meant.
+    let is_for_the_handler = [&b"range"[..], b"if-match", b"if-unmodified-since"]
+        .iter()
+        .any(|name| request.header_values(name).next().is_some());
+    if !(is_get || request.method() == Method::Head) || asked.no_store || is_for_the_handler {
         return None;
     }
     let key = target_key(request);
@@ -137,6 +144,17 @@ fn look_up(app: &App, request: &Request, key: Key, now_s: u64) -> Option<Arc<Pag
     if first.is_index { page(&variant_key(key, &first.vary, request)) } else { Some(first) }
 }
 
+/// Remembers the target of a request that is to change it: its answer may remove what is kept.
+pub(super) fn watch_change(app: &App, exchange: &mut Exchange) {
+    let is_change = !is_safe(&exchange.request) && app.cache.shared.has_pages.load(Acquire);
+    exchange.keep = is_change.then(|| target_key(&exchange.request));
+}
+
+/// Methods that change nothing (RFC 9110 section 9.2.1). What we do not know may change something.
+fn is_safe(request: &Request) -> bool {
+    matches!(request.method(), Method::Get | Method::Head | Method::Options | Method::Trace)
+}
+
 /// Keeps an answer of a route that is complete, before it goes out.
 pub fn keep(app: &App, exchange: &mut Exchange) {
     let Some(mut making) = begin(app, exchange) else { return };
@@ -160,6 +178,13 @@ pub struct Making {
 pub fn begin(app: &App, exchange: &mut Exchange) -> Option<Making> {
     let key = exchange.keep.take()?;
     let (request, response) = (&exchange.request, &exchange.response);
+    if !is_safe(request) {
+        if matches!(response.effective_status(), 200..400) {
+            // Variants are found through this entry alone.
+            app.cache.shared.store.delete(&key);
+        }
+        return None;
+    }
     let (ttl_s, page) = page_of(request, response, app.cache.ttl_s(), now_s(app))?;
     let variant = (!page.vary.is_empty()).then(|| variant_key(key, &page.vary, request));
     let bytes_max = app.cache.shared.store.value_bytes_max().saturating_sub(page.bytes());
@@ -181,6 +206,7 @@ impl Making {
     pub fn end(self, app: &App) {
         let Making { key, variant, ttl_s, mut page, body, .. } = self;
         page.body = body.into();
+        app.cache.shared.has_pages.store(true, Release);
         let (store, now_s) = (&app.cache.shared.store, now_s(app));
         let put = |key: &Key, page: Page| {
             let bytes = page.bytes();
@@ -259,19 +285,39 @@ impl Page {
         self.age_s + now_s.saturating_sub(self.kept_s)
     }
 
+    /// Whether the client has it already (RFC 9110 section 13.2.2): what it says of a tag goes before
+    /// what it says of a date.
+    fn is_known_to(&self, request: &Request) -> bool {
+        let own = |name: &[u8]| {
+            let found = self.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| &value[..])
+        };
+        let mut said = Vec::new();
+        if request.header(b"if-none-match", &mut said) {
+            return names_tag(&said, own(b"etag"));
+        }
+        let since = request.header_values(b"if-modified-since").next().and_then(date::parse);
+        let modified = own(b"last-modified").and_then(date::parse);
+        matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
+    }
+
     fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(a, b)| a.len() + b.len() + 64).sum();
         headers + self.body.len() + self.vary.len() + limits::KEPT_OVERHEAD_BYTES
     }
 
     fn fill(&self, exchange: &mut Exchange, now_s: u64) {
-        let etag = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"etag"));
-        let is_same = etag.is_some_and(|(_, etag)| names_tag(&exchange.request, etag));
+        let is_same = self.status == 200 && self.is_known_to(&exchange.request);
         let response = &mut exchange.response;
         response.clear();
         response.status = if is_same { 304 } else { self.status };
         for (name, value) in &self.headers {
-            if !(is_same && name.to_ascii_lowercase().starts_with(b"content-")) {
+            // A 304 describes no content (RFC 9110 section 15.4.5).
+            let name_lower = name.to_ascii_lowercase();
+            if !(is_same
+                && name_lower.starts_with(b"content-")
+                && name_lower != b"content-location")
+            {
                 response.headers.push(name, value);
             }
         }
@@ -284,14 +330,11 @@ impl Page {
 }
 
 /// Whether If-None-Match names this tag; the weak comparison (RFC 9110 section 13.1.2).
-fn names_tag(request: &Request, etag: &[u8]) -> bool {
+fn names_tag(tags: &[u8], etag: Option<&[u8]>) -> bool {
     let bare = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    let mut value = Vec::new();
-    request.header(b"if-none-match", &mut value)
-        && value
-            .split(|&b| b == b',')
-            .map(<[u8]>::trim_ascii)
-            .any(|tag| tag == b"*" || bare(tag) == bare(etag))
+    tags.split(|&b| b == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|tag| tag == b"*" || etag.is_some_and(|etag| bare(tag) == bare(etag)))
 }
 
 /// The key of a target on a host: GET and HEAD share it.

@@ -300,13 +300,14 @@ impl Client {
         match app.cache.seek(want, Arc::clone(&shared) as Arc<dyn Listener>, now_s) {
             Sought::Answer(answer) => return Ok(Begun::Kept(answer)),
             Sought::Join(place) => shared.sit(place),
-            Sought::Lead(flight, place) => {
+            Sought::Lead(duty, place) => {
                 shared.sit(place);
                 let want = want.clone();
                 // Relaxed: any spread will do.
                 let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
                 let worker = &self.core.workers[turn % self.core.awake_count()];
-                let message = Message::SharedStart(Box::new(call), Arc::clone(&flight));
+                let flight = Arc::clone(&duty);
+                let message = Message::SharedStart(Box::new(call), duty);
                 if !worker.mailbox.post(message) {
                     share::stopped(&flight);
                     app.cache.land(&want, &flight, None, now_s);

@@ -16,7 +16,7 @@ use super::census::Counted;
 use super::host::HostSink;
 use crate::base::slab::Key;
 use crate::exchange::{Exchange, Owner, Peer, StreamQueue, Ticket};
-use crate::pipeline::{AnswerFlight, Call, Step};
+use crate::pipeline::{AnswerDuty, Call, Step};
 use crate::sys::wake::Wake;
 
 /// What other threads tell a worker.
@@ -36,7 +36,7 @@ pub(super) enum Message {
     /// The host program calls a model.
     HostStart(Box<Call>, HostSink),
     /// The host program wants an answer that others may share.
-    SharedStart(Box<Call>, Arc<AnswerFlight>),
+    SharedStart(Box<Call>, AnswerDuty),
     /// There is more of a shared answer that a connection waits for.
     SharedMoved(Ticket),
     /// A host call has room again.

@@ -95,12 +95,12 @@ impl Worker {
                 // What is there already is not told.
                 self.on_shared(ticket);
             }
-            Sought::Lead(flight, place) => {
+            Sought::Lead(duty, place) => {
                 let mark: &[u8] = if want.reads() { b"miss" } else { b"bypass" };
                 self.seat(ticket, place, mark);
                 let want = Box::new(want.clone());
                 call.asker = Some(ticket);
-                self.start_call(call, Sink::Shared(flight, want));
+                self.start_call(call, Sink::Shared(duty, want));
             }
         }
     }

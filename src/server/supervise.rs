@@ -49,7 +49,7 @@ pub(super) fn broken() -> Error {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
     use std::time::Duration;
 
     use super::*;
@@ -98,6 +98,69 @@ mod tests {
         assert_eq!(reply.text, "still here");
         server.stop();
         assert_eq!(server.wait(Some(Duration::from_secs(20))), Ok(()));
+    }
+
+    /// An upstream of one request after the other: the first is never answered.
+    fn upstream() -> (u16, std::thread::JoinHandle<()>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let thread = std::thread::spawn(move || {
+            let (mut silent, _) = listener.accept().unwrap();
+            // Until its worker is gone.
+            let _ = std::io::copy(&mut silent, &mut std::io::sink());
+            let (mut good, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"]}") {
+                let mut piece = [0; 4096];
+                let count = good.read(&mut piece).unwrap();
+                assert_ne!(count, 0);
+                asked.extend_from_slice(&piece[..count]);
+            }
+            let body = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":
+                [{"index":0,"message":{"role":"assistant","content":"made anew"},
+                "finish_reason":"stop"}]}"#;
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:";
+            good.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+        });
+        (port, thread)
+    }
+
+    /// Wrong: who shares an answer that a worker was making when it panicked waits for ever, or
+    /// nobody can ask the same again.
+    #[test]
+    fn who_shares_an_answer_of_a_worker_that_panics_is_told() {
+        let (port, upstream) = upstream();
+        let text = format!(
+            "[[provider]]\nname = \"up\"\nkind = \"openai\"\napi_key = \"k\"\n\
+             base_url = \"http://127.0.0.1:{port}/v1\"\n"
+        );
+        let ask = br#"{"model":"up/m","temperature":0,"messages":[{"role":"user","content":"x"}]}"#;
+        let sets = vec![("server.workers".to_owned(), "2".to_owned())];
+        let listen = Some("127.0.0.1:0".to_owned());
+        let sources = Sources { text: Some(&text), sets, listen, ..Sources::default() };
+        let server = Server::new(config::load(&sources).unwrap(), Setup::default()).unwrap();
+        server.start().unwrap();
+        let client = Client::of(&server);
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> = (0..5).map(|_| scope.spawn(|| client.chat(ask))).collect();
+            let coalesced = || {
+                let stats: serde_json::Value = serde_json::from_str(&server.stats_json()).unwrap();
+                stats["cache"]["coalesced"].as_u64()
+            };
+            let began = std::time::Instant::now();
+            let leader = || server.core.workers.iter().find(|it| it.stats.calls.get() == 1);
+            while coalesced() != Some(4) || leader().is_none() {
+                assert!(began.elapsed() < Duration::from_secs(20), "they do not share it");
+                std::thread::yield_now();
+            }
+            assert!(leader().unwrap().mailbox.post(Message::Panic));
+            for call in waiting {
+                let told = call.join().unwrap().unwrap_err();
+                assert_eq!(told.kind, ErrorKind::Upstream, "{told:?}");
+            }
+        });
+        assert_eq!(client.chat(ask).unwrap().text, "made anew");
+        upstream.join().unwrap();
     }
 
     #[test]

@@ -9,13 +9,14 @@ use neurohttp::server::client::Client;
 use crate::support::wire::{Answer, Connection};
 use crate::upstream::{Gateway, Peer, Upstream, provider};
 
-const CHAT: &str = "/v1/chat/completions";
-const ASK: &str = r#"{"model":"up/m","temperature":0,"messages":[{"role":"user","content":"x"}]}"#;
-const ASK_STREAM: &str =
+pub const CHAT: &str = "/v1/chat/completions";
+pub const ASK: &str =
+    r#"{"model":"up/m","temperature":0,"messages":[{"role":"user","content":"x"}]}"#;
+pub const ASK_STREAM: &str =
     r#"{"model":"up/m","temperature":0,"stream":true,"messages":[{"role":"user","content":"x"}]}"#;
 
 /// A whole chat completion that says `text`.
-fn whole(text: &str) -> String {
+pub fn whole(text: &str) -> String {
     let body = format!(
         "{{\"id\":\"c1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\
          \"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"{text}\"}},\
@@ -33,17 +34,17 @@ fn chunk(data: &str) -> String {
     format!("{:x}\r\n{event}\r\n", event.len())
 }
 
-fn delta(text: &str) -> String {
+pub fn delta(text: &str) -> String {
     chunk(&format!(
         "{{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\
          \"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}"
     ))
 }
 
-const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     Transfer-Encoding: chunked\r\n\r\n";
 
-fn stream_end() -> String {
+pub fn stream_end() -> String {
     chunk(
         "{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\
          \"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}",
@@ -68,11 +69,11 @@ fn numbering() -> (Upstream, Arc<AtomicUsize>) {
     (upstream, asked)
 }
 
-fn mark(answer: &Answer) -> String {
+pub fn mark(answer: &Answer) -> String {
     answer.header("x-neurohttp-cache").unwrap_or_default()
 }
 
-fn with_fields(client: &mut Connection, fields: &str, body: &str) -> Answer {
+pub fn with_fields(client: &mut Connection, fields: &str, body: &str) -> Answer {
     client.send(format!(
         "POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}Content-Length: {}\r\n\r\n{body}",
         body.len()

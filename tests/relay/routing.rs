@@ -16,7 +16,7 @@ const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
 
 /// An answer with this status and these fields.
-fn status(code: u16, fields: &str) -> String {
+pub fn status(code: u16, fields: &str) -> String {
     format!("HTTP/1.1 {code} X\r\n{fields}Content-Length: 2\r\n\r\n{{}}")
 }
 
@@ -35,12 +35,12 @@ fn ask(gateway: &Gateway, body: &str) -> Answer {
     gateway.connect().post(CHAT, &body.replace("up/m", "m")).answer()
 }
 
-fn provider_of(answer: &Answer) -> String {
+pub fn provider_of(answer: &Answer) -> String {
     answer.header("x-neurohttp-provider").unwrap_or_default()
 }
 
 /// A port that refuses.
-fn refusing() -> u16 {
+pub fn refusing() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
@@ -169,13 +169,13 @@ fn a_refusing_target_is_left_alone_at_once_and_alone_is_asked_again() {
 }
 
 /// A listener whose queue is full: a connection to it is never established.
-struct Silent {
+pub struct Silent {
     _listener: TcpListener,
     _fillers: Vec<std::net::TcpStream>,
-    port: u16,
+    pub port: u16,
 }
 
-fn silent() -> Silent {
+pub fn silent() -> Silent {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     // SAFETY: the descriptor is the listener's, which is open.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
@@ -260,88 +260,4 @@ fn a_provider_that_says_it_is_not_well_is_left_alone_before_a_request_meets_it()
     };
     crate::support::wait_until("that is known", is_left_alone);
     assert_eq!(provider_of(&ask(&gateway, ASK)), "p1");
-}
-
-/// Everything at once: each request gets its documented outcome, once.
-#[test]
-fn the_kill_matrix_under_load() {
-    type Script = fn(&mut Peer);
-    let scripts: [(&str, Script); 8] = [
-        ("reset before the head", |peer| {
-            if peer.request().is_some() {
-                peer.reset_on_close();
-            }
-        }),
-        ("reset within the head", |peer| {
-            if peer.request().is_some() {
-                peer.send("HTTP/1.1 200 OK\r\nConte");
-                peer.reset_on_close();
-            }
-        }),
-        ("reset after the head", |peer| {
-            if peer.request().is_some() {
-                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
-                peer.reset_on_close();
-            }
-        }),
-        ("garbage", |peer| {
-            if peer.request().is_some() {
-                peer.send("\x16\x03\x01\r\n\r\n");
-                peer.expect_gone();
-            }
-        }),
-        ("429", |peer| peer.answer_all(status(429, "Retry-After: 9\r\n").as_bytes())),
-        ("500", |peer| peer.answer_all(status(500, "").as_bytes())),
-        ("stall before the head", |peer| {
-            if peer.request().is_some() {
-                peer.expect_gone();
-            }
-        }),
-        ("cut within the stream", |peer| {
-            if peer.request().is_some() {
-                peer.send(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                     Transfer-Encoding: chunked\r\n\r\nf\r\ndata: {\"a\":1}\n\n\r\n",
-                );
-            }
-        }),
-    ];
-    let good = Upstream::start(|peer| peer.answer_all(STREAM.as_bytes()));
-    let dead = silent();
-    let mut text = provider("good", good.port, "");
-    text += &provider("refused", refusing(), "");
-    text += &provider("silent", dead.port, "connect_timeout = 200\n");
-    let bad: Vec<Upstream> = scripts.iter().map(|(_, script)| Upstream::start(*script)).collect();
-    for (index, upstream) in bad.iter().enumerate() {
-        text += &provider(&format!("bad{index}"), upstream.port, "first_token_timeout = 200\n");
-    }
-    let names: Vec<String> = ["refused".to_owned(), "silent".to_owned()]
-        .into_iter()
-        .chain((0..bad.len()).map(|index| format!("bad{index}")))
-        .collect();
-    for name in &names {
-        text += &format!(
-            "[[model]]\nname = \"m-{name}\"\ntargets = [{{ provider = \"{name}\", model = \"x\" }}, \
-             {{ provider = \"good\", model = \"x\" }}]\n"
-        );
-    }
-    let gateway = Gateway::with(&text);
-    std::thread::scope(|scope| {
-        for name in names.iter().cycle().take(10 * names.len()) {
-            let gateway = &gateway;
-            scope.spawn(move || {
-                let answer = ask(gateway, &ASK_STREAM.replace("up/m", &format!("m-{name}")));
-                assert_eq!(answer.status, 200, "{name}: {}", answer.text());
-                let events = answer.events();
-                if events.last().is_some_and(|last| last == "[DONE]") {
-                    assert_eq!(provider_of(&answer), "good", "{name}");
-                    assert_eq!(events, ["{\"a\":1}", "[DONE]"], "{name}: once and whole");
-                } else {
-                    // After the first byte the truth alone is left.
-                    assert_eq!(name, "bad7", "{events:?}");
-                    assert!(answer.text().contains("\"error\""), "{}", answer.text());
-                }
-            });
-        }
-    });
 }

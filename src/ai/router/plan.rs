@@ -113,17 +113,13 @@ impl Plan {
             Strategy::RoundRobin => route.turn.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };
-        let candidates: Vec<Candidate<'_>> = route
-            .targets
-            .iter()
-            .map(|target| Candidate {
-                weight: target.weight,
-                load: &target.state.load,
-                identity: target.state.identity,
-            })
-            .collect();
+        let candidates = route.targets.iter().map(|target| Candidate {
+            weight: target.weight,
+            load: &target.state.load,
+            identity: target.state.identity,
+        });
         let chance = Chance { now_ms, random, hashed, turn };
-        balance::choose(route.strategy, &candidates, open, &route.turns, &chance)
+        balance::choose(route.strategy, candidates, open, &route.turns, &chance)
     }
 
     /// Why no target was found, with the time after which one may be.

@@ -39,6 +39,15 @@ impl Verdict {
     }
 }
 
+/// What the end of an attempt means for its target.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Concluded {
+    /// Its circuit has opened by it.
+    pub has_opened: bool,
+    /// It is left alone for this failure or one of the same time.
+    pub is_left_alone: bool,
+}
+
 impl Call {
     /// The first token of the current attempt came after so long.
     pub fn measured(&self, took_us: u64, now_ms: u64) {
@@ -66,14 +75,14 @@ impl Call {
         }
     }
 
-    /// The current attempt is over. Whether its target's circuit has opened by it.
-    pub fn conclude(&mut self, app: &App, verdict: Verdict, moment: Moment) -> bool {
+    /// The current attempt is over. What that means for its target.
+    pub fn conclude(&mut self, app: &App, verdict: Verdict, moment: Moment) -> Concluded {
         let Moment { now_ms, random, .. } = moment;
         let breaker = &app.settings.breaker;
         if verdict == Verdict::Good {
             self.is_good();
         }
-        let Some(target) = self.target() else { return false };
+        let Some(target) = self.target() else { return Concluded::default() };
         if !matches!(verdict, Verdict::Good | Verdict::Unknown) && self.plan.route.weighs() {
             target.state.load.failed();
         }
@@ -89,8 +98,11 @@ impl Call {
                 true
             }
         };
+        let is_broken = target.link.is_broken() || target.state.health.is_broken();
+        let is_left_alone =
+            opened || matches!(verdict, Verdict::Bad(_) | Verdict::Rest(_)) && is_broken;
         self.leave();
-        opened
+        Concluded { has_opened: opened, is_left_alone }
     }
 
     /// The current attempt is over, its verdict is spoken.
@@ -112,7 +124,7 @@ impl Call {
         &mut self,
         app: &App,
         failure: &Failure,
-        was_opened: bool,
+        is_left_alone: bool,
         budget: &mut Budget,
         moment: Moment,
     ) -> Option<u64> {
@@ -125,8 +137,9 @@ impl Call {
         if let Some(other) =
             self.plan.pick(self.tried | self.unfit, false, now_ms, random, self.hashed)
         {
-            // Leaving a target that is taken out makes no storm: nobody goes there any more.
-            if was_opened || budget.spend(now_ms) {
+            // Leaving a target that is taken out makes no storm: nobody goes there any more, however
+            // many there were when it went.
+            if is_left_alone || budget.spend(now_ms) {
                 self.failed_by = Some(Box::new(failure.clone()));
                 self.next = Some(other);
                 return Some(0);

@@ -6,7 +6,7 @@ use super::{CallState, Fault, Phase, Sink, state_put_back};
 use crate::ai::health::Trouble;
 use crate::base::error::Failure;
 use crate::base::slab::Key;
-use crate::pipeline::{Attempt, Inbound, Provider, Verdict};
+use crate::pipeline::{Attempt, Concluded, Inbound, Provider, Verdict};
 use crate::server::telemetry::error_type;
 use crate::server::worker::Worker;
 
@@ -146,10 +146,10 @@ impl Worker {
         if self.calls.get(key).is_some_and(|state| state.observed.is_some()) {
             self.report_attempt(key, Some(error_type(&failure)));
         }
-        let opened = self.conclude(key, verdict);
+        let concluded = self.conclude(key, verdict);
         let moment = self.moment();
         let Some(state) = self.calls.get_mut(key) else { return };
-        if opened
+        if concluded.has_opened
             && matches!(verdict, Verdict::Bad(_))
             && let Some(call) = &state.call
         {
@@ -163,7 +163,7 @@ impl Worker {
             let again = match (fault, &state.app, &mut state.call) {
                 (Fault::Ours, ..) => None,
                 (_, Some(app), Some(call)) => {
-                    call.try_again(app, &failure, opened, &mut self.budget, moment)
+                    call.try_again(app, &failure, concluded.is_left_alone, &mut self.budget, moment)
                 }
                 _ => None,
             };
@@ -211,11 +211,13 @@ impl Worker {
         }
     }
 
-    /// Tells a call what came of its current attempt; whether its target is left alone for it.
-    pub(super) fn conclude(&mut self, key: Key, verdict: Verdict) -> bool {
+    /// Tells a call what came of its current attempt.
+    pub(super) fn conclude(&mut self, key: Key, verdict: Verdict) -> Concluded {
         let moment = self.moment();
-        let Some(state) = self.calls.get_mut(key) else { return false };
-        let (Some(app), Some(call)) = (&state.app, &mut state.call) else { return false };
+        let Some(state) = self.calls.get_mut(key) else { return Concluded::default() };
+        let (Some(app), Some(call)) = (&state.app, &mut state.call) else {
+            return Concluded::default();
+        };
         call.conclude(app, verdict, moment)
     }
 

@@ -22,7 +22,7 @@ use crate::base::slab::Key;
 use crate::cache::flight::End;
 use crate::exchange::{Response, Ticket};
 use crate::pipeline::{
-    AnswerFlight, Call, Inbound, Listening, Moment, Outgoing, Provider, Pull, Want,
+    AnswerDuty, Call, Inbound, Listening, Moment, Outgoing, Provider, Pull, Want,
 };
 use crate::server::access::CallTold;
 use crate::server::deadline::Deadline;
@@ -39,7 +39,7 @@ pub(super) enum Sink {
     /// The call whose second attempt this is.
     Twin(Key),
     /// Whoever listens, and what the answer is kept for.
-    Shared(Arc<AnswerFlight>, Box<Want>),
+    Shared(AnswerDuty, Box<Want>),
     /// Nobody: the call is over.
     #[default]
     Nobody,

@@ -32,9 +32,9 @@ impl Worker {
                 Message::StreamReady(ticket) => self.on_stream_ready(ticket),
                 Message::Resolved(host, port, result) => self.on_resolved(host, port, result),
                 Message::HostStart(call, host) => self.starting.push_back((call, Sink::Host(host))),
-                Message::SharedStart(call, flight) => {
+                Message::SharedStart(call, duty) => {
                     if let Some(want) = call.want.clone() {
-                        self.starting.push_back((call, Sink::Shared(flight, Box::new(want))));
+                        self.starting.push_back((call, Sink::Shared(duty, Box::new(want))));
                     }
                 }
                 Message::SharedMoved(ticket) => self.on_shared(ticket),
