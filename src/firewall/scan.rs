@@ -8,6 +8,8 @@
 //! Each rule that is found adds its score once per request. In fields where people write, a value
 //! that reads like prose softens the rules that prose about attacks would meet.
 
+use std::ops::ControlFlow;
+
 use aho_corasick::automaton::OverlappingState;
 use aho_corasick::{Anchored, Input};
 use regex_automata::hybrid::dfa::Cache;
@@ -59,6 +61,14 @@ const OBJECTS: [&[u8; 4]; 10] =
 /// Whether what looks like a word may be an object in some code.
 fn begins_object(text: &[u8]) -> bool {
     text.first_chunk::<4>().is_some_and(|four| OBJECTS.contains(&four))
+}
+
+/// Whether a value is a word that no rule looks at, nor in any other reading.
+fn is_short_word(raw: &[u8]) -> bool {
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    raw.len() < base64::BYTES_MIN
+        && raw.iter().all(is_of_word)
+        && !raw.first_chunk::<4>().is_some_and(|four| begins_object(&four.to_ascii_lowercase()))
 }
 
 /// A part of a request in which something was found.
@@ -172,12 +182,16 @@ impl Scan {
         if raw.is_empty() || self.is_decided() {
             return;
         }
-        let mut normalizer = std::mem::take(&mut self.normalizer);
-        let (text, seen) = normalizer.run(raw);
         // Attacks need more than a word, but the names of scanners, files and members do not.
         const WORDS: u16 = place::AGENT | place::NAME | place::FILE | place::PATH;
         // An operator's own rule may be about a mere word.
-        let is_read = !seen.plain || part.place & WORDS != 0 || !engine.custom.is_empty();
+        let reads_words = part.place & WORDS != 0 || !engine.custom.is_empty();
+        if !reads_words && is_short_word(raw) {
+            return;
+        }
+        let mut normalizer = std::mem::take(&mut self.normalizer);
+        let (text, seen) = normalizer.run(raw);
+        let is_read = reads_words || !seen.plain;
         if is_read || memchr::memchr(b'.', text).is_some() || begins_object(text) {
             self.text(engine, text, &seen, part);
         }
@@ -265,14 +279,10 @@ impl Scan {
 
     /// Runs the automaton; `only` keeps to rules whose names begin so.
     fn literals(&mut self, engine: &Engine, text: &[u8], part: Part<'_>, only: Option<&str>) {
-        let mut from = 0;
-        while let Some(start) = engine.gate.next(text, from) {
-            from = start + 1;
+        engine.gate.each(text, |start| {
             self.literals_at(engine, text, start, part, only);
-            if self.is_decided() {
-                break;
-            }
-        }
+            if self.is_decided() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         for number in self.touched.drain(..) {
             if let Some(place) = self.searched.get_mut(usize::from(number)) {
                 *place = 0;
