@@ -47,6 +47,9 @@ const SIGNS: [bool; 256] = {
     }
     table
 };
+/// A field of OAuth: programs on a user's machine are sent back to their own port there (RFC 8252), and
+/// nobody but the user's browser follows it.
+const REDIRECT: &[u8] = b"redirect_uri";
 /// Automata whose states a scan keeps from request to request.
 const CACHES_MAX: usize = 24;
 /// What prose may come to by rules that prose meets: it is told, never refused.
@@ -243,6 +246,7 @@ impl Scan {
         }
         if part.place & ssrf::PLACES != 0
             && let Some(range) = ssrf::find(text)
+            && !(part.name == REDIRECT && ssrf::is_loopback(text))
         {
             self.by_name(engine, "ssrf.internal", text, range, part);
         }
@@ -334,7 +338,7 @@ impl Scan {
         hit: std::ops::Range<usize>,
     ) -> Option<std::ops::Range<usize>> {
         // Between words of prose `or` and `and` are everywhere; what makes a condition of them is near.
-        if hit.len() <= 4 && text.get(hit.end - 1) == Some(&b' ') {
+        if !rule.is_own && hit.len() <= 4 && text.get(hit.end - 1) == Some(&b' ') {
             let behind = text.get(hit.end..).unwrap_or_default();
             let behind = behind.get(..CONDITION_BYTES).unwrap_or(behind);
             if !behind.iter().any(|&byte| SIGNS[usize::from(byte)]) {
