@@ -5,53 +5,26 @@
 
 use crate::ai::dialect::Dialect;
 
-/// The last bytes of a stream: enough to see the mark that ends one.
-#[derive(Default)]
-pub(super) struct Last {
-    bytes: [u8; 32],
-}
-
-impl Last {
-    /// Bytes of it pass.
-    pub(super) fn note(&mut self, data: &[u8]) {
-        match data.last_chunk() {
-            Some(last) => self.bytes = *last,
-            None => {
-                self.bytes.rotate_left(data.len());
-                let from = self.bytes.len() - data.len();
-                self.bytes[from..].copy_from_slice(data);
-            }
-        }
-    }
-
-    /// Whether they are the success mark of a dialect, as it stands at the end of a stream. In the
-    /// text of an answer its quotes would be escaped, or a quote would follow.
-    pub(super) fn is_end(&self) -> bool {
-        const MARKS: [&[u8]; 4] = [
-            b"\ndata: [DONE]",
-            b"\ndata:[DONE]",
-            b"{\"type\":\"message_stop\"}",
-            b"{\"type\": \"message_stop\"}",
-        ];
-        MARKS.iter().any(|mark| self.bytes.trim_ascii_end().ends_with(mark))
-    }
-}
-
-/// The longest mark less one byte: so much of a mark can lie before a cut.
-const OVERLAP: usize = 20;
+/// So many last bytes are kept: enough for the mark that ends a stream, and for a mark across a cut.
+const LAST_BYTES: usize = 32;
 
 /// Looks for the end of one stream.
 pub(super) struct Ending {
-    marks: &'static [&'static [u8]],
+    last: [u8; LAST_BYTES],
+    /// What is looked for anywhere in it, where its framing does not tell its end.
+    marks: Option<&'static [&'static [u8]]>,
     is_seen: bool,
-    /// The last bytes that have passed.
-    tail: Vec<u8>,
 }
 
 impl Ending {
-    /// For a stream in this dialect. An error that the provider has told is an end too, and so is a
-    /// reason to finish: not every server says `[DONE]`.
-    pub(super) fn new(dialect: Dialect) -> Ending {
+    /// Of a stream whose framing tells its end.
+    pub(super) fn framed() -> Ending {
+        Ending { last: [0; LAST_BYTES], marks: None, is_seen: false }
+    }
+
+    /// Of one in this dialect whose body ends with its connection. An error that the provider has
+    /// told is an end too, and so is a reason to finish: not every server says `[DONE]`.
+    pub(super) fn unframed(dialect: Dialect) -> Ending {
         let marks: &[&[u8]] = match dialect {
             Dialect::OpenAiChat | Dialect::OpenAiCompletions => {
                 &[b"[DONE]", b"\"finish_reason\":\"", b"\"finish_reason\": \"", b"\"error\""]
@@ -62,32 +35,42 @@ impl Ending {
             }
             _ => &[b""],
         };
-        Ending { marks, is_seen: false, tail: Vec::new() }
+        Ending { marks: Some(marks), ..Ending::framed() }
     }
 
     /// Bytes of it pass.
     pub(super) fn feed(&mut self, data: &[u8]) {
-        if self.is_seen {
-            return;
+        if let (Some(marks), false) = (self.marks, self.is_seen) {
+            let find =
+                |bytes: &[u8]| marks.iter().any(|m| memchr::memmem::find(bytes, m).is_some());
+            let begun = data.get(..LAST_BYTES).unwrap_or(data);
+            self.is_seen = find(&[&self.last, begun].concat()) || find(data);
         }
-        let fresh = self.tail.len();
-        self.tail.extend_from_slice(data.get(..OVERLAP).unwrap_or(data));
-        self.is_seen = self.find(&self.tail) || self.find(data);
-        if data.len() >= OVERLAP {
-            self.tail.clear();
-            self.tail.extend_from_slice(&data[data.len() - OVERLAP..]);
-        } else {
-            self.tail.drain(..(fresh + data.len()).saturating_sub(OVERLAP));
+        match data.last_chunk() {
+            Some(last) => self.last = *last,
+            None => {
+                self.last.rotate_left(data.len());
+                let from = LAST_BYTES - data.len();
+                self.last[from..].copy_from_slice(data);
+            }
         }
     }
 
-    fn find(&self, bytes: &[u8]) -> bool {
-        self.marks.iter().any(|mark| memchr::memmem::find(bytes, mark).is_some())
+    /// Whether the stream lacks what its end must have, as far as it has come.
+    pub(super) fn is_missing(&self) -> bool {
+        self.marks.is_some() && !self.is_seen
     }
 
-    /// Whether its end has passed.
-    pub(super) fn is_seen(&self) -> bool {
-        self.is_seen
+    /// Whether its success mark has come: it stands in the last bytes, or was looked for and found.
+    /// In the text of an answer its quotes would be escaped, or a quote would follow.
+    pub(super) fn is_complete(&self) -> bool {
+        const MARKS: [&[u8]; 4] = [
+            b"\ndata: [DONE]",
+            b"\ndata:[DONE]",
+            b"{\"type\":\"message_stop\"}",
+            b"{\"type\": \"message_stop\"}",
+        ];
+        self.is_seen || MARKS.iter().any(|mark| self.last.trim_ascii_end().ends_with(mark))
     }
 }
 
@@ -106,9 +89,10 @@ mod tests {
             ("", false),
         ] {
             for step in 1..=text.len().max(1) {
-                let mut last = Last::default();
-                text.as_bytes().chunks(step).for_each(|piece| last.note(piece));
-                assert_eq!(last.is_end(), is_end, "{text} by {step}");
+                let mut ending = Ending::framed();
+                text.as_bytes().chunks(step).for_each(|piece| ending.feed(piece));
+                assert!(!ending.is_missing(), "its framing tells the end");
+                assert_eq!(ending.is_complete(), is_end, "{text} by {step}");
             }
         }
     }
@@ -126,10 +110,10 @@ mod tests {
         ] {
             for cut in 0..=text.len() {
                 for step in [1, 7, text.len()] {
-                    let mut ending = Ending::new(dialect);
+                    let mut ending = Ending::unframed(dialect);
                     ending.feed(&text.as_bytes()[..cut]);
                     text.as_bytes()[cut..].chunks(step).for_each(|piece| ending.feed(piece));
-                    assert_eq!(ending.is_seen(), is_end, "{text} cut at {cut}, then {step}");
+                    assert_eq!(ending.is_missing(), !is_end, "{text} cut at {cut}, then {step}");
                 }
             }
         }

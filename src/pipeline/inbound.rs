@@ -4,7 +4,7 @@
 //! usage; else a decoder and an encoder stand between.
 
 use super::call::{Call, is_listed};
-use super::ending::{Ending, Last};
+use super::ending::Ending;
 use super::hooks::Watched;
 use crate::ai::chat;
 use crate::ai::dialect::{Dialect, Meta, StreamEncoder};
@@ -70,10 +70,8 @@ pub struct Inbound {
     passed: u64,
     /// The text in them, where nobody may tell the usage.
     tally: Option<Box<Tally>>,
-    /// Looks for the end of a stream whose framing does not tell it.
-    ending: Option<Ending>,
-    /// The last bytes of a stream that passes.
-    last: Last,
+    /// Looks for the end of a stream that passes.
+    ending: Ending,
     /// What a translated answer told.
     told: Told,
     /// The beginning of an event whose end has not come.
@@ -126,8 +124,7 @@ impl Inbound {
             watch: Watch::new(),
             passed: 0,
             tally: None,
-            ending: None,
-            last: Last::default(),
+            ending: Ending::framed(),
             told: Told::default(),
             held: Vec::new(),
             is_coded: false,
@@ -220,7 +217,7 @@ impl Inbound {
                 }
                 if is_events {
                     if head.body == Body::UntilClose {
-                        self.ending = Some(Ending::new(self.dialect));
+                        self.ending = Ending::unframed(self.dialect);
                     }
                     response.headers.remove(b"cache-control");
                     response.headers.push(b"Cache-Control", b"no-cache");
@@ -280,9 +277,7 @@ impl Inbound {
     /// Whether the success mark of a stream has come: what follows it, or does not, harms nobody.
     pub fn is_complete(&self) -> bool {
         match &self.kind {
-            Kind::PassStream => {
-                self.last.is_end() || self.ending.as_ref().is_some_and(Ending::is_seen)
-            }
+            Kind::PassStream => self.ending.is_complete(),
             Kind::TranslateStream { decoder, .. } => decoder.is_whole(),
             _ => false,
         }
@@ -340,10 +335,7 @@ impl Inbound {
             }
             Kind::PassStream => {
                 self.watch.feed(data);
-                self.last.note(data);
-                if let Some(ending) = &mut self.ending {
-                    ending.feed(data);
-                }
+                self.ending.feed(data);
                 if self.watched.is_none()
                     && let Some(filter) = &mut self.filter
                     && filter.passes(data)
@@ -461,7 +453,7 @@ impl Inbound {
         match &mut self.kind {
             Kind::PassWhole => Ok(()),
             Kind::PassStream => {
-                if self.ending.as_ref().is_some_and(|ending| !ending.is_seen()) {
+                if self.ending.is_missing() {
                     return Err(cut_off());
                 }
                 // A last event without its blank line is still the client's.
