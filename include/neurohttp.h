@@ -1924,8 +1924,8 @@ nh_status nh_firewall_save(nh_server *server, char **toml);
 
 /**
  * Adds what nh_firewall_save gave, of this server or of another. What has ended since is left out.
- * Returns NH_OK; NH_ERR_INVALID_ARGUMENT, then nothing was added and nh_last_error_message says line,
- * column and reason; or NH_ERR_LIMIT when a list is full.
+ * Returns NH_OK; NH_ERR_INVALID_ARGUMENT, and nh_last_error_message says line, column and reason; or
+ * NH_ERR_LIMIT when a list has no room. On an error nothing was added.
  * [any-thread]   Since 1.0.
  */
 nh_status nh_firewall_load(nh_server *server,

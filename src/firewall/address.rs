@@ -146,6 +146,15 @@ impl AddressSet {
         true
     }
 
+    /// Whether these ranges fit in, those that are there among them.
+    pub fn has_room<'a>(&self, ranges: impl Iterator<Item = &'a Cidr>) -> bool {
+        let is_new = |cidr: &&Cidr| {
+            let (bits, length) = range_of(cidr);
+            self.find_exact(bits, length).is_none()
+        };
+        self.count + ranges.filter(is_new).count() <= RANGES_MAX
+    }
+
     /// Removes a range; whether it was there.
     pub fn remove(&mut self, cidr: &Cidr) -> bool {
         let (bits, length) = range_of(cidr);

@@ -5,7 +5,7 @@ use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// Shorter values are words.
-const BYTES_MIN: usize = 12;
+pub const BYTES_MIN: usize = 12;
 
 const fn decoder(alphabet: &Alphabet) -> GeneralPurpose {
     let config = GeneralPurposeConfig::new()

@@ -153,6 +153,11 @@ fn attacks_are_found_and_prompts_pass() {
             include_str!("../../tests/data/firewall/attacks-held-back.tsv"),
             include_str!("../../tests/data/firewall/benign-held-back.txt"),
         ),
+        (
+            "later",
+            include_str!("../../tests/data/firewall/attacks-later.tsv"),
+            include_str!("../../tests/data/firewall/benign-later.txt"),
+        ),
     ] {
         let detected = detection(&mut bench, attacks);
         let (chat, plain) = refused(&mut bench, benign);
@@ -172,8 +177,15 @@ fn attacks_are_found_and_prompts_pass() {
 /// Wrong: a browser, a shop or a webhook that is refused for what it sends every day.
 #[test]
 fn ordinary_traffic_passes() {
+    let tuned_on = include_str!("../../tests/data/firewall/traffic.tsv");
+    assert_eq!(refused_traffic("ordinary traffic", tuned_on), 0.0);
+    // Code, queries and formulas in fields of their own are among it.
+    let later = include_str!("../../tests/data/firewall/traffic-later.tsv");
+    assert!(refused_traffic("later traffic", later) <= 0.05);
+}
+
+fn refused_traffic(name: &str, corpus: &str) -> f64 {
     let mut bench = Bench::new();
-    let corpus = include_str!("../../tests/data/firewall/traffic.tsv");
     let (mut all, mut refused) = (0, Vec::new());
     for line in corpus.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let (place, value) = line.split_once('\t').unwrap();
@@ -192,8 +204,10 @@ fn ordinary_traffic_passes() {
             refused.push(format!("{score} {:?}: {line}", bench.scan.findings()));
         }
     }
-    println!("ordinary traffic: refused {} of {all}\n{}", refused.len(), refused.join("\n"));
-    assert!(refused.is_empty());
+    println!("{}", refused.join("\n"));
+    // Past the harness, as above.
+    let _ = writeln!(std::io::stderr(), "firewall, {name}: refused {} of {all}", refused.len());
+    refused.len() as f64 / f64::from(all)
 }
 
 /// What is structure in a request to a model is read strictly.
@@ -310,6 +324,46 @@ fn odd_spellings_are_read() {
     ] {
         let score = bench.score(&request, BodyProfile::Plain);
         assert!(score >= BLOCK, "{name}: {score} {:?}", bench.scan.findings());
+    }
+}
+
+/// Wrong: an operator's rule that is held for one of ours, of which single words of prose are spared.
+#[test]
+fn a_rule_of_ones_own_may_be_about_words() {
+    let rule = |literal: &str, pattern: &str| CustomRule {
+        id: "own.word".into(),
+        score: 5,
+        places: super::place::ALL,
+        is_dry: false,
+        literals: vec![literal.into()],
+        pattern: pattern.into(),
+    };
+    for (literal, pattern) in [("foo ", "foo bar"), ("fo", "foo b"), ("foo", ""), ("oo bar", "")] {
+        let engine = Engine::new(Arc::from([rule(literal, pattern)]), Arc::from([])).unwrap();
+        let mut bench = Bench { engine, scan: Scan::default() };
+        let found = bench.score(&request("GET /x?q=a+foo+bar HTTP/1.1", b""), BodyProfile::Plain);
+        assert_eq!(found, 5, "{literal} {pattern}");
+    }
+    let many: Vec<_> = (0..20_000).map(|_| rule("foo", "")).collect();
+    assert!(Engine::new(many.into(), Arc::from([])).is_err());
+}
+
+/// Wrong: an address of this machine that counts as a page to be sent back to.
+#[test]
+fn only_a_program_on_the_users_machine_is_sent_back_there() {
+    let mut bench = Bench::new();
+    for (target, is_attack) in [
+        ("/authorize?redirect_uri=http%3A%2F%2Flocalhost%3A8080%2Fcallback", false),
+        ("/authorize?redirect_uri=http://127.0.0.1:41234", false),
+        ("/authorize?redirect_uri=http://[::1]/cb", false),
+        ("/authorize?redirect_uri=http://169.254.169.254/latest", true),
+        ("/authorize?redirect_uri=http://localhost:80@10.0.0.1/", true),
+        ("/authorize?redirect_uri=http://localhost.evil.example@127.0.0.1/", true),
+        ("/authorize?url=http://localhost:8080/callback", true),
+    ] {
+        let request = request(&format!("GET {target} HTTP/1.1"), b"");
+        let score = bench.score(&request, BodyProfile::Plain);
+        assert_eq!(score >= BLOCK, is_attack, "{target}: {score}");
     }
 }
 

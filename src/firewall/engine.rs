@@ -17,6 +17,8 @@ use super::rules;
 
 /// Bytes of one expression's automaton.
 const NFA_BYTES_MAX: usize = 1 << 20;
+/// Rules of an operator, of all files and calls.
+const OWN_RULES_MAX: usize = 16_384;
 /// Bytes that its states may take while it runs.
 const CACHE_BYTES: usize = 128 * 1024;
 
@@ -46,6 +48,8 @@ pub struct Rule {
     pub(super) is_hard: bool,
     /// It only tells.
     pub(super) is_dry: bool,
+    /// An operator has added it.
+    pub(super) is_own: bool,
     pub(super) pattern: Box<str>,
     compiled: OnceLock<Option<DFA>>,
 }
@@ -160,9 +164,14 @@ impl Engine {
                 places: spec.places,
                 is_hard: spec.is_hard,
                 is_dry: is_named(spec.id, &dry),
+                is_own: false,
                 pattern: spec.pattern.into(),
                 compiled: OnceLock::new(),
             });
+        }
+        if custom.len() > OWN_RULES_MAX {
+            let count = custom.len();
+            return Err(format!("{count} rules in all, expected at most {OWN_RULES_MAX}"));
         }
         for rule in custom.iter() {
             if rule.literals.is_empty() || rule.literals.iter().any(|literal| literal.len() < 2) {
@@ -183,6 +192,7 @@ impl Engine {
                 places: rule.places,
                 is_hard: true,
                 is_dry: rule.is_dry || is_named(&rule.id, &dry),
+                is_own: true,
                 pattern: rule.pattern.as_str().into(),
                 compiled,
             });

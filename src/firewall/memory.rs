@@ -271,7 +271,8 @@ impl Memory {
         Some(self.note_block(Cause::Attacks, until_s, now_s))
     }
 
-    /// A client showed a wrong key.
+    /// A client showed a wrong key. Where those that begin like it come too often already, one is enough:
+    /// who guesses from many addresses has one guess from each.
     pub fn key_failed(
         &self,
         client: u128,
@@ -280,16 +281,19 @@ impl Memory {
         moment: Moment,
     ) -> Option<Blocked> {
         let now_s = moment.seconds();
-        let count = |standing: &mut Standing| {
+        let is_too_often = self.prefix_blocked(key, moment).is_some();
+        let count = |standing: &mut Standing, failures_max: u32| {
             let count = standing.failures.add(now_s, strictness.failures_window_s);
-            let is_enough = count >= strictness.failures_max;
+            let is_enough = count >= failures_max;
             is_enough.then(|| standing.block(Cause::BruteForce, strictness, now_s))
         };
-        if let Some(until_s) = self.prefixes.with(self.prefix_of(key), now_s, count) {
+        let count_of_prefix = |standing: &mut _| count(standing, strictness.failures_max);
+        if let Some(until_s) = self.prefixes.with(self.prefix_of(key), now_s, count_of_prefix) {
             // Relaxed: as in `blocked`.
             self.last_prefix_block_s.fetch_max(until_s, Ordering::Relaxed);
         }
-        let until_s = self.clients.with(client, now_s, count)?;
+        let failures_max = if is_too_often { 1 } else { strictness.failures_max };
+        let until_s = self.clients.with(client, now_s, |standing| count(standing, failures_max))?;
         Some(self.note_block(Cause::BruteForce, until_s, now_s))
     }
 
@@ -512,6 +516,8 @@ mod tests {
         assert_eq!(memory.key_failed(3, &key(3), &STRICT, at(1)), None);
         assert!(memory.prefix_blocked(&key(9), at(1)).is_some());
         assert_eq!(memory.prefix_blocked(b"sk-other", at(1)), None);
+        // From now on one more guess is enough.
+        assert!(memory.key_failed(4, &key(4), &STRICT, at(1)).is_some());
         assert_eq!(memory.key_failed(1, b"x", &STRICT, at(2)), None);
         let blocked = memory.key_failed(1, b"x", &STRICT, at(2)).unwrap();
         assert_eq!(blocked.cause, Cause::BruteForce);

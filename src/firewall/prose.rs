@@ -159,11 +159,22 @@ pub fn is_prose(text: &[u8]) -> bool {
     }
     let (mut words, mut small) = (0, 0);
     let mut before: &[u8] = b"";
+    let mut at = 0;
     for word in text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'\'') {
+        let start = at;
+        at += word.len() + 1;
         if word.is_empty() {
             continue;
         }
         words += 1;
+        // A piece of a name, an address or a call is no word of a language.
+        let is_joined = |byte: Option<&u8>, signs: &[u8]| byte.is_some_and(|it| signs.contains(it));
+        let first = start.checked_sub(1).and_then(|before| text.get(before));
+        if is_joined(first, b"._/:@=-$%&|") || is_joined(text.get(start + word.len()), b"_/@=$%&|(")
+        {
+            before = word;
+            continue;
+        }
         small += usize::from(WORDS.contains(&word));
         // The first word asks; a keyword between an article and a noun is spoken of.
         small += usize::from(words == 1 && ASKING.contains(&word));

@@ -27,9 +27,10 @@ struct File {
     rule: Vec<toml::Spanned<RuleTable>>,
 }
 
+/// A table of a rule, as it is written down.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RuleTable {
+pub(super) struct RuleTable {
     id: String,
     #[serde(default = "default_score")]
     score: u8,
@@ -73,11 +74,22 @@ pub fn parse_toml(text: &str) -> Result<Vec<CustomRule>, String> {
         let offset = error.span().map_or(0, |span| span.start);
         format!("{}: {}", position(text, offset), error.message())
     })?;
-    if file.rule.len() > RULES_MAX {
-        return Err(format!("1:1: {} rules, expected at most {RULES_MAX}", file.rule.len()));
+    read_all(text, file.rule)
+}
+
+/// Reads the rules among the tables of a text.
+///
+/// # Errors
+/// As those of [`parse_toml`].
+pub(super) fn read_all(
+    text: &str,
+    tables: Vec<toml::Spanned<RuleTable>>,
+) -> Result<Vec<CustomRule>, String> {
+    if tables.len() > RULES_MAX {
+        return Err(format!("1:1: {} rules, expected at most {RULES_MAX}", tables.len()));
     }
     let mut rules: Vec<CustomRule> = Vec::new();
-    for table in file.rule {
+    for table in tables {
         let at = position(text, table.span().start);
         let rule = read(table.into_inner()).map_err(|why| format!("{at}: {why}"))?;
         if rules.iter().any(|known| known.id == rule.id) {

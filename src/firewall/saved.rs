@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::memory::{Blocked, Cause, Moment};
-use super::rule_file::{parse_toml, position, to_toml};
+use super::rule_file::{RuleTable, position, read_all, to_toml};
 use super::{AddressSet, CustomRule, Firewall, Note, client_key, to_ip};
 use crate::config::Cidr;
 
@@ -33,7 +33,7 @@ struct File {
     #[serde(default)]
     block: Vec<toml::Spanned<BlockTable>>,
     #[serde(default)]
-    rule: Vec<toml::Value>,
+    rule: Vec<toml::Spanned<RuleTable>>,
 }
 
 #[derive(Deserialize)]
@@ -92,29 +92,9 @@ impl Saved {
             Ok((client_key(client), cause, until))
         });
         let blocks = blocks.collect::<Result<Vec<_>, String>>()?;
-        let rules = match file.rule.is_empty() {
-            true => Vec::new(),
-            // Lines stay as they are, so that errors name them.
-            false => parse_toml(&only_rules(text))?,
-        };
+        let rules = read_all(text, file.rule)?;
         Ok(Saved { allow: list(file.allow)?, deny: list(file.deny)?, blocks, rules })
     }
-}
-
-/// The text with every table but rules blanked.
-fn only_rules(text: &str) -> String {
-    let mut is_rule = false;
-    let lines = text.split('\n').map(|line| {
-        if line.trim_start().starts_with('[') {
-            is_rule = line.trim_start().starts_with("[[rule]]") || is_rule && !is_table(line);
-        }
-        if is_rule { line } else { "" }
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn is_table(line: &str) -> bool {
-    ["[[allow]]", "[[deny]]", "[[block]]"].iter().any(|name| line.trim_start().starts_with(name))
 }
 
 impl Firewall {
@@ -139,22 +119,37 @@ impl Firewall {
         text
     }
 
+    /// Whether its lists have room for those of a saved state.
+    pub fn has_room(&self, saved: &Saved, moment: Moment) -> bool {
+        [(&saved.allow, &self.allow), (&saved.deny, &self.deny)]
+            .into_iter()
+            .all(|(list, set)| set.has_room(due(list, moment).map(|(range, _)| range)))
+    }
+
     /// Adds lists and blocks of a saved state; its rules are [`Firewall::take_rules`]' to take. False
-    /// when a list is full: what came before it was added.
+    /// when a list is full: then nothing was added.
     pub fn restore(&mut self, saved: &Saved, moment: Moment) -> bool {
-        let is_due = |until: i64| until > moment.unix_s;
+        if !self.has_room(saved, moment) {
+            return false;
+        }
         let mut fits = true;
         for (list, set) in [(&saved.allow, &mut self.allow), (&saved.deny, &mut self.deny)] {
-            for (range, note) in list.iter().filter(|(_, note)| note.until.is_none_or(is_due)) {
-                fits = fits && set.insert(range, note.clone());
+            for (range, note) in due(list, moment) {
+                fits &= set.insert(range, note.clone());
             }
         }
+        let is_due = |until: i64| until > moment.unix_s;
         for &(client, cause, until) in saved.blocks.iter().filter(|block| is_due(block.2)) {
             let left_s = u32::try_from(until - moment.unix_s).unwrap_or(u32::MAX);
             self.memory.restore(client, Blocked { cause, left_s }, moment);
         }
         fits
     }
+}
+
+/// Entries whose time is not over.
+fn due(list: &[(Cidr, Note)], moment: Moment) -> impl Iterator<Item = &(Cidr, Note)> {
+    list.iter().filter(move |(_, note)| note.until.is_none_or(|until| until > moment.unix_s))
 }
 
 fn write_list(text: &mut String, name: &str, set: &AddressSet, now: i64) {
@@ -174,6 +169,7 @@ fn write_list(text: &mut String, name: &str, set: &AddressSet, now: i64) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rule_file::parse_toml;
     use super::*;
     use crate::config::Config;
 
@@ -189,6 +185,9 @@ mod tests {
         let client = client_key("198.51.100.7".parse().unwrap());
         let blocked = Blocked { cause: Cause::Scanner, left_s: 90 };
         firewall.memory().restore(client, blocked, AT);
+        // What a reason says is no rule, whatever it says.
+        let reason = "x\n[[rule]]\nid = \"no.rule\"\nliterals = [\"aa\"]\n[[rule";
+        firewall.deny(&range("198.51.100.0/24"), None, reason);
         let rule = "[[rule]]\nid = \"a.b\"\nliterals = [\"[[allow]]\"]\npattern = \"\"\"(x\n[x]){2}\"\"\"\n";
         let rules = firewall.with_rules(parse_toml(rule).unwrap()).unwrap();
         assert!(firewall.take_rules(&rules) && !firewall.take_rules(&rules));
@@ -196,6 +195,7 @@ mod tests {
 
         let mut other = Firewall::new(&Config::default()).unwrap();
         let saved = Saved::parse(&text).unwrap();
+        assert_eq!(saved.rules.len(), 1);
         assert!(other.restore(&saved, AT));
         let rules = other.with_rules(saved.rules).unwrap();
         assert!(other.take_rules(&rules));
@@ -204,7 +204,7 @@ mod tests {
         let later = Moment { now_ms: AT.now_ms, unix_s: AT.unix_s + 61 };
         let mut late = Firewall::new(&Config::default()).unwrap();
         late.restore(&Saved::parse(&text).unwrap(), later);
-        assert_eq!(late.lists().1.len(), 0, "its time is over");
+        assert_eq!(late.lists().1.len(), 1, "the time of the others is over");
         assert_eq!(late.memory().blocked(client, later).unwrap().left_s, 29);
     }
 

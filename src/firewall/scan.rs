@@ -8,6 +8,8 @@
 //! Each rule that is found adds its score once per request. In fields where people write, a value
 //! that reads like prose softens the rules that prose about attacks would meet.
 
+use std::ops::ControlFlow;
+
 use aho_corasick::automaton::OverlappingState;
 use aho_corasick::{Anchored, Input};
 use regex_automata::hybrid::dfa::Cache;
@@ -45,6 +47,9 @@ const SIGNS: [bool; 256] = {
     }
     table
 };
+/// A field of OAuth: programs on a user's machine are sent back to their own port there (RFC 8252), and
+/// nobody but the user's browser follows it.
+const REDIRECT: &[u8] = b"redirect_uri";
 /// Automata whose states a scan keeps from request to request.
 const CACHES_MAX: usize = 24;
 /// What prose may come to by rules that prose meets: it is told, never refused.
@@ -59,6 +64,14 @@ const OBJECTS: [&[u8; 4]; 10] =
 /// Whether what looks like a word may be an object in some code.
 fn begins_object(text: &[u8]) -> bool {
     text.first_chunk::<4>().is_some_and(|four| OBJECTS.contains(&four))
+}
+
+/// Whether a value is a word that no rule looks at, nor in any other reading.
+fn is_short_word(raw: &[u8]) -> bool {
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    raw.len() < base64::BYTES_MIN
+        && raw.iter().all(is_of_word)
+        && !raw.first_chunk::<4>().is_some_and(|four| begins_object(&four.to_ascii_lowercase()))
 }
 
 /// A part of a request in which something was found.
@@ -172,12 +185,16 @@ impl Scan {
         if raw.is_empty() || self.is_decided() {
             return;
         }
-        let mut normalizer = std::mem::take(&mut self.normalizer);
-        let (text, seen) = normalizer.run(raw);
         // Attacks need more than a word, but the names of scanners, files and members do not.
         const WORDS: u16 = place::AGENT | place::NAME | place::FILE | place::PATH;
         // An operator's own rule may be about a mere word.
-        let is_read = !seen.plain || part.place & WORDS != 0 || !engine.custom.is_empty();
+        let reads_words = part.place & WORDS != 0 || !engine.custom.is_empty();
+        if !reads_words && is_short_word(raw) {
+            return;
+        }
+        let mut normalizer = std::mem::take(&mut self.normalizer);
+        let (text, seen) = normalizer.run(raw);
+        let is_read = reads_words || !seen.plain;
         if is_read || memchr::memchr(b'.', text).is_some() || begins_object(text) {
             self.text(engine, text, &seen, part);
         }
@@ -229,6 +246,7 @@ impl Scan {
         }
         if part.place & ssrf::PLACES != 0
             && let Some(range) = ssrf::find(text)
+            && !(part.name == REDIRECT && ssrf::is_loopback(text))
         {
             self.by_name(engine, "ssrf.internal", text, range, part);
         }
@@ -265,14 +283,10 @@ impl Scan {
 
     /// Runs the automaton; `only` keeps to rules whose names begin so.
     fn literals(&mut self, engine: &Engine, text: &[u8], part: Part<'_>, only: Option<&str>) {
-        let mut from = 0;
-        while let Some(start) = engine.gate.next(text, from) {
-            from = start + 1;
+        engine.gate.each(text, |start| {
             self.literals_at(engine, text, start, part, only);
-            if self.is_decided() {
-                break;
-            }
-        }
+            if self.is_decided() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         for number in self.touched.drain(..) {
             if let Some(place) = self.searched.get_mut(usize::from(number)) {
                 *place = 0;
@@ -324,7 +338,7 @@ impl Scan {
         hit: std::ops::Range<usize>,
     ) -> Option<std::ops::Range<usize>> {
         // Between words of prose `or` and `and` are everywhere; what makes a condition of them is near.
-        if hit.len() <= 4 && text.get(hit.end - 1) == Some(&b' ') {
+        if !rule.is_own && hit.len() <= 4 && text.get(hit.end - 1) == Some(&b' ') {
             let behind = text.get(hit.end..).unwrap_or_default();
             let behind = behind.get(..CONDITION_BYTES).unwrap_or(behind);
             if !behind.iter().any(|&byte| SIGNS[usize::from(byte)]) {

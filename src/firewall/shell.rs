@@ -350,7 +350,22 @@ fn command(text: &[u8], from: usize) -> Option<usize> {
     if !ends {
         return None;
     }
+    if is_signed_name(text, start, name, behind) {
+        return None;
+    }
     (!is_word || is_argument(behind)).then_some(end)
+}
+
+/// Whether a word is one of the names of header fields that a signature is over, as in
+/// `SignedHeaders=content-type;host;x-amz-date`.
+fn is_signed_name(text: &[u8], start: usize, name: &[u8], behind: &[u8]) -> bool {
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_lowercase);
+    matches!(name, b"host" | b"date")
+        && start >= 2
+        && text.get(start - 1) == Some(&b';')
+        && is_letter(text.get(start - 2))
+        && behind.first() == Some(&b';')
+        && is_letter(behind.get(1))
 }
 
 fn is_bin(word: &[u8]) -> bool {

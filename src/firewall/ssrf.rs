@@ -55,6 +55,20 @@ const ENDS: &[&[u8]] = &[
 /// Slashes between a scheme and a host.
 const SLASHES_MAX: usize = 8;
 
+/// Whether a normalized text is a URL of this machine as programs write it, with nothing before its host
+/// but the scheme.
+pub fn is_loopback(text: &[u8]) -> bool {
+    let host = text.strip_prefix(b"http://").unwrap_or_default();
+    let names: [&[u8]; 3] = [b"localhost", b"127.0.0.1", b"[::1]"];
+    names.iter().filter_map(|name| host.strip_prefix(*name)).any(|behind| {
+        let port = behind.strip_prefix(b":").unwrap_or_default();
+        let digits = port.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let path = if digits > 0 { port.get(digits..).unwrap_or_default() } else { behind };
+        matches!(path.first(), None | Some(b'/'))
+            && !path.iter().any(|byte| matches!(byte, b'@' | b'\\'))
+    })
+}
+
 /// The first URL in a normalized text that points inwards.
 pub fn find(text: &[u8]) -> Option<Range<usize>> {
     // `//host` alone, or behind a scheme; of the web's schemes readers take any number of slashes,

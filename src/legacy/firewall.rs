@@ -10,6 +10,7 @@ mod window;
 use super::instance::INSTANCE;
 use super::memory::{allocate, copy_cut, give_list, path, text, unix_seconds};
 use super::types::{AttackPattern, Config, FirewallStats, RateLimitConfig};
+use super::whole_file;
 use crate::boundary::guard;
 use crate::firewall::{Cause, Moment, Shared};
 use crate::sys::clock;
@@ -537,7 +538,7 @@ pub unsafe extern "C" fn firewall_save_config(filename: *const c_char) -> c_int 
         let Some(text) = with(None, |firewall| Some(firewall.to_text(unix_seconds()))) else {
             return -1;
         };
-        status(std::fs::write(file, text).is_ok())
+        status(whole_file::replace(file, &text).is_ok())
     })
 }
 
@@ -591,7 +592,7 @@ pub unsafe extern "C" fn firewall_export_stats(filename: *const c_char, format: 
         let Some(stats) = with(None, |firewall| Some(stats_of(firewall))) else { return -1 };
         let now = unix_seconds();
         let text = if format == 0 { stats_json(&stats, now) } else { stats_csv(&stats, now) };
-        status(std::fs::write(file, text).is_ok())
+        status(whole_file::replace(file, text.as_bytes()).is_ok())
     })
 }
 

@@ -27,3 +27,4 @@ pub mod stream;
 pub mod stream_buffer;
 pub mod types;
 pub mod utils;
+mod whole_file;

@@ -21,6 +21,10 @@ fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, message.into())
 }
 
+fn list_is_full() -> Error {
+    Error::new(ErrorKind::Limit, "the list of address ranges is full")
+}
+
 fn range(text: &str) -> Result<Cidr, Error> {
     Cidr::parse(text).ok_or_else(|| {
         invalid(format!("{text:?} is no address range, expected one such as \"10.0.0.0/8\""))
@@ -55,7 +59,7 @@ impl Core {
         });
         match added {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Limit, "the list of address ranges is full")),
+            false => Err(list_is_full()),
         }
     }
 
@@ -163,10 +167,13 @@ impl Server {
     /// Adds what [`Server::firewall_save`] has written; what is over is passed over.
     ///
     /// # Errors
-    /// `InvalidArgument` with line, column and reason: nothing was added; `Limit` when a list is
-    /// full.
+    /// `InvalidArgument` with line, column and reason, `Limit` when a list has no room: nothing was
+    /// added.
     pub fn firewall_load(&self, text: &str) -> Result<(), Error> {
         let saved = Saved::parse(text).map_err(invalid)?;
+        if !self.core.app().firewall.has_room(&saved, now()) {
+            return Err(list_is_full());
+        }
         self.take_rules(&saved.rules)?;
         self.core.list(|firewall| firewall.restore(&saved, now()))
     }

@@ -191,6 +191,9 @@ fn wrong_keys_block_their_address_and_those_that_begin_like_them() {
     }
     let refused = ask("198.51.100.20", "sk-right-zzz");
     assert_eq!((refused.status, code(&refused).as_str()), (403, "key_blocked"));
+    // Whoever guessed while guesses were too many has had the last one, a right one too.
+    let refused = ask("198.51.100.20", "sk-right-key");
+    assert_eq!((refused.status, code(&refused).as_str()), (403, "address_blocked"));
     assert_eq!(ask("198.51.100.21", "sk-right-key").status, 200, "a right key is never locked out");
     server.stop();
 }

@@ -2,8 +2,15 @@
 //! replays the committed corpora through them. Each panics when a property does not hold:
 //! - the outcome does not depend on how the bytes were cut into reads;
 //! - what our tokenizer accepts, httparse reads in the same way;
-//! - what comes out keeps what its documentation promises.
+//! - what comes out keeps what its documentation promises;
+//! - the work grows no faster than the input.
 
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use neurohttp::config::Config;
+use neurohttp::exchange::{Peer, Request};
+use neurohttp::firewall::{Action, BodyProfile, Firewall, Judgement};
 use neurohttp::http::encode;
 use neurohttp::http::framing::BodyDecoder;
 use neurohttp::http::head::{
@@ -30,6 +37,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "sse", run: sse },
     FuzzTarget { name: "target", run: target },
     FuzzTarget { name: "trace_context", run: trace_context },
+    FuzzTarget { name: "firewall", run: firewall },
 ];
 
 /// Small, so that a fuzzer reaches them.
@@ -296,5 +304,113 @@ pub fn trace_context(bytes: &[u8]) {
     if let Some(state) = trace_context::state(lines) {
         assert!(!state.is_empty() && state.len() <= 512 && encode::valid_value(&state));
         assert_eq!(trace_context::state(std::iter::once(&state[..])), Some(state.clone()));
+    }
+}
+
+/// A firewall whose rules only tell: so none of them ends the search.
+static FIREWALL: LazyLock<Option<Firewall>> = LazyLock::new(|| {
+    let mut config = Config::default();
+    let all = Firewall::new(&config).ok()?;
+    config.firewall.dry_run_rules = all.engine().rule_ids().map(str::to_owned).collect();
+    Firewall::new(&config).ok()
+});
+
+/// What this thread has taken of the processor: what others do on the machine counts less.
+fn thread_cpu_us() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the place is alive during the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
+}
+
+/// Bytes that the unit of a time is repeated to; the longer input has so many times as many.
+const SHORT_BYTES: usize = 1 << 9;
+const TIMES: usize = 8;
+/// What the clock, a first look at a rule and the machine may add.
+const SLACK_US: u64 = 20_000;
+
+/// Ways to stand in a request: a byte chooses one.
+const KINDS: [&str; 8] = [
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=b",
+    "text/xml",
+    "text/plain",
+    "application/x-unknown",
+    "model",
+    "target",
+];
+
+/// A request that the bytes are part of, after the first byte's choice.
+fn inspected(kind: &str, bytes: &[u8]) -> Option<Request> {
+    let (content_type, body) = match kind {
+        "target" => ("text/plain", &b""[..]),
+        "model" => ("application/json", bytes),
+        kind => (kind, bytes),
+    };
+    let mut raw = b"POST /".to_vec();
+    if kind == "target" {
+        raw.extend_from_slice(b"?q=");
+        raw.extend(bytes.iter().filter(|byte| byte.is_ascii_graphic()));
+    }
+    let length = body.len();
+    raw.extend_from_slice(
+        format!(
+            " HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        )
+        .as_bytes(),
+    );
+    let limits = HeadLimits { request_line: 1 << 20, header_section: 1 << 20, fields: 64 };
+    let (mut head, mut target) = (RequestHead::new(), Target::new());
+    head::parse_request(&raw, &limits, &mut head).ok()?;
+    target::resolve(&head, &raw, &mut target).ok()?;
+    let mut request = Request::default();
+    request.fill(&raw, &mut head, &mut target, Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 1))), 1);
+    request.body_mut().extend_from_slice(body);
+    Some(request)
+}
+
+/// A request as the firewall reads it: twice the same, told in printable bytes, in a time that grows
+/// no faster than the request.
+pub fn firewall(bytes: &[u8]) {
+    let (Some(firewall), Some((first, rest))) = (FIREWALL.as_ref(), bytes.split_first()) else {
+        return;
+    };
+    let kind = KINDS[usize::from(first % 8)];
+    let profile = if kind == "model" { BodyProfile::Model } else { BodyProfile::Plain };
+    let judge = |request: &Request| {
+        let head = firewall.inspect_head(request);
+        (firewall.inspect_body(request, profile, head.score), head)
+    };
+    let Some(request) = inspected(kind, rest) else { return };
+    let told = |judgement: &Judgement| {
+        judgement.findings.iter().map(|it| (it.rule.clone(), it.part.clone())).collect::<Vec<_>>()
+    };
+    let (one, other) = (judge(&request), judge(&request));
+    assert_eq!((told(&one.0), told(&one.1)), (told(&other.0), told(&other.1)));
+    for it in one.0.findings.iter().chain(&one.1.findings) {
+        assert!(
+            it.is_dry
+                && it.shown.len() <= 4 * 48
+                && it.shown.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+        );
+    }
+    assert!(one.0.action <= Action::Log && one.1.action <= Action::Log);
+    if rest.is_empty() {
+        return;
+    }
+    let cpu_us = |bytes: usize| {
+        let request = inspected(kind, &rest.repeat(bytes / rest.len() + 1))?;
+        let began_us = thread_cpu_us();
+        judge(&request);
+        Some(thread_cpu_us() - began_us)
+    };
+    let long_bytes = SHORT_BYTES.max(rest.len()) * TIMES;
+    // The first long look warms every rule that it meets.
+    if let (Some(_), Some(short_us), Some(long_us)) =
+        (cpu_us(long_bytes), cpu_us(long_bytes / TIMES), cpu_us(long_bytes))
+    {
+        let most_us = 3 * TIMES as u64 * short_us + SLACK_US;
+        assert!(long_us <= most_us, "{kind}: {short_us} us, then {long_us} us");
     }
 }

@@ -41,7 +41,7 @@ pub(super) const RULES: &[Spec] = &[
         "sqli.number-or",
         5,
         &["@Dor", "@Dand", "@Dxor", "@D||", "@D&&"],
-        r#"(?:^|[^\w.\s<>]\s*)-?\d{1,9}['")]*\s+(?:or|and|xor|\|\||&&)[\s(!~+-]*(?:\d{1,9}\s*[*/+%-]\s*\d{1,9}\)*\s*[=<>]|\d{1,9}\s*(?:--|#|/\*|$|=|<|>|like\b|in\b|is\b|between\b)|\w{1,40}\s*\(|\w{1,40}\s*(?:=|<|>|!=)\s*['"\w(]|'[^']{0,24}'\s*(?:=|like)|(?:true|false|null)\b)"#,
+        r#"(?:^|[^\w.\s<>=]\s*|(?:^|[^\s<>=!])=)-?\d{1,9}['")]*\s+(?:or|and|xor|\|\||&&)[\s(!~+-]*(?:\d{1,9}\s*[*/+%-]\s*\d{1,9}\)*\s*[=<>]|\d{1,9}\s*(?:--|#|/\*|$|=|<|>|like\b|in\b|is\b|between\b)|\w{1,40}\s*\(|\w{1,40}\s*(?:=|<|>|!=)\s*['"\w(]|'[^']{0,24}'\s*(?:=|like)|(?:true|false|null)\b)"#,
     ),
     rule(
         "sqli.quote-operator",
@@ -351,7 +351,7 @@ pub(super) const RULES: &[Spec] = &[
         "sqli.order-by",
         5,
         &["order by", "group by", "order/**/by"],
-        r#"(?:^|['"`)\d])\s*\)*\s*(?:order|group)\s+by\s+(?:\d{1,4}|\w{1,24}|\(?\s*(?:select|case|if|sleep)\b)\s*\)*\s*(?:--|#|/\*|;|$|,\s*\d|having\b|asc\b|desc\b|\()"#,
+        r#"(?:^[^'"`)]{0,40}['"`)]|^|\d)\s*\)*\s*(?:order|group)\s+by\s+(?:\d{1,4}|\w{1,24}|\(?\s*(?:select|case|if|sleep)\b)\s*\)*\s*(?:--|#|/\*|;|$|,\s*\d|having\b|asc\b|desc\b|\()"#,
     ),
     rule(
         "sqli.having",
