@@ -191,7 +191,7 @@ impl Core {
         }
         if moves.cache.is_some_and(|moved| moved.to < moved.from) {
             // A pool that is full has no quiet time.
-            drop(self.pool.submit(Box::new(memory::trim)));
+            drop(self.pool.submit(Box::new(self.trim)));
         }
         next_ms
     }
