@@ -272,7 +272,8 @@ OLD_HEADERS := $(patsubst include/legacy/%,%,$(shell find include/legacy -name '
 SAMPLES := neurohttp.toml aionic.conf
 MAN := $(DESTDIR)$(PREFIX)/share/man
 PAGES := $(notdir $(wildcard docs/man/*.[0-9]))
-DOCUMENTS := README.md CHANGELOG.md SECURITY.md LICENSE $(filter-out docs/README.md,$(wildcard docs/*.md))
+DOCUMENTS := README.md CHANGELOG.md SECURITY.md LICENSE \
+	src/pipeline/dashboard/vendor/LICENSE.uPlot $(filter-out docs/README.md,$(wildcard docs/*.md))
 # Documents lie in one folder when they are installed: their links are led there.
 LINKS := s|](\.\./docs/|](|g; s|](docs/|](|g; s|](\.\./SECURITY|](SECURITY|g; \
 	s|](\.\./plugins/README|](shipped-plugins|g; s|](\.\./config/fronts/|](fronts/|g; \

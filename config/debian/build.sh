@@ -10,6 +10,7 @@ upstream=$1
 installed=$(realpath "$2")
 out=$(realpath -m "$3")
 here=$(dirname "$(realpath "$0")")
+vendor=$here/../../src/pipeline/dashboard/vendor
 architecture=$(dpkg --print-architecture)
 lib=usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
 maintainer="NeuroHTTP <packages@neurohttp.invalid>"
@@ -42,7 +43,7 @@ mv "$work/neurohttp-plugins/usr/share/doc/neurohttp/shipped-plugins.md" \
     "$work/neurohttp-plugins/usr/share/doc/neurohttp-plugins/README.md"
 rmdir "$work/neurohttp-plugins/usr/share/doc/neurohttp"
 # The licence stands in each package's copyright, the changes in its changelog.
-rm usr/share/doc/neurohttp/LICENSE
+rm usr/share/doc/neurohttp/LICENSE usr/share/doc/neurohttp/LICENSE.uPlot
 mv "$work/installed" "$work/neurohttp"
 cd "$work"
 ln -s neurohttp.1.gz neurohttp/usr/share/man/man1/aionic.1.gz
@@ -71,6 +72,13 @@ pack() {
         echo
         echo "Files: *"
         echo "Copyright: $(sed -n 's/^Copyright (c) //p' "$here/../../LICENSE")"
+        echo "License: Expat"
+        echo
+        echo "Files: src/pipeline/dashboard/vendor/*"
+        echo "Copyright: $(sed -n 's/^Copyright (c) //p' "$vendor/LICENSE.uPlot")"
+        echo "License: Expat"
+        echo "Comment: uPlot, the charts of the live page, embedded in server and library"
+        echo
         echo "License: Expat"
         sed -n '/^Permission/,$ { s/^$/./; s/^/ /; p }' "$here/../../LICENSE"
     } >"$doc/copyright"

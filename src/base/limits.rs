@@ -205,6 +205,10 @@ pub const LOG_WAITING_BYTES_MAX: usize = 1 << 20;
 /// How long the end of a server waits for its log to be written, in milliseconds.
 pub const LOG_FLUSH_MS: u64 = 1_000;
 
+/// How long the log's thread lets lines gather after it has written some: at most that late is a
+/// line.
+pub const LOG_REST_MS: u64 = 10;
+
 /// Spans that wait for a collector; more are dropped.
 pub const SPANS_WAITING_MAX: usize = 4_096;
 

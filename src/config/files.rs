@@ -54,7 +54,8 @@ impl From<&std::fs::Metadata> for Stamp {
             device: about.dev(),
             inode: about.ino(),
             bytes: about.len(),
-            changed: (about.mtime(), about.mtime_nsec()),
+            // Not when it was modified: that can be set back.
+            changed: (about.ctime(), about.ctime_nsec()),
         }
     }
 }
@@ -72,7 +73,7 @@ pub(crate) fn look(path: &Path) -> Result<(Stamp, Vec<u8>), ConfigError> {
 
 /// Refuses what is no plain file: reading it could take for ever. One that is not there is left to
 /// whoever reads it.
-pub(crate) fn check_plain(path: &Path) -> Result<(), ConfigError> {
+pub fn check_plain(path: &Path) -> Result<(), ConfigError> {
     match path.metadata() {
         Ok(about) if !about.is_file() => Err(ConfigError::new(
             path.display().to_string(),

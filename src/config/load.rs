@@ -262,6 +262,7 @@ fn finish(
     resolve(&mut config, &scope)?;
     validate::check(&mut config, &scope)?;
     for path in &config.firewall.rules {
+        files::check_plain(Path::new(path))?;
         let file = Path::new(path);
         let text = files::utf8(file, files::read(file)?)?;
         config.firewall_rules.push((path.clone(), text));

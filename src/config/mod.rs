@@ -44,7 +44,7 @@ pub use choice::{
 };
 pub use cidr::Cidr;
 pub use decimal::Decimal;
-pub use files::Stamp as FileStamp;
+pub use files::{Stamp as FileStamp, check_plain};
 pub use listen::Listen;
 pub use load::{Sources, load, load_legacy_default, load_legacy_start};
 pub use origin::{Changes, Fresh, Origin, Source};

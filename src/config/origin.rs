@@ -189,8 +189,8 @@ impl Source {
         let mut last = None;
         for _ in 0..READS_MAX {
             // Plain files only, before anything opens them.
-            for seen in &self.seen {
-                files::check_plain(&seen.path)?;
+            for path in self.watched() {
+                files::check_plain(&path)?;
             }
             let before = look(&self.present())?;
             let config = self.origin.read(changes)?;
@@ -215,6 +215,17 @@ impl Source {
     /// The files that were read last; they are worth watching.
     pub fn files(&self) -> Vec<PathBuf> {
         self.seen.iter().map(|seen| seen.path.clone()).collect()
+    }
+
+    /// What those worth watching were like before they were read; `None`: not there.
+    pub fn stamps(&self) -> Vec<(PathBuf, Option<files::Stamp>)> {
+        let stamp = |path: PathBuf| match self.seen.iter().find(|seen| seen.path == path) {
+            // Read once, and never again.
+            Some(seen) if seen.stamp == files::Stamp::default() => None,
+            Some(seen) => Some((path, Some(seen.stamp))),
+            None => Some((path, None)),
+        };
+        self.watched().into_iter().filter_map(stamp).collect()
     }
 
     /// The same and the overlay that may come.

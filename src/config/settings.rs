@@ -39,7 +39,7 @@ section! {
         listen: Vec<Listen> = default_listen(), OneOrMany;
         /// Worker threads; 0: one per core.
         workers: u32 = 0, Range(0, 1024);
-        /// Threads for what may block, started on need; 0: 4 per core.
+        /// Threads for what may block, started on need; 0: 4 per core, and more as the load asks.
         blocking_threads: u32 = 0, Range(0, 4096);
         /// Jobs that may wait for such a thread; beyond it a request is answered 503.
         blocking_queue: u32 = 1024, Range(0, 1_000_000);
@@ -361,6 +361,10 @@ section! {
         rates: bool = true, Any;
         /// Keeps fewer answers, and then takes no further connections, while memory is short.
         memory: bool = true, Any;
+        /// Gives the blocking pool more threads while requests wait for one and more get done by it.
+        threads: bool = true, Any;
+        /// Parks workers while the process may use fewer processors than at the start.
+        workers: bool = true, Any;
     }
 
     /// `[plugins]`.

@@ -30,6 +30,7 @@ mod normalize;
 pub mod place;
 mod prose;
 mod rate;
+mod recent;
 mod redirect;
 mod rule_file;
 mod rules;

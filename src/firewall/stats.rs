@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::recent::Recent;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// One of the counters.
@@ -46,14 +48,15 @@ counters! {
     DryRun = "dry_run",
 }
 
-/// The counters.
+/// The counters, and the last that was found.
 pub struct Stats {
     counts: [AtomicU64; Counter::ALL.len()],
+    recent: Recent,
 }
 
 impl Default for Stats {
     fn default() -> Self {
-        Stats { counts: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Stats { counts: std::array::from_fn(|_| AtomicU64::new(0)), recent: Recent::default() }
     }
 }
 
@@ -69,6 +72,11 @@ impl Stats {
     /// What was counted.
     pub fn get(&self, counter: Counter) -> u64 {
         self.counts.get(counter as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// The last requests that something was found in.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// All counters as the members of a JSON object.

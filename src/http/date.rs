@@ -34,14 +34,36 @@ pub fn imf_fixdate(unix_seconds: i64) -> [u8; 29] {
 
 /// `1994-11-06T08:49:37Z` (RFC 3339). Times outside the years 0000 to 9999 are clamped.
 pub fn rfc3339(unix_seconds: i64) -> String {
+    String::from_utf8_lossy(&[&second(unix_seconds)[..], b"Z"].concat()).into_owned()
+}
+
+/// Appends `1994-11-06T08:49:37.250Z`.
+pub fn rfc3339_ms(out: &mut Vec<u8>, unix_ms: i64) {
+    let ms = unix_ms.rem_euclid(1_000);
+    let mut part = *b".000Z";
+    part[1] += (ms / 100) as u8;
+    put_two(&mut part, 2, ms);
+    out.extend_from_slice(&second(unix_ms.div_euclid(1_000)));
+    out.extend_from_slice(&part);
+}
+
+/// `1994-11-06T08:49:37`.
+fn second(unix_seconds: i64) -> [u8; 19] {
     let seconds = unix_seconds.clamp(FIRST, LAST);
     let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
     let second = seconds.rem_euclid(86_400);
-    let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
+    let mut text = *b"0000-00-00T00:00:00";
+    put_two(&mut text, 0, year / 100);
+    put_two(&mut text, 2, year % 100);
+    put_two(&mut text, 5, month);
+    put_two(&mut text, 8, day);
+    put_two(&mut text, 11, second / 3600);
+    put_two(&mut text, 14, second / 60 % 60);
+    put_two(&mut text, 17, second % 60);
+    text
 }
 
-fn put_two(text: &mut [u8; 29], at: usize, value: i64) {
+fn put_two(text: &mut [u8], at: usize, value: i64) {
     text[at] = b'0' + (value / 10 % 10) as u8;
     text[at + 1] = b'0' + (value % 10) as u8;
 }
@@ -195,6 +217,21 @@ mod tests {
         }
         assert_eq!(imf_fixdate(i64::MAX), imf_fixdate(LAST));
         assert_eq!(imf_fixdate(i64::MIN), imf_fixdate(FIRST));
+    }
+
+    #[test]
+    fn times_as_rfc_3339_has_them() {
+        assert_eq!(rfc3339(784_111_777), "1994-11-06T08:49:37Z");
+        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59Z");
+        for (ms, expected) in [
+            (784_111_777_250, "1994-11-06T08:49:37.250Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (7, "1970-01-01T00:00:00.007Z"),
+        ] {
+            let mut text = Vec::new();
+            rfc3339_ms(&mut text, ms);
+            assert_eq!(std::str::from_utf8(&text).unwrap(), expected);
+        }
     }
 
     /// Every day of four centuries, so that no rule of the calendar is missed.

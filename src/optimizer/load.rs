@@ -21,6 +21,9 @@ const QUEUE_WINDOW_MS: u64 = 100;
 const WAIT_US_MIN: u64 = 2_000;
 const WAIT_US_MAX: u64 = 200_000;
 
+/// Why a limit is given back whose lever was switched off.
+pub const LEVER_OFF: &str = "the lever is off";
+
 /// A limit has moved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moved {
@@ -66,6 +69,19 @@ impl QueueLimit {
     /// The limit as it is.
     pub fn get(&self) -> u64 {
         self.limit as u64
+    }
+
+    /// Lets as many wait as are configured: the lever was switched off.
+    pub fn lift(&mut self, ceiling: usize) -> Option<Moved> {
+        let before = self.get();
+        *self = QueueLimit::new(ceiling);
+        let reason = LEVER_OFF;
+        (before < self.get()).then(|| Moved { from: Some(before), to: Some(self.get()), reason })
+    }
+
+    /// Mean time that a job runs, in microseconds.
+    pub fn run_us(&self) -> u64 {
+        self.run_us as u64
     }
 
     /// A job has run for so long.
@@ -173,6 +189,13 @@ impl PeerLimit {
     /// One waits no more, whatever came of it.
     pub fn leave(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    /// Limits nothing any more: the lever was switched off. Those who wait go on.
+    pub fn lift(&mut self) -> Option<Moved> {
+        let limit = self.limit.map(u64::from);
+        *self = PeerLimit { waiting: self.waiting, ..PeerLimit::default() };
+        limit.map(|limit| Moved { from: Some(limit), to: None, reason: LEVER_OFF })
     }
 
     /// A first byte has come after so long.
@@ -314,6 +337,13 @@ impl TurnLimit {
         } else {
             (2 * self.cost_us).clamp(DEAR_WAIT_US_MIN, DEAR_WAIT_US_MAX)
         }
+    }
+
+    /// Refuses nobody any more: the lever was switched off.
+    pub fn lift(&mut self) -> Option<Moved> {
+        let from = Some(self.target_us());
+        let was_shedding = std::mem::take(self).is_shedding;
+        was_shedding.then_some(Moved { from, to: None, reason: LEVER_OFF })
     }
 
     /// The turn is over.

@@ -9,7 +9,9 @@ pub mod load;
 mod policy;
 pub mod pressure;
 pub mod rates;
+pub mod threads;
 pub mod weights;
+pub mod workers;
 
 pub use policy::{Advice, Thresholds};
 

@@ -1,11 +1,12 @@
-//! What is given up while memory is short: kept answers and the kernel's buffers of connections
-//! that come, then further connections.
+//! What is given up while memory is short: kept answers, memory kept for reuse and the kernel's
+//! buffers of connections that come, then further connections.
 //!
 //! A process that reaches the end of its memory is ended, with everything in it. Kept answers can
 //! be had again; a connection that is not taken yet goes to another server, or waits.
 #![forbid(unsafe_code)]
 
-use super::load::Moved;
+use super::load::{LEVER_OFF, Moved};
+use crate::base::limits::{KEPT_BUFFERS_BYTES, KEPT_CALLS_BYTES, KEPT_EXCHANGES_BYTES};
 
 /// Parts that the cache's bytes are given up and taken back in.
 const PARTS: u32 = 16;
@@ -17,6 +18,8 @@ const SCARCE: (u64, u64) = (5, 256 << 20);
 const EASY: (u64, u64) = (15, 3 << 29);
 /// What the kernel keeps for a connection that comes while memory is short, each way, in bytes.
 const SOCKET_BYTES: u32 = 32 * 1024;
+/// What a worker keeps for reuse then: what it otherwise keeps however long nobody asks for it.
+const KEPT_BYTES: u64 = (KEPT_BUFFERS_BYTES + KEPT_EXCHANGES_BYTES + KEPT_CALLS_BYTES) as u64;
 /// So many connections are always taken.
 const CONNECTIONS_FLOOR: u64 = 64;
 /// Between two looks while memory is short, and while it is not.
@@ -74,6 +77,8 @@ pub struct MemoryMoves {
     pub connections: Option<Moved>,
     /// Bytes of the kernel's buffers of a new connection, each way.
     pub sockets: Option<Moved>,
+    /// Bytes that a worker keeps for reuse.
+    pub kept: Option<Moved>,
 }
 
 impl MemoryLimit {
@@ -90,6 +95,12 @@ impl MemoryLimit {
     /// Bytes of the kernel's buffers of a new connection; `None`: as the system has it.
     pub fn socket_bytes(&self) -> Option<u32> {
         self.socket_bytes
+    }
+
+    /// Bytes that a worker keeps for reuse; `None`: as usual.
+    pub fn kept_bytes(&self) -> Option<u64> {
+        // They cost nothing that is missed, as the buffers of sockets do: they go and come together.
+        self.socket_bytes.map(|_| KEPT_BYTES)
     }
 
     /// Whether the cache has fewer bytes than configured.
@@ -135,7 +146,9 @@ impl MemoryLimit {
             _ => None,
         };
         if let Some((bytes, reason)) = sockets {
+            let kept = self.kept_bytes();
             let from = std::mem::replace(&mut self.socket_bytes, bytes);
+            moves.kept = Some(Moved { from: kept, to: self.kept_bytes(), reason });
             moves.sockets =
                 Some(Moved { from: from.map(u64::from), to: bytes.map(u64::from), reason });
         }
@@ -158,10 +171,10 @@ impl MemoryLimit {
 
     /// Gives everything back: the lever was switched off.
     pub fn lift(&mut self, cache_bytes: u64) -> MemoryMoves {
-        let reason = "the lever is off";
+        let reason = LEVER_OFF;
         let (before, connections) = (self.cache_bytes(cache_bytes), self.connections);
         let was_reduced = self.is_reduced();
-        let sockets = self.socket_bytes;
+        let (sockets, kept) = (self.socket_bytes, self.kept_bytes());
         *self = MemoryLimit::default();
         MemoryMoves {
             cache: was_reduced.then_some(Moved {
@@ -171,6 +184,7 @@ impl MemoryLimit {
             }),
             connections: connections.map(|from| Moved { from: Some(from), to: None, reason }),
             sockets: sockets.map(|from| Moved { from: Some(from.into()), to: None, reason }),
+            kept: kept.map(|from| Moved { from: Some(from), to: None, reason }),
         }
     }
 }
@@ -192,6 +206,7 @@ mod tests {
         let mut look = |percent, connections| {
             let moves = limit.measured(free(percent), connections, 10_000, 1600);
             sockets.extend(moves.sockets.map(|moved| (percent, moved.to)));
+            assert_eq!(moves.kept.is_some(), moves.sockets.is_some());
             let to = |moved: Option<Moved>| moved.map(|moved| moved.to);
             (to(moves.cache), to(moves.connections), limit.next_ms())
         };

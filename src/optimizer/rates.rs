@@ -4,7 +4,7 @@
 //! those who ask all the time. Lower limits refuse the latter first.
 #![forbid(unsafe_code)]
 
-use super::load::Moved;
+use super::load::{LEVER_OFF, Moved};
 
 /// A limit is given up and taken back in so many parts.
 pub const PARTS: u32 = 8;
@@ -67,7 +67,7 @@ impl RateLimit {
 
     /// Gives everything back: the lever was switched off.
     pub fn lift(&mut self) -> Option<Moved> {
-        self.set(PARTS, "the lever is off")
+        self.set(PARTS, LEVER_OFF)
     }
 
     fn set(&mut self, parts: u32, reason: &'static str) -> Option<Moved> {

@@ -164,6 +164,10 @@ pub struct Tuned {
     pub rates: bool,
     /// What is kept and taken while memory is short.
     pub memory: bool,
+    /// How many threads the blocking pool may have.
+    pub threads: bool,
+    /// How many workers take connections.
+    pub workers: bool,
 }
 
 /// Another configuration, as a snapshot takes it up.
@@ -271,6 +275,10 @@ impl Settings {
                     && (config.firewall.requests_per_minute > 0
                         || !config.firewall.routes.is_empty()),
                 memory: config.optimizer.enable && config.optimizer.memory,
+                threads: config.optimizer.enable
+                    && config.optimizer.threads
+                    && config.server.blocking_threads == 0,
+                workers: config.optimizer.enable && config.optimizer.workers,
             },
             is_old: config.legacy,
         }

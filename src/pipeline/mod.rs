@@ -44,7 +44,7 @@ use crate::http::head::{Body, Expect};
 use crate::http::method::Method;
 use crate::route::{Allowed, Found};
 
-pub use admin::{Order, models_shown};
+pub use admin::{Order, blocks_shown, models_shown};
 pub use answers::{
     Answer, AnswerFlight, AnswerPlace, Begin, Cache, Found as Sought, Refusal, Replay, Want,
 };

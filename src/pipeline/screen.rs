@@ -125,6 +125,8 @@ fn judged(
     };
     let firewall = &app.firewall;
     firewall.count(judgement.action);
+    let is_dry = firewall.is_dry();
+    firewall.stats().recent().add(judgement, address, is_dry, moment.unix_s);
     tracing::warn!(
         request_id = request.id_text(),
         "firewall: {} {} score={} rule={} part={} bytes=\"{}\"{}",
@@ -134,7 +136,7 @@ fn judged(
         worst.rule,
         worst.part,
         worst.shown,
-        if firewall.is_dry() { " (dry run)" } else { "" }
+        if is_dry { " (dry run)" } else { "" }
     );
     if judgement.action == Action::Log {
         return Ok(());

@@ -7,13 +7,15 @@
 //! request's id.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use super::counts::dollars;
 use super::log;
 use super::worker::Worker;
 use crate::ai::chat::Usage;
 use crate::base::slab::Key;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Peer};
 use crate::http::trace_context::write_hex;
 
 /// Of a path that is longer only the beginning is told, in bytes.
@@ -72,26 +74,21 @@ impl Worker {
             return;
         }
         let request = &exchange.request;
-        let headers = &exchange.response.headers;
-        let header = |name: &[u8]| headers.get(name).map(text);
-        let model = header(b"x-neurohttp-model");
-        let provider = header(b"x-neurohttp-provider");
-        let cache = header(b"x-neurohttp-cache");
+        let [model, provider, cache] = told_fields(exchange);
         let path = text(path_of(request.target_text()));
         let method = text(request.method_text());
-        let peer = request.peer().to_string();
+        let peer = PeerText::of(request.peer());
         let usage = told.call.usage;
+        let mut trace_id = Vec::new();
         let trace = request.trace().map(|trace| {
-            let mut id = Vec::new();
-            write_hex(&trace.context.trace_id, &mut id);
-            id
+            write_hex(&trace.context.trace_id, &mut trace_id);
+            text(&trace_id)
         });
-        let trace = trace.as_deref().map(text);
         tracing::info!(
             target: log::ACCESS,
             id = request.id_text(),
             trace_id = trace.as_deref(),
-            peer = &*peer,
+            peer = peer.as_str(),
             method = &*method,
             path = &*path,
             // 499: the client had gone before an answer (nginx's number).
@@ -120,7 +117,7 @@ impl Worker {
         let Some(conn) = self.conns.get(key) else { return };
         tracing::info!(
             target: log::ACCESS,
-            peer = &*conn.peer.to_string(),
+            peer = PeerText::of(conn.peer).as_str(),
             status = u64::from(status),
             bytes = body_bytes as u64,
             "malformed request"
@@ -138,6 +135,70 @@ impl Worker {
     }
 }
 
+/// What an answer's fields say of a request to a model: its model, its provider, what the cache did.
+fn told_fields(exchange: &Exchange) -> [Option<Cow<'_, str>>; 3] {
+    const NAMES: [&[u8]; 3] = [b"x-neurohttp-model", b"x-neurohttp-provider", b"x-neurohttp-cache"];
+    let mut told = [None, None, None];
+    for (name, value) in exchange.response.headers.iter() {
+        for (told, wanted) in told.iter_mut().zip(NAMES) {
+            if told.is_none() && name.eq_ignore_ascii_case(wanted) {
+                *told = Some(text(value));
+            }
+        }
+    }
+    told
+}
+
+/// A peer as text, in place.
+struct PeerText {
+    /// The longest is `[` 39 characters of address, `%` and ten digits of its zone `]:65535`.
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl PeerText {
+    fn of(peer: Peer) -> PeerText {
+        let mut out = PeerText { bytes: [0; 64], len: 0 };
+        if let Peer::Tcp(SocketAddr::V4(address)) = peer {
+            // The one that is frequent goes past the formatter.
+            for (byte, end) in address.ip().octets().into_iter().zip(*b"...:") {
+                out.number(u16::from(byte));
+                out.push(end);
+            }
+            out.number(address.port());
+        } else {
+            // What finds no room is left out.
+            let _ = write!(out, "{peer}");
+        }
+        out
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    fn number(&mut self, value: u16) {
+        if value >= 10 {
+            self.number(value / 10);
+        }
+        self.push(b'0' + (value % 10) as u8);
+    }
+
+    fn as_str(&self) -> &str {
+        self.bytes.get(..self.len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or("")
+    }
+}
+
+impl std::fmt::Write for PeerText {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        text.bytes().for_each(|byte| self.push(byte));
+        Ok(())
+    }
+}
+
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
@@ -151,6 +212,22 @@ pub(super) fn path_of(target: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Wrong: a line tells of another client than the one that asked.
+    #[test]
+    fn a_peer_is_written_as_the_library_shows_it() {
+        for address in [
+            "127.0.0.1:8080",
+            "255.255.255.255:65535",
+            "0.10.99.100:0",
+            "[::1]:443",
+            "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535",
+        ] {
+            let peer = Peer::Tcp(address.parse().unwrap());
+            assert_eq!(PeerText::of(peer).as_str(), address);
+        }
+        assert_eq!(PeerText::of(Peer::Unix).as_str(), "unix:");
+    }
 
     #[test]
     fn a_query_is_never_told() {

@@ -281,7 +281,7 @@ impl Client {
         }
         // Relaxed: any spread will do.
         let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
-        let worker = &self.core.workers[turn % self.core.worker_count()];
+        let worker = &self.core.workers[turn % self.core.awake_count()];
         let host = HostCall::new(Arc::clone(&worker.mailbox));
         let caller = Caller::Own(Arc::clone(&host));
         self.calls.lock().push(caller.clone());
@@ -305,7 +305,7 @@ impl Client {
                 let want = want.clone();
                 // Relaxed: any spread will do.
                 let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
-                let worker = &self.core.workers[turn % self.core.worker_count()];
+                let worker = &self.core.workers[turn % self.core.awake_count()];
                 let message = Message::SharedStart(Box::new(call), Arc::clone(&flight));
                 if !worker.mailbox.post(message) {
                     share::stopped(&flight);

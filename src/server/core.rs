@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -14,8 +14,9 @@ use super::certificates::Certificates;
 use super::counts::{Counts, dollars};
 use super::listener::Listener;
 use super::live_page::LivePage;
-use super::mailbox::Mailbox;
-use super::pool::Pool;
+use super::log;
+use super::mailbox::{Mailbox, Message};
+use super::pool::{Bounds, Pool};
 use super::reload::Live;
 use super::stats::WorkerStats;
 use super::telemetry::Telemetry;
@@ -27,6 +28,8 @@ use crate::exchange::StreamQueue;
 use crate::kernel;
 use crate::optimizer::pressure::MemoryLimit;
 use crate::optimizer::rates::RateLimit;
+use crate::optimizer::threads;
+use crate::optimizer::workers::WorkerLimit;
 use crate::pipeline::{App, Order, Provider, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
@@ -44,17 +47,26 @@ pub(super) const STOPPED: u8 = 3;
 /// How to speak TLS with providers, by their ids.
 pub(super) type ClientTls = HashMap<u64, (Weak<Provider>, Arc<rustls::ClientConfig>)>;
 
-/// Threads and waiting jobs of the blocking pool.
-fn pool_bounds(config: &Config) -> (usize, usize) {
-    let threads = match config.server.blocking_threads {
-        0 => 4 * proc::processors(),
-        threads => threads,
+/// Threads and waiting jobs of the blocking pool. A number of threads that the configuration names
+/// is fixed.
+fn pool_bounds(config: &Config) -> Bounds {
+    let optimizer = &config.optimizer;
+    let (threads, is_fixed) = match config.server.blocking_threads as usize {
+        0 => (4 * proc::processors() as usize, !optimizer.enable || !optimizer.threads),
+        threads => (threads, true),
     };
-    (threads as usize, config.server.blocking_queue as usize)
+    Bounds {
+        threads,
+        threads_most: if is_fixed { threads } else { threads::most(threads) },
+        waiting: config.server.blocking_queue as usize,
+        limits_waiting: optimizer.enable && optimizer.blocking,
+    }
 }
 
 /// One worker as the others see it.
 pub(super) struct WorkerHandle {
+    /// Its thread, once it runs; none in an attached server.
+    pub(super) thread: OnceLock<ThreadId>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) counts: Counts,
@@ -82,6 +94,8 @@ pub(super) struct Core {
     pub(super) live_page: LivePage,
     /// The way to a collector.
     pub(super) telemetry: Telemetry,
+    /// Lines of the log that were dropped or could not be written.
+    pub(super) log_lost: Arc<AtomicU64>,
     connections_max: AtomicU64,
     /// No more than these while memory is short.
     pub(super) connections_tuned: AtomicU64,
@@ -91,6 +105,11 @@ pub(super) struct Core {
     pub(super) trim: fn(),
     pub(super) memory: Mutex<MemoryLimit>,
     pub(super) rates: Mutex<RateLimit>,
+    pub(super) worker_limit: Mutex<WorkerLimit>,
+    /// The first so many workers take connections, the others are parked.
+    awake: AtomicUsize,
+    /// Memory is short: workers keep little of it for reuse.
+    keeps_little: AtomicBool,
     drain_ms: AtomicU64,
     /// How to speak TLS with the providers that want it, by their id.
     tls: Mutex<ClientTls>,
@@ -123,7 +142,6 @@ impl Core {
         certificates: Option<Certificates>,
         live: Live,
     ) -> Core {
-        let (threads, waiting) = pool_bounds(config);
         let count = workers.len();
         let tuning = Arc::<Tuning>::default();
         Core {
@@ -135,7 +153,8 @@ impl Core {
             leaving: Mutex::default(),
             port: AtomicU16::new(0),
             telemetry: Telemetry::new(count, dispatch.clone()),
-            pool: Pool::new(threads, waiting, dispatch, Arc::clone(&tuning)),
+            log_lost: log::lost(&dispatch),
+            pool: Pool::new(pool_bounds(config), dispatch, Arc::clone(&tuning)),
             tuning,
             live_page: LivePage::default(),
             connections_max: AtomicU64::new(u64::from(config.server.max_connections)),
@@ -144,6 +163,9 @@ impl Core {
             trim: memory::trim,
             memory: Mutex::default(),
             rates: Mutex::default(),
+            worker_limit: Mutex::new(WorkerLimit::new(count)),
+            awake: AtomicUsize::new(count),
+            keeps_little: AtomicBool::new(false),
             drain_ms: AtomicU64::new(u64::from(config.timeouts.drain)),
             tls: Mutex::default(),
             certificates: Mutex::new(certificates.map(Arc::new)),
@@ -285,13 +307,54 @@ impl Core {
         // Relaxed: each is a bound by itself.
         self.connections_max.store(u64::from(config.server.max_connections), Ordering::Relaxed);
         self.drain_ms.store(u64::from(config.timeouts.drain), Ordering::Relaxed);
-        let (threads, waiting) = pool_bounds(config);
-        self.pool.resize(threads, waiting);
+        self.pool.resize(pool_bounds(config));
     }
 
     /// What is under way when the server stops gets so long, in milliseconds.
     pub(super) fn drain_ms(&self) -> u64 {
         self.drain_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether this worker takes no connections for now.
+    pub(super) fn is_parked(&self, worker: usize) -> bool {
+        // Relaxed: a worker that is about to park may take one more.
+        worker >= self.awake.load(Ordering::Relaxed)
+    }
+
+    /// How many workers take connections.
+    pub(super) fn awake_count(&self) -> usize {
+        self.awake.load(Ordering::Relaxed).min(self.worker_count())
+    }
+
+    /// How many processors the workers may use; `None`: the system does not tell.
+    pub(super) fn processors(&self) -> Option<u32> {
+        proc::processors_of(self.workers.iter().filter_map(|worker| worker.thread.get().copied()))
+    }
+
+    /// So many workers take connections from now on.
+    pub(super) fn set_awake(&self, count: usize) {
+        self.awake.store(count, Ordering::Relaxed);
+        self.tell_tuned();
+    }
+
+    /// Whether workers keep little memory for reuse.
+    pub(super) fn keeps_little(&self) -> bool {
+        // Relaxed: a bound by itself.
+        self.keeps_little.load(Ordering::Relaxed)
+    }
+
+    /// Whether they do from now on.
+    pub(super) fn set_keeps_little(&self, is_little: bool) {
+        if self.keeps_little.swap(is_little, Ordering::Relaxed) != is_little {
+            self.tell_tuned();
+        }
+    }
+
+    fn tell_tuned(&self) {
+        for worker in &self.workers {
+            // One that has ended has nothing to take up.
+            worker.mailbox.post(Message::Tuned);
+        }
     }
 
     pub(super) fn worker_count(&self) -> usize {
@@ -359,21 +422,23 @@ impl Core {
         self.connections() >= self.connections_max()
     }
 
-    /// A worker with clearly fewer connections than this one. Long streams make an even hand-out
-    /// uneven; a small lead is not worth a message.
+    /// A worker with clearly fewer connections than this one, or when this one is parked one that is
+    /// not. Long streams make an even hand-out uneven; a small lead is not worth a message.
     pub(super) fn less_loaded(&self, own: usize) -> Option<&Mailbox> {
         if self.worker_count() < 2 {
             return None;
         }
+        let awake = self.awake.load(Ordering::Relaxed);
         let load = |worker: &WorkerHandle| worker.stats.connections.get();
         let mine = load(&self.workers[own]);
         let (other, least) = self
             .workers
             .iter()
+            .take(awake)
             .enumerate()
             .map(|(index, worker)| (index, load(worker)))
             .min_by_key(|(_, load)| *load)?;
-        let clearly = mine > least + 2 + least / 8;
+        let clearly = own >= awake || mine > least + 2 + least / 8;
         (clearly && other != own).then(|| &*self.workers[other].mailbox)
     }
 
@@ -517,11 +582,13 @@ impl Core {
         let workers: Vec<_> = self
             .workers
             .iter()
-            .map(|worker| {
+            .enumerate()
+            .map(|(index, worker)| {
                 serde_json::json!({
                     "connections": worker.stats.connections.get(),
                     "accepted": worker.stats.accepted.get(),
                     "requests": worker.stats.requests.get(),
+                    "parked": self.is_parked(index),
                 })
             })
             .collect();
@@ -571,11 +638,16 @@ impl Core {
                 "received": sum(|s| s.bytes_received.get()),
                 "sent": sum(|s| s.bytes_sent.get()),
             },
-            "blocking_pool": { "threads": pool_threads, "waiting": pool_waiting },
+            "blocking_pool": {
+                "threads": pool_threads,
+                "threads_max": self.pool.threads_max(),
+                "waiting": pool_waiting,
+            },
             "firewall": self.app().firewall.stats().to_json(),
             "guard": self.app().text_guard.stats().to_json(),
             "ai_bodies_bytes": self.ai_bytes(),
             "telemetry": self.telemetry_json(),
+            "log": { "lines_lost": self.log_lost.load(Ordering::Relaxed) },
             "memory_resident_bytes": proc::resident_bytes(),
             "kernels": {
                 "level": kernel::level().name(),

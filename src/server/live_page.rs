@@ -147,6 +147,7 @@ impl Core {
             "first_token_time": times(|s| &s.first_token_time),
             "token_gap": times(|s| &s.token_gap),
             "routes": crate::pipeline::models_shown(&app),
+            "blocks": crate::pipeline::blocks_shown(&app),
             "version": env!("CARGO_PKG_VERSION"),
         });
         if let (Value::Object(stats), Value::Object(live)) = (&mut stats, live) {

@@ -51,6 +51,8 @@ pub(super) enum Message {
     Count(Sender<Counted>),
     /// A connection is to be closed; whether it was there is told.
     Close(Key, Sender<bool>),
+    /// The optimizer has moved what workers do.
+    Tuned,
     /// The loop panics.
     #[cfg(test)]
     Panic,

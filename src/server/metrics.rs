@@ -38,6 +38,7 @@ impl Core {
         self.add_providers(&mut page);
         self.add_optimizer(&mut page);
         self.add_telemetry(&mut page);
+        self.add_log(&mut page);
         self.add_workers(&mut page);
         add_process(&mut page);
         page.text()

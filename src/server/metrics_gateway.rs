@@ -2,6 +2,8 @@
 //!
 //! Labels are names of the configuration and words of ours, so that a client cannot add a series.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde_json::{Value, json};
 
 use super::conn::Doing;
@@ -182,6 +184,15 @@ impl Core {
             "neurohttp_telemetry_waiting_spans",
             "Steps of traces that wait for their delivery.",
             &[(&[], waiting as f64)],
+        );
+    }
+
+    /// What the log has not got.
+    pub(super) fn add_log(&self, page: &mut Page) {
+        page.counter(
+            "neurohttp_log_lines_lost_total",
+            "Lines of the log that found no room or could not be written.",
+            &[(&[], self.log_lost.load(Relaxed) as f64)],
         );
     }
 

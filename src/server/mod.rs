@@ -46,8 +46,8 @@ mod watch;
 mod worker;
 
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -133,6 +133,7 @@ impl Server {
         for _ in 0..count {
             let (mailbox, receiver) = Mailbox::new().map_err(io_error)?;
             handles.push(WorkerHandle {
+                thread: OnceLock::new(),
                 mailbox: Arc::clone(&mailbox),
                 stats: Arc::default(),
                 counts: Counts::default(),
@@ -141,11 +142,10 @@ impl Server {
             seats.push((mailbox, receiver));
         }
         let unfit = |message| Error::new(ErrorKind::Config, message);
+        // Before the files are read that it names.
+        let live = Live::new(config, setup.source, !setup.no_builtins, dispatch.clone());
+        let config = live.config();
         let certificates = certificates::Certificates::load(&config.tls).map_err(unfit)?;
-        let (config, live) = {
-            let live = Live::new(config, setup.source, !setup.no_builtins, dispatch.clone());
-            (live.config(), live)
-        };
         let mut core = Core::new(&config, handles, dispatch.clone(), certificates, live);
         if setup.owns_process {
             core.trim = memory::trim_process;
@@ -375,6 +375,8 @@ impl Server {
         // The worker is built on its own thread: what it holds never moves between threads.
         let body = move || {
             thread_ids.lock().push(thread::current());
+            // A worker starts once.
+            let _ = core.workers[index].thread.set(thread::current());
             tracing::dispatcher::with_default(&dispatch, || {
                 match Worker::new(Arc::clone(&core), index, mailbox, receiver) {
                     Ok(worker) => {

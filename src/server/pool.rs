@@ -1,4 +1,5 @@
-//! The blocking pool: a bounded number of threads, started on need, for whatever may block.
+//! The blocking pool: a bounded number of threads, started on need, for whatever may block. Within
+//! its bounds the number follows the load.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,13 +7,27 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::tuning::Tuning;
 use crate::base::limits::POOL_THREAD_IDLE_MS;
-use crate::optimizer::load::QueueLimit;
+use crate::optimizer::load::{Moved, QueueLimit};
+use crate::optimizer::threads::ThreadLimit;
 use crate::sys::clock;
 use crate::sys::thread::{self, ThreadId};
+
+/// What the pool may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Bounds {
+    /// Threads as configured.
+    pub(super) threads: usize,
+    /// Threads when the load asks for more.
+    pub(super) threads_most: usize,
+    /// Jobs that wait.
+    pub(super) waiting: usize,
+    /// How many requests may wait follows the load.
+    pub(super) limits_waiting: bool,
+}
 
 /// What the pool runs.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
@@ -32,7 +47,8 @@ pub(super) struct Pool {
 struct Inner {
     state: Mutex<State>,
     changed: Condvar,
-    /// Relaxed, both: bounds that may change between two jobs.
+    /// Relaxed, both: bounds that may change between two jobs. The first is written with the state
+    /// locked.
     threads_max: AtomicUsize,
     queue_max: AtomicUsize,
     /// Called on each thread before its first job: log dispatch and the like.
@@ -44,6 +60,8 @@ struct State {
     jobs: VecDeque<Waiting>,
     /// How many requests may wait: follows the load.
     limit: QueueLimit,
+    /// How many threads there may be: follows it too.
+    thread_limit: ThreadLimit,
     idle: usize,
     threads: Vec<JoinHandle<()>>,
     ids: Vec<ThreadId>,
@@ -56,15 +74,11 @@ struct State {
 pub(super) struct Full;
 
 impl Pool {
-    pub(super) fn new(
-        threads_max: usize,
-        queue_max: usize,
-        dispatch: tracing::Dispatch,
-        tuning: Arc<Tuning>,
-    ) -> Pool {
+    pub(super) fn new(bounds: Bounds, dispatch: tracing::Dispatch, tuning: Arc<Tuning>) -> Pool {
         let state = State {
             jobs: VecDeque::new(),
-            limit: QueueLimit::new(queue_max),
+            limit: QueueLimit::new(bounds.waiting),
+            thread_limit: ThreadLimit::new(bounds.threads, bounds.threads_most),
             idle: 0,
             threads: Vec::new(),
             ids: Vec::new(),
@@ -74,18 +88,45 @@ impl Pool {
         let inner = Inner {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            threads_max: AtomicUsize::new(threads_max.max(1)),
-            queue_max: AtomicUsize::new(queue_max),
+            threads_max: AtomicUsize::new(bounds.threads.max(1)),
+            queue_max: AtomicUsize::new(bounds.waiting),
             dispatch,
             tuning,
         };
         Pool { inner: Arc::new(inner) }
     }
 
-    /// Other bounds. Threads beyond them end when they have been idle for a while.
-    pub(super) fn resize(&self, threads_max: usize, queue_max: usize) {
-        self.inner.threads_max.store(threads_max.max(1), Relaxed);
-        self.inner.queue_max.store(queue_max, Relaxed);
+    /// Other bounds. Threads beyond them end when their jobs have returned.
+    pub(super) fn resize(&self, bounds: Bounds) {
+        let mut state = self.inner.state.lock();
+        self.inner.queue_max.store(bounds.waiting, Relaxed);
+        let lifted = match bounds.limits_waiting {
+            true => None,
+            false => state.limit.lift(bounds.waiting),
+        };
+        let moved = state.thread_limit.bound(bounds.threads, bounds.threads_most);
+        self.inner.take_threads(&state);
+        drop(state);
+        self.inner.tell_waiting(lifted);
+        self.inner.tell_threads(moved);
+    }
+
+    /// Has fewer threads when they are not needed any more. True while there may be more than are
+    /// configured.
+    pub(super) fn look(&self, now_ms: u64) -> bool {
+        let mut state = self.inner.state.lock();
+        let busy = state.alive.saturating_sub(state.idle);
+        let moved = state.thread_limit.look(busy, now_ms);
+        self.inner.take_threads(&state);
+        let is_raised = state.thread_limit.is_raised();
+        drop(state);
+        self.inner.tell_threads(moved);
+        is_raised
+    }
+
+    /// How many threads there may be now.
+    pub(super) fn threads_max(&self) -> usize {
+        self.inner.threads_max.load(Relaxed)
     }
 
     /// Queues a job; a thread is started when none is idle and there may be more.
@@ -132,7 +173,12 @@ impl Pool {
         let mut state = self.inner.state.lock();
         let waiting = state.jobs.len().saturating_sub(state.idle);
         // A thread that is not there yet would take it.
-        state.alive < self.inner.threads_max.load(Relaxed) || state.limit.admits(waiting)
+        let admits =
+            state.alive < self.inner.threads_max.load(Relaxed) || state.limit.admits(waiting);
+        if !admits {
+            state.thread_limit.refused();
+        }
+        admits
     }
 
     /// How many requests may wait now.
@@ -185,8 +231,8 @@ impl Inner {
     fn work(&self) {
         self.state.lock().ids.push(thread::current());
         tracing::dispatcher::with_default(&self.dispatch, || {
-            let mut ran_us = None;
-            while let Some(Waiting { job, since_us }) = self.next(ran_us.take()) {
+            let mut ran = None;
+            while let Some(Waiting { job, since_us }) = self.next(ran.take()) {
                 let began_us = since_us.map(|_| clock::monotonic_us());
                 if let (Some(since_us), Some(began_us)) = (since_us, began_us) {
                     self.note_wait(began_us.saturating_sub(since_us), began_us / 1_000);
@@ -195,26 +241,59 @@ impl Inner {
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
                     tracing::error!("a job on the blocking pool panicked");
                 }
-                ran_us = began_us.map(|began_us| clock::monotonic_us().saturating_sub(began_us));
+                ran = began_us.map(|began_us| (began_us, clock::monotonic_us()));
             }
         });
     }
 
     fn note_wait(&self, waited_us: u64, now_ms: u64) {
         let (floor, ceiling) = (self.threads_max.load(Relaxed), self.queue_max.load(Relaxed));
-        let moved = self.state.lock().limit.waited(waited_us, now_ms, floor, ceiling);
+        let mut state = self.state.lock();
+        let busy = state.alive.saturating_sub(state.idle);
+        state.thread_limit.waited(waited_us, busy);
+        let moved = state.limit.waited(waited_us, now_ms, floor, ceiling);
+        drop(state);
+        self.tell_waiting(moved);
+    }
+
+    /// Has the threads end that there may not be any more.
+    fn take_threads(&self, state: &State) {
+        let threads = state.thread_limit.get();
+        if self.threads_max.swap(threads, Relaxed) > threads {
+            self.changed.notify_all();
+        }
+    }
+
+    fn tell_waiting(&self, moved: Option<Moved>) {
         if let Some(moved) = moved {
             self.tuning.moved("waiting blocking requests", moved);
         }
     }
 
-    /// `ran_us` is how long the last request took.
-    fn next(&self, ran_us: Option<u64>) -> Option<Waiting> {
+    fn tell_threads(&self, moved: Option<Moved>) {
+        if let Some(moved) = moved {
+            self.tuning.decided("threads of the blocking pool", moved);
+        }
+    }
+
+    /// The next job; `None`: the thread ends. `ran` is when the last request began and ended.
+    fn next(&self, ran: Option<(u64, u64)>) -> Option<Waiting> {
         let mut state = self.state.lock();
-        if let Some(ran_us) = ran_us {
-            state.limit.ran(ran_us);
+        if let Some((began_us, ended_us)) = ran {
+            state.limit.ran(ended_us.saturating_sub(began_us));
+            let mean_us = state.limit.run_us();
+            let moved = state.thread_limit.done(mean_us, ended_us / 1_000);
+            if moved.is_some() {
+                self.take_threads(&state);
+                MutexGuard::unlocked(&mut state, || self.tell_threads(moved));
+            }
         }
         loop {
+            // Somebody is left for every job: there may always be one thread.
+            if state.alive > self.threads_max.load(Relaxed) {
+                self.leave(&mut state);
+                return None;
+            }
             if let Some(job) = state.jobs.pop_front() {
                 return Some(job);
             }
@@ -227,11 +306,21 @@ impl Inner {
                 over = late && state.jobs.is_empty();
             }
             if over {
-                state.alive -= 1;
-                let own = thread::current();
-                state.ids.retain(|id| *id != own);
+                self.leave(&mut state);
                 return None;
             }
+        }
+    }
+}
+
+impl Inner {
+    /// The thread ends. Who has woken it for a job finds another one.
+    fn leave(&self, state: &mut State) {
+        state.alive -= 1;
+        let own = thread::current();
+        state.ids.retain(|id| *id != own);
+        if !state.jobs.is_empty() {
+            self.changed.notify_one();
         }
     }
 }
@@ -241,9 +330,69 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
+    fn bounds(threads: usize, threads_most: usize, waiting: usize) -> Bounds {
+        Bounds { threads, threads_most, waiting, limits_waiting: true }
+    }
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let began = std::time::Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+            thread_rest();
+        }
+    }
+
+    fn thread_rest() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    /// Wrong: waiting requests do not get more threads, there are more than the bound, a job is
+    /// lost when threads end, or they stay although the configuration takes them back.
+    #[test]
+    fn the_pool_grows_while_requests_wait_and_shrinks_again() {
+        let tuning = Arc::<Tuning>::default();
+        let pool = Pool::new(bounds(2, 8, 1024), tracing::Dispatch::none(), Arc::clone(&tuning));
+        let (done, results) = channel();
+        let mut asked = 0;
+        let began = std::time::Instant::now();
+        let mut ask = |upto: usize| {
+            while pool.load().1 < upto {
+                let done = done.clone();
+                let job = move || {
+                    std::thread::sleep(Duration::from_millis(10));
+                    done.send(()).unwrap();
+                };
+                pool.submit_request(Box::new(job)).unwrap();
+                asked += 1;
+            }
+            thread_rest();
+        };
+        while pool.threads_max() < 8 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", tuning.lines());
+            ask(40);
+        }
+        ask(40);
+        assert_eq!(pool.load().0, 8);
+        // Back to what is configured, with jobs waiting: all of them are done by who is left.
+        pool.resize(bounds(2, 2, 1024));
+        until("the others have ended", || pool.load().0 == 2);
+        for n in 0..asked {
+            assert!(results.recv_timeout(Duration::from_secs(20)).is_ok(), "{n} of {asked}");
+        }
+        let lines = tuning.lines();
+        for line in [
+            "limit: threads of the blocking pool: 2",
+            "decision: the limit of threads of the blocking pool goes from 2 to 3: requests wait for a thread",
+            "decision: the limit of threads of the blocking pool goes from 8 to 2: the lever is off, or its bounds are others",
+        ] {
+            assert!(lines.iter().any(|it| it == line), "{line}: {lines:?}");
+        }
+        pool.end();
+    }
+
     #[test]
     fn jobs_run_and_the_queue_is_bounded() {
-        let pool = Pool::new(2, 3, tracing::Dispatch::none(), Arc::default());
+        let pool = Pool::new(bounds(2, 2, 3), tracing::Dispatch::none(), Arc::default());
         let (hold, held) = channel::<()>();
         let held = Arc::new(Mutex::new(held));
         let (done, results) = channel();
@@ -272,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_panicking_job_does_not_take_its_thread_along() {
-        let pool = Pool::new(1, 8, tracing::Dispatch::none(), Arc::default());
+        let pool = Pool::new(bounds(1, 1, 8), tracing::Dispatch::none(), Arc::default());
         let (done, results) = channel();
         pool.submit(Box::new(|| panic!("on purpose"))).unwrap();
         pool.submit(Box::new(move || done.send(1).unwrap())).unwrap();

@@ -19,7 +19,7 @@ use super::watch::{Signal, Stamps, files_named};
 use super::{Server, log, tls};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
-use crate::config::{Changes, Config, FileStamp, Fresh, Source};
+use crate::config::{Changes, Config, FileStamp, Fresh, Source, check_plain};
 use crate::pipeline::{self, App, Provider, Renewal};
 use crate::plugin;
 use crate::sys::thread::{self, ThreadId};
@@ -89,6 +89,15 @@ struct Plugins {
     configured: Option<Vec<Configured>>,
 }
 
+/// What the files that a configuration names are like now.
+fn stamps_of(config: &Config) -> Stamps {
+    let stamped = |file: PathBuf| {
+        let stamp = FileStamp::of(&file);
+        (file, stamp)
+    };
+    files_named(config).map(stamped).collect()
+}
+
 /// One who changes the configuration.
 struct Turn<'l>(&'l Live, #[expect(dead_code, reason = "held")] MutexGuard<'l, ()>);
 
@@ -106,6 +115,7 @@ impl Live {
         dispatch: tracing::Dispatch,
     ) -> Live {
         let config = Arc::new(config);
+        let read_as = stamps_of(&config);
         Live {
             at_start: Arc::clone(&config),
             config: Mutex::new(config),
@@ -117,7 +127,7 @@ impl Live {
             dispatch,
             door: OnceLock::new(),
             plugins: Mutex::default(),
-            read_as: Mutex::default(),
+            read_as: Mutex::new(read_as),
             watcher: Mutex::default(),
         }
     }
@@ -136,10 +146,12 @@ impl Live {
         self.source.lock().as_ref().map(Source::watched).unwrap_or_default()
     }
 
-    /// What the files that the configuration names were before they were last read, so that whoever
-    /// watches them misses no change in between.
+    /// What the files of the configuration and those that it names were before they were last read,
+    /// so that whoever watches them misses no change in between.
     pub(super) fn read_as(&self) -> Stamps {
-        self.read_as.lock().clone()
+        let mut stamps = self.read_as.lock().clone();
+        stamps.extend(self.source.lock().iter().flat_map(Source::stamps));
+        stamps
     }
 
     /// The keys that are other than they were at the start.
@@ -203,12 +215,13 @@ impl Core {
         if live.has_builtins {
             config.exposure_check()?;
         }
-        // Before any of them is read.
-        let stamped = |file: PathBuf| {
-            let stamp = FileStamp::of(&file);
-            (file, stamp)
-        };
-        let read_as = files_named(config).map(stamped).collect();
+        // Before any of them is read. What is no plain file could be read for ever.
+        let read_as = stamps_of(config);
+        let authorities = config.provider.iter().map(|it| &it.ca_file);
+        let authorities = authorities.chain([&config.telemetry.ca_file]).map(PathBuf::from);
+        for file in files_named(config).chain(authorities) {
+            check_plain(&file)?;
+        }
         let before = live.config();
         let changed = before.differences(config);
         let ready = self.prepare(&before, config, &changed)?;

@@ -8,6 +8,8 @@ pub(super) struct Reserve<T> {
     /// What is kept however long nobody asks for it.
     bytes_min: usize,
     bytes_max: usize,
+    /// Nothing is kept beyond `bytes_min` now.
+    keeps_little: bool,
     /// The fewest that were kept since the last trim: these nobody has needed.
     fewest: usize,
 }
@@ -16,7 +18,7 @@ impl<T> Reserve<T> {
     /// An empty one that never holds more than `bytes_max`, and that [`Reserve::trim`] brings down
     /// to `bytes_min`.
     pub(super) fn new(bytes_min: usize, bytes_max: usize) -> Reserve<T> {
-        Reserve { kept: Vec::new(), bytes: 0, bytes_min, bytes_max, fewest: 0 }
+        Reserve { kept: Vec::new(), bytes: 0, bytes_min, bytes_max, keeps_little: false, fewest: 0 }
     }
 
     /// What was put by last, if there is anything.
@@ -30,7 +32,8 @@ impl<T> Reserve<T> {
     /// Puts something by, with the bytes that it holds. What finds no room is dropped.
     pub(super) fn put(&mut self, thing: T, bytes: usize) {
         let bytes = bytes + size_of::<(T, usize)>();
-        if self.bytes + bytes <= self.bytes_max {
+        let bytes_max = if self.keeps_little { self.bytes_min } else { self.bytes_max };
+        if self.bytes + bytes <= bytes_max {
             self.bytes += bytes;
             self.kept.push((thing, bytes));
         }
@@ -57,6 +60,17 @@ impl<T> Reserve<T> {
         self.kept.drain(..count);
         self.fewest = self.kept.len();
         before - self.bytes
+    }
+
+    /// Whether it keeps no more than its `bytes_min` from now on. Returns the bytes that it has
+    /// dropped, the longest kept first.
+    pub(super) fn bound(&mut self, keeps_little: bool) -> usize {
+        self.keeps_little = keeps_little;
+        if !keeps_little {
+            return 0;
+        }
+        self.fewest = self.kept.len();
+        self.trim()
     }
 
     /// Drops all of it.
@@ -88,6 +102,24 @@ mod tests {
         assert_eq!(reserve.take(), None);
         reserve.put(vec![7; 200], 200);
         assert_eq!(reserve.take().map(|thing| thing.len()), Some(200));
+    }
+
+    /// While memory is short it would keep what a burst needed, or nothing ever after.
+    #[test]
+    fn keeps_little_while_it_is_told_to() {
+        let one = 100 + OVERHEAD;
+        let mut reserve = Reserve::new(2 * one, 100 * one);
+        let fill = |reserve: &mut Reserve<Vec<u8>>| {
+            (0..10_u8).for_each(|place| reserve.put(vec![place; 100], 100));
+        };
+        fill(&mut reserve);
+        assert_eq!(reserve.bound(true), 8 * one);
+        fill(&mut reserve);
+        assert!(!reserve.is_large());
+        assert_eq!(reserve.bound(true), 0);
+        assert_eq!(reserve.bound(false), 0);
+        fill(&mut reserve);
+        assert_eq!(reserve.kept.len(), 12);
     }
 
     /// What a burst has left goes, what every moment needs stays.

@@ -18,7 +18,7 @@ use crate::ai::balance::WEIGHT_PARTS;
 use crate::ai::router::{Route, RouteTarget};
 use crate::base::error::Failure;
 use crate::base::slab::Key;
-use crate::optimizer::load::Moved;
+use crate::optimizer::load::{LEVER_OFF, Moved};
 use crate::optimizer::pressure::Memory;
 use crate::optimizer::rates;
 use crate::optimizer::weights::{self, Seen, Share};
@@ -74,6 +74,15 @@ pub(super) struct Tuning {
 impl Tuning {
     /// A limit has moved: noted, and told when it has moved far or for the first time in a while.
     pub(super) fn moved(&self, lever: &str, moved: Moved) {
+        self.note(lever, moved, false);
+    }
+
+    /// The same of a limit that moves seldom: every step is told.
+    pub(super) fn decided(&self, lever: &str, moved: Moved) {
+        self.note(lever, moved, true);
+    }
+
+    fn note(&self, lever: &str, moved: Moved, is_told: bool) {
         let now_ms = clock::monotonic_ms();
         let mut board = self.board.lock();
         let state = board.levers.entry(lever.to_owned()).or_insert(Lever {
@@ -86,7 +95,9 @@ impl Tuning {
             (Some(told), Some(now)) => told.abs_diff(now) * 4 >= told,
             (told, now) => told != now,
         };
-        if !is_far || (now_ms < state.told_ms + TOLD_EVERY_MS && moved.to.is_some()) {
+        let is_soon = now_ms < state.told_ms + TOLD_EVERY_MS && moved.to.is_some();
+        let is_told = is_told || moved.reason == LEVER_OFF;
+        if !is_told && (!is_far || is_soon) {
             return;
         }
         let moved = Moved { from: state.told, ..moved };
@@ -104,7 +115,7 @@ impl Tuning {
     }
 
     /// Limits that have moved, then the last decisions, a line each.
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let board = self.board.lock();
         let levers =
             board.levers.iter().map(|(name, it)| format!("limit: {name}: {}", word(it.now)));
@@ -147,6 +158,8 @@ impl Core {
             "rates": { "enabled": tuned.rates },
             "weights": { "enabled": tuned.weights },
             "memory": { "enabled": tuned.memory },
+            "threads": { "enabled": tuned.threads, "limit": self.pool.threads_max() },
+            "workers": { "enabled": tuned.workers, "awake": self.awake_count() },
             "limits": levers,
             "refused": {
                 "blocking": sum(|s| s.shed_blocking.get()),
@@ -178,11 +191,13 @@ impl Core {
         // Relaxed: a bound by itself.
         self.connections_tuned.store(limit.connections().unwrap_or(u64::MAX), Relaxed);
         self.socket_bytes.store(limit.socket_bytes().unwrap_or(0), Relaxed);
+        self.set_keeps_little(limit.kept_bytes().is_some());
         let next_ms = limit.next_ms();
         drop(limit);
         for (lever, moved) in [
             ("bytes of kept answers", moves.cache),
             ("bytes of a new connection's buffers", moves.sockets),
+            ("bytes that a worker keeps for reuse", moves.kept),
             ("connections", moves.connections),
         ] {
             if let Some(moved) = moved {
@@ -246,6 +261,24 @@ impl Core {
         parts < rates::PARTS
     }
 
+    /// Has as many workers take connections as there are processors for; `None`: all.
+    pub(super) fn tune_workers(&self, processors: Option<u32>) {
+        if self.worker_count() < 2 {
+            return;
+        }
+        let mut limit = self.worker_limit.lock();
+        let moved = match processors {
+            Some(processors) => limit.measured(processors),
+            None => limit.lift(),
+        };
+        let awake = limit.awake();
+        drop(limit);
+        if let Some(moved) = moved {
+            self.set_awake(awake);
+            self.tuning.decided("workers that take connections", moved);
+        }
+    }
+
     fn rates_moved(&self, app: &App, moved: Option<(Moved, u32)>) {
         if let Some((moved, parts)) = moved {
             app.firewall.set_rate_share(parts, rates::PARTS);
@@ -276,7 +309,7 @@ impl Core {
                 let (parts, usual_us) = target.state.load.share();
                 if parts < weights::PARTS {
                     target.state.load.set_share(weights::PARTS, usual_us);
-                    let moved = (parts, weights::PARTS, "the lever is off");
+                    let moved = (parts, weights::PARTS, LEVER_OFF);
                     self.tell_weight(&app, route, target, moved);
                 }
             }
@@ -312,7 +345,42 @@ pub(super) fn overloaded(what: &'static str) -> Failure {
 }
 
 impl Worker {
-    /// Looks at the memory there is and at the rates, and when it does so again.
+    /// Takes up what the optimizer has moved for all workers.
+    pub(super) fn follow_tuning(&mut self) {
+        self.follow_parking();
+        self.bound_reserves(self.core.keeps_little());
+    }
+
+    /// Takes up which levers are on: one that is off limits nothing any more.
+    pub(super) fn follow_levers(&mut self) {
+        let tuned = self.app.settings.tuned;
+        if !tuned.turns
+            && let Some(moved) = self.turn_limit.lift()
+        {
+            self.tell_turns(moved);
+        }
+        if tuned.upstreams {
+            return;
+        }
+        let lifted: Vec<_> = self
+            .pools
+            .iter_mut()
+            .filter_map(|pool| pool.limit.lift().map(|moved| (pool.id, moved)))
+            .collect();
+        lifted.into_iter().for_each(|(id, moved)| self.tell_upstream(id, moved));
+    }
+
+    fn tell_turns(&self, moved: Moved) {
+        self.core.tuning.moved(&format!("microseconds in a turn of worker {}", self.index), moved);
+    }
+
+    fn tell_upstream(&self, id: u64, moved: Moved) {
+        let provider = self.app.providers.iter().find(|provider| provider.id == id);
+        let name = provider.map_or("a provider that has gone", |provider| provider.name.as_str());
+        self.core.tuning.moved(&format!("provider {name}, worker {}", self.index), moved);
+    }
+
+    /// Looks at the memory, the rates, the pool and the processors, and when it does so again.
     pub(super) fn check_memory(&mut self) {
         let is_on = self.app.settings.tuned.memory;
         let memory = if is_on { memory_left() } else { None };
@@ -320,7 +388,14 @@ impl Worker {
         if self.core.look_at_rates(&self.app, self.now_ms) {
             next_ms = next_ms.min(RATES_EVERY_MS);
         }
-        let goes_on = (memory.is_some() || self.app.settings.tuned.rates) && !self.is_draining;
+        if self.core.pool.look(self.now_ms) {
+            next_ms = next_ms.min(RATES_EVERY_MS);
+        }
+        let tuned = self.app.settings.tuned;
+        let processors = if tuned.workers { self.core.processors() } else { None };
+        self.core.tune_workers(processors);
+        let is_on = memory.is_some() || tuned.rates || tuned.threads || tuned.workers;
+        let goes_on = is_on && !self.is_draining;
         let at_ms = if goes_on { self.now_ms + next_ms } else { u64::MAX };
         self.memory_deadline.set(&mut self.wheel, at_ms, MARK_MEMORY << MARK_SHIFT);
     }
@@ -366,9 +441,7 @@ impl Worker {
         let Some(moved) = took_us.and_then(|took_us| pool.limit.measured(took_us, now_ms)) else {
             return;
         };
-        let provider = self.app.providers.iter().find(|provider| provider.id == id);
-        let name = provider.map_or("a provider that has gone", |provider| provider.name.as_str());
-        self.core.tuning.moved(&format!("provider {name}, worker {}", self.index), moved);
+        self.tell_upstream(id, moved);
     }
 
     /// Whether a request of the host may begin in this turn.
@@ -389,9 +462,7 @@ impl Worker {
     /// The turn is over.
     pub(super) fn end_turn(&mut self) {
         if let Some(moved) = self.turn_limit.end(self.now_ms) {
-            self.core
-                .tuning
-                .moved(&format!("microseconds in a turn of worker {}", self.index), moved);
+            self.tell_turns(moved);
         }
     }
 }
@@ -415,11 +486,14 @@ mod tests {
         tuning.moved("a queue", Moved { from: Some(64), to: Some(8), reason: "it stands" });
         tuning.moved("a queue", Moved { from: Some(8), to: Some(9), reason: "it moves" });
         tuning.moved("a peer", Moved { from: None, to: Some(4), reason: "it is slow" });
+        // At once, however soon after the last step.
+        tuning.moved("a queue", Moved { from: Some(9), to: Some(64), reason: LEVER_OFF });
         let lines = [
             "limit: a peer: 4",
-            "limit: a queue: 9",
+            "limit: a queue: 64",
             "decision: the limit of a queue goes from 64 to 8: it stands",
             "decision: the limit of a peer goes from none to 4: it is slow",
+            "decision: the limit of a queue goes from 8 to 64: the lever is off",
         ];
         assert_eq!(tuning.lines(), lines);
     }
@@ -454,7 +528,7 @@ mod tests {
     /// later have small buffers for ever.
     #[test]
     fn while_memory_is_short_the_kernel_keeps_less_for_who_comes() {
-        let server = started(&[("server.workers", "1"), ("optimizer.memory", "false")]);
+        let server = started(&[("server.workers", "1"), ("optimizer.enable", "false")]);
         server.add_route("GET", "/large", false, false, Arc::new(Large)).unwrap();
         // What the kernel takes of an answer that nobody reads.
         let taken = || {
@@ -493,7 +567,7 @@ mod tests {
     /// Wrong: scarce memory stops nobody, cuts who is there, or nobody comes in afterwards.
     #[test]
     fn scarce_memory_keeps_further_connections_waiting() {
-        let server = started(&[("server.workers", "1"), ("optimizer.memory", "false")]);
+        let server = started(&[("server.workers", "1"), ("optimizer.enable", "false")]);
         let connect = || {
             let client = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -506,7 +580,7 @@ mod tests {
             assert_eq!(&ask(client).unwrap(), b"HTTP/1.1 200");
         }
         server.core.tune_memory(Some(Memory { available: 4, total: 100 }));
-        assert!(server.core.is_full());
+        assert!(server.core.is_full() && server.core.keeps_little());
         let mut late = connect();
         late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         assert!(ask(&mut late).is_err());
@@ -522,17 +596,128 @@ mod tests {
             [
                 "limit: bytes of a new connection's buffers: none",
                 "limit: bytes of kept answers: 67108864",
+                "limit: bytes that a worker keeps for reuse: none",
                 "limit: connections: none",
                 "decision: the limit of bytes of kept answers goes from 67108864 to 33554432: \
                  memory is short",
                 "decision: the limit of bytes of a new connection's buffers goes from none to \
                  32768: memory is short",
+                "decision: the limit of bytes that a worker keeps for reuse goes from none to \
+                 1179648: memory is short",
                 "decision: the limit of connections goes from none to 64: memory is scarce",
                 "decision: the limit of connections goes from 64 to none: memory is free again",
+                "decision: the limit of bytes of kept answers goes from 33554432 to 67108864: \
+                 the lever is off",
                 "decision: the limit of bytes of a new connection's buffers goes from 32768 to \
+                 none: the lever is off",
+                "decision: the limit of bytes that a worker keeps for reuse goes from 1179648 to \
                  none: the lever is off",
             ]
         );
+        assert!(!server.core.keeps_little());
+        server.stop();
+        server.wait(Some(Duration::from_secs(20))).unwrap();
+    }
+
+    /// The connections of each worker.
+    fn spread(server: &Server) -> Vec<u64> {
+        server.core.workers.iter().map(|worker| worker.stats.connections.get()).collect()
+    }
+
+    fn connect(server: &Server) -> TcpStream {
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client
+    }
+
+    /// Wrong: a parked worker takes connections, lets go of those it has, keeps somebody waiting at
+    /// the door, or never takes any again.
+    #[test]
+    fn a_parked_worker_serves_whom_it_has_and_takes_nobody() {
+        let server = started(&[("server.workers", "2"), ("optimizer.enable", "false")]);
+        let more = |clients: &mut Vec<TcpStream>, count: usize| {
+            for _ in 0..count {
+                let mut client = connect(&server);
+                assert_eq!(&ask(&mut client).unwrap(), b"HTTP/1.1 200");
+                clients.push(client);
+            }
+        };
+        let mut clients = Vec::new();
+        more(&mut clients, 12);
+        let before = spread(&server);
+        assert!(before[1] > 0, "{before:?}");
+        server.core.tune_workers(Some(2));
+        for _ in 0..20 {
+            // Who comes in the very moment is served too.
+            let mut early: Vec<TcpStream> = (0..8).map(|_| connect(&server)).collect();
+            server.core.tune_workers(Some(1));
+            early.iter_mut().for_each(|it| assert_eq!(&ask(it).unwrap(), b"HTTP/1.1 200"));
+            server.core.tune_workers(Some(2));
+        }
+        server.core.tune_workers(Some(1));
+        let parked = spread(&server)[1];
+        more(&mut clients, 40);
+        let after = spread(&server);
+        assert!(after[1] <= parked && after[0] >= 40, "{before:?} {parked} {after:?}");
+        for client in &mut clients {
+            let mut rest = [0; 1024];
+            client.set_nonblocking(true).unwrap();
+            while client.read(&mut rest).is_ok() {}
+            client.set_nonblocking(false).unwrap();
+            assert_eq!(&ask(client).unwrap(), b"HTTP/1.1 200");
+        }
+        let stats: serde_json::Value = serde_json::from_str(&server.core.stats_json()).unwrap();
+        assert_eq!(
+            (&stats["workers"][0]["parked"], &stats["workers"][1]["parked"]),
+            (&false.into(), &true.into())
+        );
+        assert_eq!(stats["optimizer"]["workers"]["awake"], 1);
+        server.core.tune_workers(Some(2));
+        more(&mut clients, 40);
+        let woken = spread(&server);
+        assert!(woken[1] > after[1] + 10, "{after:?} {woken:?}");
+        let lines = server.optimizer_lines();
+        let what = "decision: the limit of workers that take connections goes from";
+        for line in [
+            format!("{what} 2 to 1: the process may use fewer processors"),
+            format!("{what} 1 to 2: the process may use its processors again"),
+        ] {
+            assert!(lines.contains(&line), "{lines:?}");
+        }
+        server.core.tune_workers(Some(1));
+        drop(clients);
+        server.stop();
+        server.wait(Some(Duration::from_secs(20))).unwrap();
+    }
+
+    /// Wrong: a lever that is switched off while the server runs leaves behind what it has moved.
+    #[test]
+    fn memory_and_workers_are_given_back_when_a_configuration_has_their_levers_off() {
+        // What is told here is not measured away: the levers were never on.
+        let server = started(&[("server.workers", "2"), ("optimizer.enable", "false")]);
+        server.core.tune_memory(Some(Memory { available: 1, total: 100 }));
+        server.core.tune_workers(Some(2));
+        server.core.tune_workers(Some(1));
+        server.core.change(|_| ());
+        let lifted = |lever: &str, to: &str| {
+            let line = format!(" {lever} goes from");
+            let end = format!(" to {to}: the lever is off");
+            server.optimizer_lines().iter().any(|it| it.contains(&line) && it.ends_with(&end))
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for (lever, to) in [
+            ("workers that take connections", "2"),
+            ("bytes of kept answers", "67108864"),
+            ("bytes that a worker keeps for reuse", "none"),
+            ("bytes of a new connection's buffers", "none"),
+            ("connections", "none"),
+        ] {
+            while !lifted(lever, to) {
+                assert!(Instant::now() < deadline, "{lever}: {:?}", server.optimizer_lines());
+                std::thread::yield_now();
+            }
+        }
+        assert!(server.core.awake_count() == 2 && !server.core.keeps_little());
         server.stop();
         server.wait(Some(Duration::from_secs(20))).unwrap();
     }

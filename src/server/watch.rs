@@ -86,8 +86,11 @@ impl Server {
             due: None,
         };
         self.core.live.set_watcher(&signal);
-        // Before this returns, so that nothing that happens after it is missed.
-        watch.look();
+        // Before this returns, so that nothing that happens after it is missed; nor what has
+        // happened since they were read.
+        if watch.look_on() {
+            watch.wait_for_quiet(clock::monotonic_ms());
+        }
         let dispatch = self.dispatch.clone();
         let body = move || tracing::dispatcher::with_default(&dispatch, || watch.run());
         let thread = Builder::new().name("neurohttp-watch".to_owned()).spawn(body);
@@ -241,6 +244,9 @@ impl Watch {
         for folder in folders {
             if let Err(error) = self.inotify.watch(&folder) {
                 tracing::warn!("changes in {} are not seen: {error}", folder.display());
+                // One that is not there may come: the nearest that is there tells.
+                let mut above = folder.ancestors().skip(1).filter(|it| !it.as_os_str().is_empty());
+                above.any(|folder| self.inotify.watch(folder).is_ok());
             }
         }
     }

@@ -7,6 +7,13 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ThreadId(libc::pid_t);
 
+impl ThreadId {
+    /// As the system calls it.
+    pub(super) fn number(self) -> libc::pid_t {
+        self.0
+    }
+}
+
 /// The calling thread.
 pub fn current() -> ThreadId {
     // SAFETY: no pointer is passed; it cannot fail.

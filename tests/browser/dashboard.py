@@ -1,4 +1,5 @@
-"""The live page in a real browser: it loads, updates, chats, survives a restart of the server.
+"""The live page in a real browser: it loads, updates, chats, takes keys, survives another configuration
+and a restart of the server.
 
     dashboard.py PROGRAM FOLDER     PROGRAM is neurohttp; screenshots go to FOLDER
 
@@ -6,7 +7,7 @@ Headless Chromium is driven through its DevTools protocol with nothing but Pytho
 or message on the page's console is a failure, a refusal by the page's own policy (CSP) too.
 """
 import base64, json, os, re, secrets, shutil, signal, socket, struct, subprocess, sys, tempfile, time
-import urllib.request
+import urllib.error, urllib.request
 
 PATIENCE_S = 30
 
@@ -87,6 +88,11 @@ class DevTools:
                 raise RuntimeError(f"waited for {what} in vain; the page says: {self.value('document.body.innerText')}")
             time.sleep(0.1)
 
+    def press(self, key, code, **more):
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
+                      **(more if kind == "keyDown" else {}))
+
     def picture(self, file, width, height, scheme):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
@@ -97,8 +103,27 @@ class DevTools:
             out.write(base64.b64decode(shot["data"]))
 
 
-def start_server(program, port):
-    server = subprocess.Popen([program, "serve", "--listen", f"127.0.0.1:{port}", "--set", "log.level=error"],
+CONFIGURATION = """
+[[model]]
+name = "echo"
+targets = [{ provider = "echo" }]
+"""
+ANOTHER_MODEL = """
+[[model]]
+name = "parrot"
+targets = [{ provider = "echo" }]
+"""
+# Of a chart's picture: whether something of its line's colour is in it.
+IS_DRAWN = """(() => {
+  const it = document.querySelector('#c-rps canvas');
+  const all = it.getContext('2d').getImageData(0, 0, it.width, it.height).data;
+  for (let at = 0; at < all.length; at += 4) if (all[at + 3] > 200 && all[at + 2] > all[at] + 80) return true;
+  return false;
+})()"""
+
+
+def start_server(program, port, file):
+    server = subprocess.Popen([program, "serve", "-c", file, "--listen", f"127.0.0.1:{port}", "--set", "log.level=error"],
                               env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL)
     end = time.monotonic() + PATIENCE_S
     while True:
@@ -109,6 +134,15 @@ def start_server(program, port):
             if server.poll() is not None or time.monotonic() > end:
                 raise RuntimeError("the server did not start") from None
             time.sleep(0.05)
+
+
+def attack(port):
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/?q=1%27%20UNION%20SELECT%20password%20FROM%20users--", timeout=5)
+    except urllib.error.HTTPError as refused:
+        if refused.code == 403:
+            return
+    raise RuntimeError("the firewall let an attack pass")
 
 
 def stop(process):
@@ -129,7 +163,10 @@ def start_browser(program, folder):
 
 
 def look(page, program, port, folder):
-    server = start_server(program, port)
+    file = f"{folder}/neurohttp.toml"
+    with open(file, "w") as out:
+        out.write(CONFIGURATION)
+    server = start_server(program, port, file)
     chat = f"http://127.0.0.1:{port}/v1/chat/completions"
     load = subprocess.Popen([program, "bench", chat, "--stream", "-c", "4", "-d", "20s", "-q"], stdout=subprocess.DEVNULL)
     try:
@@ -138,17 +175,34 @@ def look(page, program, port, folder):
         page.call("Page.navigate", url=f"http://127.0.0.1:{port}/dashboard")
         page.until("figures", "document.getElementById('state')?.textContent === 'running'")
         page.until("a rate", "parseFloat(document.getElementById('rps').textContent) > 0")
-        page.until("a chart", "document.querySelectorAll('#c-rps path.first')[0]?.getAttribute('d').includes('L')")
+        page.until("a chart", IS_DRAWN)
         page.until("the model", "document.getElementById('models').textContent.includes('echo')")
-        page.value("document.getElementById('prompt').value = 'hello from a browser';"
-                   "document.getElementById('chat').requestSubmit()")
+        page.until("its target", "/echo.*closed/.test(document.getElementById('models').textContent)")
+        page.until("the provider", "/echo.*closed/.test(document.getElementById('providers').textContent)")
+        page.until("the workers", "document.getElementById('workers').rows.length > 0")
+        page.until("the optimizer", "document.getElementById('decisions').children.length > 0")
+        attack(port)
+        page.until("why that was refused", "document.getElementById('firewall').textContent.includes('attack, refused')"
+                   " && document.getElementById('blocks').textContent.includes('sqli')")
+        page.press("Tab", 9)
+        if page.value("document.activeElement.className") != "skip":
+            raise RuntimeError("the first key does not lead past the head of the page")
+        page.value("document.getElementById('prompt').focus()")
+        page.call("Input.insertText", text="hello from a browser")
+        page.press("Enter", 13, text="\r")
         page.until("an answer", "document.querySelectorAll('#talk p')[1]?.textContent === 'hello from a browser'")
-        page.picture(f"{folder}/dashboard-1440.png", 1440, 1300, "light")
-        page.picture(f"{folder}/dashboard-390.png", 390, 1900, "dark")
+        for width, height in ((1440, 900), (390, 844)):
+            for scheme in ("light", "dark"):
+                page.picture(f"{folder}/dashboard-{width}-{scheme}.png", width, height, scheme)
+        with open(file, "a") as out:
+            out.write(ANOTHER_MODEL)
+        server.send_signal(signal.SIGHUP)
+        page.until("the new model", "[...document.getElementById('model').options].some((it) => it.value === 'parrot')")
+        page.until("figures after it", "parseFloat(document.getElementById('rps').textContent) > 0")
         load.kill()
         stop(server)
         page.until("its trouble", "document.getElementById('state').textContent.includes('not connected')")
-        server = start_server(program, port)
+        server = start_server(program, port, file)
         page.until("the server again", "document.getElementById('state').textContent === 'running'")
         if page.said:
             raise RuntimeError("on the console: " + "; ".join(page.said))
@@ -174,7 +228,7 @@ def main():
         finally:
             browser.kill()
             browser.wait()
-    print(f"browser: the live page loads, updates, chats and comes back; pictures in {folder}")
+    print(f"browser: the live page loads, updates, chats, takes keys, follows a new configuration and comes back; pictures in {folder}")
 
 
 if __name__ == "__main__":

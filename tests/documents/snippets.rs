@@ -238,6 +238,13 @@ fn commands_run() {
             script = script.replace(&format!(":{port}"), &format!(":{free}"));
         }
         let folder = fresh(&name.replace('/', "-"));
+        // Programs that lie beside a page are there too.
+        for entry in fs::read_dir(page.parent().unwrap()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|it| it == "c") {
+                fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+            }
+        }
         for block in others {
             if let Some(file) = block.file {
                 fs::write(folder.join(file), block.text).unwrap();

@@ -1,5 +1,6 @@
 //! Three times as much as can be done: what is taken is done quickly, the rest is told so at once.
 
+use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Mutex;
@@ -95,11 +96,16 @@ fn slow(config: &str) -> Host {
 fn a_crowd_before_a_slow_handler_is_thinned_and_the_rest_is_quick() {
     let time = Duration::from_secs(4);
     let off = slow("[optimizer]\nenable = false\n");
-    let without = crowd(off.port(), 48, time);
+    let on = slow("");
+    // At the same time: what else the machine does, it does to both.
+    let (off_port, on_port) = (off.port(), on.port());
+    let (without, with) = std::thread::scope(|scope| {
+        let without = scope.spawn(move || crowd(off_port, 48, time));
+        let with = crowd(on_port, 48, time);
+        (without.join().unwrap(), with)
+    });
     assert_eq!(without.refused, 0);
     drop(off);
-    let on = slow("");
-    let with = crowd(on.port(), 48, time);
     eprintln!(
         "without: {} served, p99 {:?}; with: {} served, {} refused, p99 {:?}",
         without.served, without.p99, with.served, with.refused, with.p99
@@ -114,6 +120,100 @@ fn a_crowd_before_a_slow_handler_is_thinned_and_the_rest_is_quick() {
     assert!(decisions.iter().all(|it| !it["reason"].as_str().unwrap().is_empty()));
     assert!(!decisions.is_empty(), "{optimizer}");
     assert!(on.logged(&["optimizer: the limit of waiting blocking requests"]));
+    off_and_on(&on, "blocking", 48);
+    assert!(on.logged(&["the limit of waiting blocking requests", "the lever is off"]));
+}
+
+fn optimizer(host: &Host) -> serde_json::Value {
+    let stats: serde_json::Value = serde_json::from_str(&host.get("/stats").body).unwrap();
+    stats["optimizer"].clone()
+}
+
+fn set(host: &Host, key: &str, value: &str) {
+    let (key, value) = (CString::new(key).unwrap(), CString::new(value).unwrap());
+    let status = unsafe { nh_server_set(host.server, key.as_ptr(), value.as_ptr()) };
+    assert_eq!(status, NH_OK, "{}", last_message());
+}
+
+/// A lever that refuses this crowd refuses nobody while it is switched off, and does again when it
+/// is on.
+fn off_and_on(host: &Host, lever: &str, clients: usize) {
+    let key = format!("optimizer.{lever}");
+    set(host, &key, "false");
+    assert_eq!(optimizer(host)[lever]["enabled"], false);
+    let off = crowd(host.port(), clients, Duration::from_secs(2));
+    assert_eq!(off.refused, 0, "{lever} is off");
+    set(host, &key, "true");
+    let on = crowd(host.port(), clients, Duration::from_secs(4));
+    assert!(on.refused > 0, "{lever} is on again");
+}
+
+/// Wrong: a crowd before a handler that computes on the loop only waits; or the limit does not
+/// follow its lever.
+#[test]
+fn a_crowd_before_a_computing_handler_is_thinned_while_the_lever_is_on() {
+    let host = Host::new("[firewall]\nenable = false\n");
+    host.route("GET", "/", 0, |_, response| {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(5) {
+            std::hint::spin_loop();
+        }
+        send(response, "done")
+    });
+    host.start();
+    let seen = crowd(host.port(), 48, Duration::from_secs(4));
+    assert!(seen.refused > 0 && seen.served > 0, "{}", optimizer(&host));
+    assert!(optimizer(&host)["refused"]["turns"].as_u64().unwrap() > 0);
+    off_and_on(&host, "turns", 48);
+    for reason in ["every turn begins its last requests too late", "the lever is off"] {
+        assert!(
+            host.logged(&["optimizer: the limit of microseconds in a turn", reason]),
+            "{reason}"
+        );
+    }
+}
+
+/// Wrong: handlers that wait for something else have no more threads than there are at first, while
+/// requests wait for one; or a number that the operator has named is moved.
+#[test]
+fn a_pool_whose_handlers_wait_gets_more_threads() {
+    let threads = 4 * std::thread::available_parallelism().unwrap().get();
+    let clients = (6 * threads).min(1024);
+    let begin = |config: &str| {
+        let host = Host::new(&format!("{config}[firewall]\nenable = false\n"));
+        host.route("GET", "/", NH_ROUTE_BLOCKING, |_, response| {
+            std::thread::sleep(Duration::from_millis(50));
+            send(response, "done")
+        });
+        host.start();
+        host
+    };
+    let fixed = begin(&format!("[server]\nblocking_threads = {threads}\n"));
+    let free = begin("");
+    let time = Duration::from_secs(16);
+    let (fixed_port, free_port) = (fixed.port(), free.port());
+    let (few, many) = std::thread::scope(|scope| {
+        let few = scope.spawn(move || crowd(fixed_port, clients, time));
+        let many = crowd(free_port, clients, time);
+        (few.join().unwrap(), many)
+    });
+    let limit = |host: &Host| optimizer(host)["threads"]["limit"].as_u64().unwrap() as usize;
+    eprintln!("{threads} threads: {} served; {}: {}", few.served, limit(&free), many.served);
+    assert!(many.served * 2 > few.served * 3, "{} and {}", few.served, many.served);
+    assert!(limit(&free) > threads && limit(&free) <= (4 * threads).min(512).max(threads));
+    assert_eq!((limit(&fixed), &optimizer(&fixed)["threads"]["enabled"]), (threads, &false.into()));
+    let lever = "optimizer: the limit of threads of the blocking pool";
+    assert!(free.logged(&[lever, "requests wait for a thread"]));
+    assert!(!fixed.logged(&[lever]));
+    set(&free, "optimizer.threads", "false");
+    assert_eq!(limit(&free), threads);
+    assert!(free.logged(&[lever, "the lever is off"]));
+    set(&free, "optimizer.threads", "true");
+    let began = Instant::now();
+    while limit(&free) == threads {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", optimizer(&free));
+        crowd(free.port(), clients, Duration::from_secs(1));
+    }
 }
 
 #[test]
@@ -188,4 +288,17 @@ fn under_overload_who_asks_most_is_refused_first() {
         assert!(began.elapsed() < Duration::from_secs(60), "the limits stay low");
         std::thread::sleep(Duration::from_millis(100));
     }
+    // Off: they are whole at once.
+    assert!(modest_client(on.port()) > without);
+    let limit = || {
+        let limits = &optimizer(&on)["limits"];
+        limits["the rate limits of addresses, in percent"]["limit"].as_u64().unwrap()
+    };
+    assert!(limit() < 100);
+    set(&on, "optimizer.rates", "false");
+    let began = Instant::now();
+    while limit() < 100 {
+        assert!(began.elapsed() < PATIENCE, "the limits stay low");
+    }
+    assert!(on.logged(&["the rate limits of addresses, in percent", "the lever is off"]));
 }

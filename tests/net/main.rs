@@ -27,3 +27,4 @@ mod scale;
 mod service;
 mod timeouts;
 mod tls;
+mod tuned;

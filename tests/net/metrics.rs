@@ -232,5 +232,18 @@ fn a_full_disk_is_no_reason_to_stop_serving() {
     for _ in 0..200 {
         assert_eq!(connection.get("/health").answer().status, 200);
     }
+    // What was lost is counted, and shown in both places.
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    loop {
+        let stats = connection.get("/stats").answer().json();
+        if stats["log"]["lines_lost"].as_u64().unwrap() >= 200 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", stats["log"]);
+    }
+    let page = connection.get("/metrics").answer();
+    let text = page.text();
+    let lost = text.lines().find_map(|line| line.strip_prefix("neurohttp_log_lines_lost_total "));
+    assert!(lost.unwrap().parse::<f64>().unwrap() >= 200.0, "{text}");
     server.stop();
 }

@@ -177,6 +177,169 @@ fn half_written_and_hostile_files_never_take_effect() {
     server.stop();
 }
 
+/// Asks for a reload and returns the status and what is said of it.
+fn asked(operator: &mut Connection) -> (u16, String) {
+    let fields = "Content-Type: application/json\r\nContent-Length: 0\r\n";
+    let head = format!("POST /admin/reload HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    let answer = operator.send(head).answer();
+    (answer.status, answer.text().to_owned())
+}
+
+/// Wrong: a piece of a configuration, or bytes that are none, take effect in part or whole, or end
+/// the server. A piece that ends with a line is a configuration like any other.
+#[test]
+fn no_piece_of_a_file_and_no_noise_takes_effect() {
+    let folder = folder("pieces");
+    let file = folder.join("a.toml");
+    let sample =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/neurohttp.toml"))
+            .unwrap();
+    // Its own port, and something in the first lines that would be seen.
+    let sample = sample.replacen("\"127.0.0.1:8080\"", "\"127.0.0.1:0\"", 1);
+    let body = sample.lines().find(|line| line.starts_with("body = ")).unwrap().to_owned();
+    let whole = sample.replacen(&body, "body = 1000", 1);
+    let other = sample.replacen(&body, "body = 5", 1);
+    fs::write(&file, &whole).unwrap();
+    let mut command = program();
+    let mut server = Server::start(command.args(["serve", "-c"]).arg(&file));
+    let mut operator = server.connect();
+    let shown = |operator: &mut Connection| {
+        let head = "GET /admin/config HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        operator.send(head).answer().json()
+    };
+    let before = shown(&mut operator);
+    let bytes = other.as_bytes();
+    let cuts = (0..bytes.len()).step_by(13).filter(|cut| *cut == 0 || bytes[*cut - 1] != b'\n');
+    let mut count = 0;
+    for cut in cuts {
+        replace(&file, &String::from_utf8_lossy(&bytes[..cut]));
+        let (status, text) = asked(&mut operator);
+        assert_eq!(status, 400, "{cut}: {text}");
+        count += 1;
+    }
+    assert!(count > 500, "{count}");
+    assert_eq!(shown(&mut operator), before);
+    // Noise: always the same, so that a failure can be had again.
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..200 {
+        let mut noise: Vec<u8> =
+            (0..next() % 4096 + 1).map(|_| (next() >> 24) as u8).chain(*b"\n").collect();
+        if round % 2 == 0 {
+            noise.iter_mut().for_each(|byte| *byte = *byte % 95 + 32);
+            noise.push(b'\n');
+        }
+        fs::write(folder.join("noise"), &noise).unwrap();
+        fs::rename(folder.join("noise"), &file).unwrap();
+        let (status, text) = asked(&mut operator);
+        assert_eq!(status, 400, "{round}: {text}");
+    }
+    assert_eq!(shown(&mut operator), before);
+    // What a name may lead to.
+    let huge = fs::File::create(folder.join("huge")).unwrap();
+    huge.set_len(1 << 40).unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    let fifo = std::ffi::CString::new(folder.join("fifo").to_str().unwrap()).unwrap();
+    // SAFETY: the path is NUL-terminated.
+    assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+    for target in
+        ["huge", "folder", "fifo", "/dev/zero", "/dev/tty", "/proc/self/mem", "a.toml", "none"]
+    {
+        symlink(target, folder.join("link")).unwrap();
+        fs::rename(folder.join("link"), &file).unwrap();
+        let (status, text) = asked(&mut operator);
+        assert_eq!(status, 400, "{target}: {text}");
+        assert!(takes_body(&server, 1000) && !takes_body(&server, 1001), "{target}");
+    }
+    assert_eq!(shown(&mut operator), before);
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &other).unwrap();
+    assert_eq!(asked(&mut operator).0, 200);
+    assert!(takes_body(&server, 5) && !takes_body(&server, 6));
+    assert!(server.alive());
+    server.stop();
+}
+
+/// Wrong: a file that is another now is taken for the one that was read, because its date was set
+/// back; or one that the configuration names makes a reload wait for ever.
+#[test]
+fn a_date_hides_nothing_and_a_pipe_holds_nobody_up() {
+    let folder = folder("dates");
+    let file = folder.join("a.toml");
+    fs::write(&file, "[limits]\nbody = 1000\n").unwrap();
+    let about = fs::metadata(&file).unwrap();
+    let mut server = Server::start(
+        program()
+            .env("NEUROHTTP_ENV", "prod")
+            .args(["serve", "--listen", "127.0.0.1:0", "-c"])
+            .arg(&file),
+    );
+    let mut out = fs::OpenOptions::new().write(true).open(&file).unwrap();
+    std::io::Write::write_all(&mut out, b"[limits]\nbody = 2000\n").unwrap();
+    out.set_modified(about.modified().unwrap()).unwrap();
+    drop(out);
+    assert_eq!(fs::metadata(&file).unwrap().len(), about.len());
+    wait_until("the same size and date", || takes_body(&server, 2000));
+    let fifo = |name: &str| {
+        let path = std::ffi::CString::new(folder.join(name).to_str().unwrap()).unwrap();
+        // SAFETY: the path is NUL-terminated.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    };
+    let mut operator = server.connect();
+    fifo("a.prod.toml");
+    let (status, text) = asked(&mut operator);
+    assert!(status == 400 && text.contains("is no plain file"), "{text}");
+    fs::remove_file(folder.join("a.prod.toml")).unwrap();
+    fifo("rules");
+    fifo("key.pem");
+    let named = |name: &str| folder.join(name).display().to_string();
+    let (rules, key) = (named("rules"), named("key.pem"));
+    for more in [
+        format!("[firewall]\nrules = [{rules:?}]\n"),
+        format!("[[tls]]\ncert = {key:?}\nkey = {key:?}\n"),
+        format!(
+            "[[provider]]\nname = \"p\"\nkind = \"openai\"\nbase_url = \"https://x\"\nca_file = {key:?}\n"
+        ),
+        format!("[telemetry]\nendpoint = \"https://x\"\nca_file = {key:?}\n"),
+    ] {
+        replace(&file, &format!("[limits]\nbody = 5\n{more}"));
+        let (status, text) = asked(&mut operator);
+        assert!(status == 400 && text.contains("is no plain file"), "{more}: {text}");
+    }
+    assert!(takes_body(&server, 2000));
+    replace(&file, "[limits]\nbody = 7\n");
+    assert_eq!(asked(&mut operator).0, 200);
+    assert!(takes_body(&server, 7) && !takes_body(&server, 8));
+    assert!(server.alive());
+    server.stop();
+}
+
+/// Wrong: a folder that goes and comes again, with another file in it, is watched no more.
+#[test]
+fn a_folder_that_goes_and_comes_is_watched_again() {
+    let folder = folder("coming");
+    let inner = folder.join("inner");
+    fs::create_dir(&inner).unwrap();
+    let file = inner.join("a.toml");
+    fs::write(&file, "[limits]\nbody = 1000\n").unwrap();
+    let mut server = start(&file);
+    fs::rename(&inner, folder.join("away")).unwrap();
+    refused(&mut server, "a.toml");
+    assert!(takes_body(&server, 1000));
+    fs::create_dir(folder.join("next")).unwrap();
+    fs::write(folder.join("next").join("a.toml"), "[limits]\nbody = 500\n").unwrap();
+    fs::rename(folder.join("next"), &inner).unwrap();
+    wait_until("the folder has come", || !takes_body(&server, 501));
+    replace(&file, "[limits]\nbody = 300\n");
+    wait_until("it is watched", || !takes_body(&server, 301));
+    server.stop();
+}
+
 #[test]
 fn the_overlay_of_an_environment_is_read_too() {
     let folder = folder("overlay");

@@ -1,13 +1,12 @@
 //! What strategies and second attempts gain, over real sockets: bounded simulations whose upstreams
 //! take known times. Compared are runs on the same machine in the same minute.
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::routing::model;
-use crate::upstream::{Gateway, Upstream};
+use crate::upstream::{GOOD, Gateway, Upstream, provider};
 
 const CHAT: &str = "/v1/chat/completions";
 const ASK: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}"#;
@@ -153,17 +152,106 @@ fn requests_leave_a_target_that_has_become_slow_and_come_back() {
         }
         delay_ms.store(8, Ordering::SeqCst);
         until("it has all again", &|all| all == [100, 100]);
-        let stats: serde_json::Value = serde_json::from_str(&gateway.server.stats_json()).unwrap();
-        let decisions = stats["optimizer"]["decisions"].as_array().unwrap();
-        let told = |reason: &str| {
-            decisions.iter().any(|it| {
+        // Off: it has all of it at once, however slow it is. On again: less once more.
+        delay_ms.store(150, Ordering::SeqCst);
+        until("it has less again", &|all| all[1] <= 50);
+        gateway.server.set("a test", "optimizer.weights", "false").unwrap();
+        assert_eq!(percents(&gateway), [100, 100]);
+        run(&gateway, 4, 120);
+        assert_eq!(percents(&gateway), [100, 100]);
+        assert_eq!(gateway.optimizer()["weights"]["enabled"], false);
+        gateway.server.set("a test", "optimizer.weights", "true").unwrap();
+        until("it has less a third time", &|all| all[0] == 100 && all[1] <= 50);
+        let stats = gateway.optimizer();
+        let decisions = stats["decisions"].as_array().unwrap();
+        for reason in ["it is slower than it was", "it is well again", "the lever is off"] {
+            let told = decisions.iter().any(|it| {
                 it["lever"].as_str().unwrap().starts_with("the weight of ")
                     && it["reason"] == reason
-            })
-        };
-        assert!(told("it is slower than it was") && told("it is well again"), "{decisions:?}");
-        assert_eq!(stats["optimizer"]["weights"]["enabled"], true);
+            });
+            assert!(told, "{reason}: {decisions:?}");
+        }
+        assert_eq!(stats["weights"]["enabled"], true);
     }
     eprintln!("mean times to the first token while one is slow, without and with: {means:?}");
     assert!(means[1] < means[0] * 2 / 3, "{means:?}");
+}
+
+/// An upstream that works on four requests at once, for 20 ms each; the others wait.
+fn narrow() -> Upstream {
+    let places = Arc::new((Mutex::new(4), Condvar::new()));
+    Upstream::start(move |peer| {
+        while peer.request().is_some() {
+            let (free, changed) = &*places;
+            let mut free = changed.wait_while(free.lock().unwrap(), |free| *free == 0).unwrap();
+            *free -= 1;
+            drop(free);
+            // What a model takes is what is simulated.
+            std::thread::sleep(Duration::from_millis(20));
+            *places.0.lock().unwrap() += 1;
+            changed.notify_one();
+            if !peer.try_send(GOOD) {
+                return;
+            }
+        }
+    })
+}
+
+/// So many clients ask again and again until `is_over`; one that is refused waits a moment. Returns
+/// how many were answered and refused.
+fn crowd(gateway: &Gateway, clients: usize, is_over: &(dyn Fn() -> bool + Sync)) -> [usize; 2] {
+    let counts = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let body = r#"{"model":"up/m","messages":[{"role":"user","content":"x"}]}"#;
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                let mut client = gateway.connect();
+                while !is_over() {
+                    let answer = client.post(CHAT, body).answer();
+                    let was_refused = answer.status == 503;
+                    assert!(was_refused || answer.status == 200, "{}", answer.status);
+                    counts[usize::from(was_refused)].fetch_add(1, Ordering::SeqCst);
+                    if was_refused {
+                        // The pause of a client that has been told to come later.
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            });
+        }
+    });
+    counts.map(AtomicUsize::into_inner)
+}
+
+/// Wrong: a crowd before a narrow upstream only waits, in silence; or the limit stays although it is
+/// switched off; or there is none any more when it is on again.
+#[test]
+fn a_crowd_before_a_narrow_upstream_is_limited_while_the_lever_is_on() {
+    let upstream = narrow();
+    let keys = "[cache]\nenable = false\n[firewall]\nenable = false\n[breaker]\nfailures = 0\n";
+    let gateway = Gateway::with(&provider("up", upstream.port, keys));
+    let lever = || gateway.optimizer()["limits"]["provider up, worker 0"]["limit"].clone();
+    let refused = || gateway.optimizer()["refused"]["upstreams"].as_u64().unwrap();
+    let within = |seconds: u64| {
+        let began = Instant::now();
+        move || began.elapsed() > Duration::from_secs(seconds)
+    };
+    for round in 0..2 {
+        // What is usual is learned while there is no crowd.
+        assert_eq!(crowd(&gateway, 3, &within(4))[1], 0);
+        let too_late = within(60);
+        let before = refused();
+        crowd(&gateway, 64, &|| too_late() || (lever().is_u64() && refused() > before + 50));
+        assert!(lever().is_u64() && refused() > before + 50, "{round}: {}", gateway.optimizer());
+        gateway.server.set("a test", "optimizer.upstreams", "false").unwrap();
+        let too_late = within(60);
+        crowd(&gateway, 3, &|| too_late() || lever().is_null());
+        assert!(lever().is_null(), "{round}: {}", gateway.optimizer());
+        assert_eq!(crowd(&gateway, 64, &within(2))[1], 0);
+        gateway.server.set("a test", "optimizer.upstreams", "true").unwrap();
+    }
+    let decisions = gateway.optimizer()["decisions"].clone();
+    for reason in ["first bytes take twice their usual time", "the lever is off"] {
+        let told = decisions.as_array().unwrap().iter().any(|it| it["reason"] == reason);
+        assert!(told, "{reason}: {decisions}");
+    }
 }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use neurohttp::config::{self, Sources};
+use neurohttp::config::{Origin, Sources};
 use neurohttp::server::{Server, Setup};
 
 use crate::support::wire::Connection;
@@ -284,10 +284,18 @@ impl Gateway {
         let sets = vec![("server.workers".to_owned(), workers.to_string())];
         let listen = Some("127.0.0.1:0".to_owned());
         let sources = Sources { text: Some(text), sets, listen, environment, ..Sources::default() };
-        let config = config::load(&sources).unwrap_or_else(|error| panic!("{error}"));
-        let server = Server::new(config, Setup::default()).unwrap();
+        let loaded = Origin::sources(&sources).load();
+        let (config, source) = loaded.unwrap_or_else(|error| panic!("{error}"));
+        let setup = Setup { source: Some(source), ..Setup::default() };
+        let server = Server::new(config, setup).unwrap();
         server.start().unwrap();
         Gateway { server }
+    }
+
+    /// What /stats says of the optimizer.
+    pub fn optimizer(&self) -> serde_json::Value {
+        let stats: serde_json::Value = serde_json::from_str(&self.server.stats_json()).unwrap();
+        stats["optimizer"].clone()
     }
 
     pub fn connect(&self) -> Connection {

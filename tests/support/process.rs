@@ -187,6 +187,30 @@ impl Server {
         std::fs::read_dir(self.proc("task")).unwrap().count()
     }
 
+    /// Processor time of all its threads so far, in nanoseconds (/proc/PID/schedstat of each).
+    pub fn cpu_ns(&self) -> u64 {
+        let threads = std::fs::read_dir(self.proc("task")).unwrap();
+        let of = |thread: std::path::PathBuf| {
+            // One that has ended since counts for nothing.
+            let text = std::fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+            text.split(' ').next().and_then(|it| it.parse::<u64>().ok()).unwrap_or(0)
+        };
+        threads.map(|thread| of(thread.unwrap().path())).sum()
+    }
+
+    /// Lets it run on these processors only.
+    pub fn run_on(&self, processors: &[usize]) {
+        let mut bits = [0_u64; 16];
+        processors.iter().for_each(|at| bits[at / 64] |= 1 << (at % 64));
+        for thread in std::fs::read_dir(self.proc("task")).unwrap() {
+            let id: i32 = thread.unwrap().file_name().to_str().unwrap().parse().unwrap();
+            // SAFETY: the set is as long as is said, and bits to the system.
+            let done =
+                unsafe { libc::sched_setaffinity(id, size_of_val(&bits), bits.as_ptr().cast()) };
+            assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        }
+    }
+
     fn proc(&self, file: &str) -> std::path::PathBuf {
         Path::new("/proc").join(self.pid().to_string()).join(file)
     }

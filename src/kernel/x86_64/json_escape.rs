@@ -1,5 +1,10 @@
 //! JSON string escape: asm/x86_64/json_escape_*.asm.
 
+use std::arch::x86_64::{
+    __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+};
+use std::mem;
+
 /// The unit of the kernels, in bytes.
 const BLOCK: usize = 32;
 
@@ -32,8 +37,7 @@ pub(in crate::kernel) fn avx2(out: &mut Vec<u8>, text: &[u8]) {
         return;
     }
     // The kernel would wait here for the stores of the copy below.
-    if is_plain(rest) {
-        append_plain(out, rest);
+    if append_plain(out, rest) {
         return;
     }
     // Letters go through as they are, so those that fill up the last block can be taken off again.
@@ -46,72 +50,75 @@ pub(in crate::kernel) fn avx2(out: &mut Vec<u8>, text: &[u8]) {
     out.truncate(out.len() - (blocks * BLOCK - rest.len()));
 }
 
-/// Whether there is nothing to escape, eight bytes at a time.
+/// Appends fewer than 64 bytes as they are, unless one of them must be escaped: then `out` stays as it was.
 #[inline(always)]
-fn is_plain(text: &[u8]) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    // The high bit of each byte that must be escaped, and of some above the first such byte.
-    let hits = |word: [u8; 8]| {
-        let word = u64::from_le_bytes(word);
-        let (quote, backslash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
-        (word.wrapping_sub(ONES * 0x20) & !word)
-            | (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash)
-    };
-    let (words, tail) = text.as_chunks::<8>();
-    let mut all = words.iter().fold(0, |all, &word| all | hits(word));
-    match text.last_chunk::<8>() {
-        Some(&last) => all |= hits(last),
-        None => {
-            let mut word = [b'x'; 8];
-            word.iter_mut().zip(tail).for_each(|(to, &from)| *to = from);
-            all |= hits(word);
-        }
-    }
-    all & (ONES * 0x80) == 0
-}
-
-/// Appends fewer than 64 bytes as they are.
-#[inline(always)]
-fn append_plain(out: &mut Vec<u8>, text: &[u8]) {
+fn append_plain(out: &mut Vec<u8>, text: &[u8]) -> bool {
     out.reserve(text.len());
-    // SAFETY: the bytes behind the end are reserved, and written before they are counted.
-    unsafe {
-        copy_short(out.as_mut_ptr_range().end, text);
-        out.set_len(out.len() + text.len());
-    }
+    // SAFETY: as many bytes as there are behind the end were reserved.
+    let hits = unsafe { copy_short(out.as_mut_ptr_range().end, text) };
+    // SAFETY: the bytes were reserved, and written just now.
+    unsafe { out.set_len(out.len() + if hits == 0 { text.len() } else { 0 }) };
+    hits == 0
 }
 
-/// Copies fewer than 64 bytes in two overlapping pieces: a call of memcpy costs more than the rest.
+/// Copies fewer than 64 bytes in two overlapping pieces: a call of memcpy costs more than the rest. Gives
+/// what is not zero when one of them must be escaped.
 ///
 /// # Safety
 /// `to` is writable for as many bytes.
 #[inline(always)]
-unsafe fn copy_short(to: *mut u8, from: &[u8]) {
+unsafe fn copy_short(to: *mut u8, from: &[u8]) -> u32 {
+    /// The first N bytes and the last N, which may overlap, once they are copied.
+    ///
     /// # Safety
     /// `to` is writable for as many bytes as `from` has.
     #[inline(always)]
-    unsafe fn ends<const N: usize>(to: *mut u8, from: &[u8]) -> bool {
-        let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
-            return false;
-        };
+    unsafe fn ends<const N: usize>(to: *mut u8, from: &[u8]) -> Option<([u8; N], [u8; N])> {
+        let (&first, &last) = from.first_chunk::<N>().zip(from.last_chunk::<N>())?;
         // SAFETY: `from` has at least N bytes, so both pieces lie within what is writable.
         unsafe {
-            to.cast::<[u8; N]>().write_unaligned(*first);
-            to.add(from.len() - N).cast::<[u8; N]>().write_unaligned(*last);
+            to.cast::<[u8; N]>().write_unaligned(first);
+            to.add(from.len() - N).cast::<[u8; N]>().write_unaligned(last);
         }
-        true
+        Some((first, last))
     }
+    let word = |bytes: [u8; 8]| u128::from(u64::from_le_bytes(bytes));
     // SAFETY: the caller's promise.
-    let is_copied = unsafe {
-        ends::<32>(to, from)
-            || ends::<16>(to, from)
-            || ends::<8>(to, from)
-            || ends::<4>(to, from)
-            || ends::<2>(to, from)
-            || ends::<1>(to, from)
+    unsafe {
+        if let Some((first, last)) = ends::<32>(to, from) {
+            let [a, b, c, d] = [&first[..16], &first[16..], &last[..16], &last[16..]]
+                .map(|half| half.first_chunk().map_or(0, |&half| hits(u128::from_le_bytes(half))));
+            a | b | c | d
+        } else if let Some((first, last)) = ends::<16>(to, from) {
+            hits(u128::from_le_bytes(first)) | hits(u128::from_le_bytes(last))
+        } else if let Some((first, last)) = ends::<8>(to, from) {
+            hits(word(first) | word(last) << 64)
+        } else if let Some((first, last)) = ends::<4>(to, from) {
+            let (first, last) = (u32::from_le_bytes(first), u32::from_le_bytes(last));
+            hits(!0 << 64 | u128::from(last) << 32 | u128::from(first))
+        } else {
+            let mut word = !0u32;
+            for (at, &byte) in from.iter().enumerate() {
+                word = word << 8 | u32::from(byte);
+                to.add(at).write(byte);
+            }
+            hits(!0 << 32 | u128::from(word))
+        }
+    }
+}
+
+/// A bit for each byte that must be escaped.
+#[inline(always)]
+fn hits(bytes: u128) -> u32 {
+    // SAFETY: SSE2 is part of x86-64, and the vector is 16 bytes of any value.
+    let hits = unsafe {
+        let bytes = mem::transmute::<u128, __m128i>(bytes);
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x22));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x5c));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control))
     };
-    debug_assert!(is_copied);
+    hits as u32
 }
 
 /// # Safety

@@ -15,7 +15,7 @@ use crate::exchange::Exchange;
 
 pub use guard::{check, is_guarded};
 pub use order::Order;
-pub use shown::models as models_shown;
+pub use shown::{blocks as blocks_shown, models as models_shown};
 
 /// Declares the operator's routes: those that show, then those that change.
 macro_rules! routes {

@@ -73,6 +73,32 @@ pub(super) fn firewall(app: &App) -> Value {
     })
 }
 
+/// What a live page shows of the firewall: the last findings, and who is blocked now.
+pub fn blocks(app: &App) -> Value {
+    let firewall = &app.firewall;
+    let now = Moment { now_ms: app.status.now_ms(), unix_s: app.status.unix_seconds() };
+    let blocks = firewall.memory().blocks(now);
+    let clients: Vec<Value> = blocks
+        .iter()
+        .take(BLOCKS_SHOWN_MAX)
+        .map(|(client, blocked)| {
+            json!({
+                "client": to_ip(*client).to_string(),
+                "cause": blocked.cause.name(),
+                "seconds_left": blocked.left_s,
+            })
+        })
+        .collect();
+    json!({
+        "clients": clients,
+        "count": blocks.len(),
+        "recent": firewall.stats().recent().to_json(),
+    })
+}
+
+/// Of the blocked clients, each second, on every live page.
+const BLOCKS_SHOWN_MAX: usize = 10;
+
 fn ranges(set: &AddressSet) -> Vec<Value> {
     let mut ranges = Vec::new();
     set.for_each(|range, note| {

@@ -1,7 +1,7 @@
 //! `/dashboard`: a page that shows the running server, and the stream of figures that feeds it.
 //!
-//! The page is one document without any outside resource. Its style and script stand in it, and its
-//! policy (CSP) names their digests: nothing else runs. It holds no figure itself; those come as
+//! The page is one document without any outside resource. Its style and scripts stand in it, and its
+//! policy (CSP) names their digests: nothing else runs. Its charts are drawn by uPlot (`vendor/`). It holds no figure itself; those come as
 //! server-sent events from `/dashboard/live`, which the guard of [`super::admin`] protects.
 
 use std::sync::LazyLock;
@@ -14,7 +14,9 @@ use super::{App, Step, answer};
 use crate::base::error::Failure;
 use crate::exchange::Exchange;
 
-const STYLE: &str = include_str!("page.css");
+const STYLE: &str = concat!(include_str!("vendor/uPlot.min.css"), include_str!("page.css"));
+/// The library that draws charts, as it was released.
+const CHARTS: &str = include_str!("vendor/uPlot.iife.min.js");
 const SCRIPT: &str = include_str!("page.js");
 const BODY: &str = include_str!("page.html");
 
@@ -28,12 +30,16 @@ struct Page {
 }
 
 static PAGE: LazyLock<Page> = LazyLock::new(|| {
-    let html = BODY.replace("/*style*/", STYLE).replace("/*script*/", SCRIPT);
+    let html = BODY
+        .replace("/*style*/", STYLE)
+        .replace("/*charts*/", CHARTS)
+        .replace("/*script*/", SCRIPT);
     let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text));
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; \
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}' 'sha256-{}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         digest(STYLE),
+        digest(CHARTS),
         digest(SCRIPT),
     );
     let tag = format!("\"{}\"", &digest(&html)[..22]);
@@ -92,17 +98,32 @@ mod tests {
     fn the_page_is_whole_and_loads_nothing() {
         let page = &*PAGE;
         assert!(page.html.starts_with("<!doctype html>"));
-        assert!(page.html.contains(STYLE) && page.html.contains(SCRIPT));
-        for outside in
-            ["http://", "https://", "//cdn", "src=", "@import", "url(", "eval(", "innerHTML"]
-        {
-            let is_there = page.html.replace("http://www.w3.org/2000/svg", "").contains(outside);
-            assert!(!is_there, "{outside}");
+        assert!([STYLE, CHARTS, SCRIPT].into_iter().all(|part| page.html.contains(part)));
+        let address_of_its_makers = "/*! https://github.com/leeoniya/uPlot (v1.6.32) */";
+        assert!(CHARTS.starts_with(address_of_its_makers));
+        let html = page.html.replace(address_of_its_makers, "");
+        for outside in [
+            "http://",
+            "https://",
+            "//cdn",
+            "src=",
+            "@import",
+            "url(",
+            "eval(",
+            "new Function",
+            "innerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+        ] {
+            assert!(!html.contains(outside), "{outside}");
         }
         assert!(!BODY.contains("style=") && !BODY.contains("onclick"));
         // What stands between the tags is what the policy names.
         assert!(BODY.contains("<style>/*style*/</style>"));
+        assert!(BODY.contains("<script>/*charts*/</script>"));
         assert!(BODY.contains("<script>/*script*/</script>"));
-        assert!(!STYLE.contains("</") && !SCRIPT.contains("</"));
+        assert!([STYLE, CHARTS, SCRIPT].iter().all(|part| !part.contains("</")));
+        let longest = CHARTS.len() + 32 * 1024;
+        assert!(page.html.len() < longest, "{} bytes of page", page.html.len());
     }
 }

@@ -4,7 +4,6 @@ const byId = (id) => document.getElementById(id);
 let key = "";
 let last = null;
 let talkAbort = null;
-const series = {};
 
 /* ---- words ---- */
 function count(n) {
@@ -12,19 +11,19 @@ function count(n) {
   const units = ["", "k", "M", "G", "T"];
   let at = 0;
   while (Math.abs(n) >= 1000 && at < units.length - 1) { n /= 1000; at += 1; }
-  return (at === 0 && Number.isInteger(n) ? String(n) : n.toFixed(n < 10 ? 2 : n < 100 ? 1 : 0)) + units[at];
+  return Number(n.toFixed(n < 10 ? 2 : n < 100 ? 1 : 0)) + units[at];
 }
 function micros(us) {
   if (us === null) return "–";
   if (us < 1000) return Math.round(us) + " µs";
-  if (us < 1e6) return (us / 1000).toFixed(us < 1e4 ? 1 : 0) + " ms";
-  return (us / 1e6).toFixed(us < 1e7 ? 1 : 0) + " s";
+  if (us < 1e6) return Number((us / 1000).toFixed(us < 1e4 ? 1 : 0)) + " ms";
+  return Number((us / 1e6).toFixed(us < 1e7 ? 1 : 0)) + " s";
 }
 function dollars(n) { return n ? "$" + (n < 0.01 ? n.toPrecision(2) : n < 1000 ? n.toFixed(2) : count(n)) : "–"; }
 function bytes(n) { return n < 1048576 ? (n / 1024).toFixed(0) + " KiB" : (n / 1048576).toFixed(1) + " MiB"; }
 function span(seconds) {
   const d = Math.floor(seconds / 86400), h = Math.floor(seconds / 3600) % 24, m = Math.floor(seconds / 60) % 60;
-  return d ? `up ${d} d ${h} h` : h ? `up ${h} h ${m} min` : m ? `up ${m} min` : `up ${seconds} s`;
+  return d ? `${d} d ${h} h` : h ? `${h} h ${m} min` : m ? `${m} min` : `${seconds} s`;
 }
 function clockTime(unix) { return new Date(unix * 1000).toLocaleTimeString([], { hour12: false }); }
 
@@ -47,44 +46,71 @@ function row(cells) {
   return tr;
 }
 
+/* What has not changed stays: nobody's scrolling is lost. */
+function list(id, items) {
+  const place = byId(id), isSame = items.length === place.children.length && items.every((it, at) => it.textContent === place.children[at].textContent);
+  if (!isSame) place.replaceChildren(...items);
+}
+/* On a phone each figure has the word of its column beside it. */
+function fill(id, rows) {
+  const words = [...byId(id).closest("table").tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const tr of rows) [...tr.cells].forEach((cell, at) => { cell.dataset.label = words[at]; });
+  byId(id).replaceChildren(...rows);
+}
+
 /* ---- charts ---- */
-function svg(name, attributes) {
-  const it = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [k, v] of Object.entries(attributes)) it.setAttribute(k, v);
-  return it;
-}
+const times = [], series = {}, charts = [];
+const ago = (plot) => plot.width < 220 ? [60] : [90, 60, 30];
+const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function push(name, value) {
-  const all = series[name] || (series[name] = []);
-  all.push(value === null || !Number.isFinite(value) ? null : value);
-  if (all.length > HISTORY) all.shift();
+  const all = series[name];
+  all.push(value === undefined || !Number.isFinite(value) ? null : value);
+  if (all.length > times.length) all.shift();
 }
-function line(values, top) {
-  const step = 300 / (HISTORY - 1), from = HISTORY - values.length;
-  let path = "", isOn = false;
-  values.forEach((value, index) => {
-    if (value === null) { isOn = false; return; }
-    const x = ((from + index) * step).toFixed(1), y = (54 - 50 * value / top).toFixed(1);
-    path += (isOn ? "L" : "M") + x + " " + y;
-    isOn = true;
-  });
-  return path;
+/* A value between two gaps has no line: it gets a point. */
+function lonely(plot, at) {
+  const all = plot.data[at];
+  return all.flatMap((v, i) => v !== null && (all[i - 1] ?? null) === null && (all[i + 1] ?? null) === null ? [i] : []);
 }
 function chart(id, names, words) {
-  const place = byId(id), lists = names.map((name) => series[name] || []);
-  const top = Math.max(1e-9, ...lists.flat().filter((v) => v !== null));
-  const picture = svg("svg", { viewBox: "0 0 300 56", preserveAspectRatio: "none", role: "img", "aria-label": `the last two minutes, at most ${words(top)}` });
-  lists.forEach((values, index) => {
-    const path = line(values, top);
-    if (index === 0 && path && !values.includes(null)) {
-      const from = (300 * (HISTORY - values.length) / (HISTORY - 1)).toFixed(1);
-      picture.append(svg("path", { class: "fill", d: `${path}L300 56L${from} 56Z` }));
-    }
-    picture.append(svg("path", { class: index ? "second" : "first", d: path }));
+  const place = byId(id), axis = { stroke: colour("--dim"), font: "11px system-ui, sans-serif", ticks: { show: false } };
+  for (const name of Object.keys(names)) series[name] = [];
+  const plot = new uPlot({
+    width: place.clientWidth || 240, height: 104, padding: [6, 4, 0, 0],
+    cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 }, sync: { key: "page" } },
+    legend: { markers: { show: false } },
+    scales: {
+      x: { range: (_, min, max) => [max - HISTORY, max] },
+      y: { range: (_, min, max) => [0, max > 0 ? max * 1.05 : 1] },
+    },
+    axes: [
+      { ...axis, size: 20, gap: 4, grid: { show: false }, splits: (plot, at, min, max) => ago(plot).map((s) => max - s), values: (plot) => ago(plot).map((s) => `−${s} s`) },
+      { ...axis, size: 48, gap: 4, space: 24, grid: { stroke: colour("--line"), width: 1 }, values: (_, all) => all.map(words) },
+    ],
+    series: [
+      { label: "at", value: (_, v) => v === null ? "–" : clockTime(v) },
+      ...Object.values(names).map((label, at) => {
+        const stroke = colour(at ? "--second" : "--accent");
+        return { label, stroke, width: 1.5, points: { size: 4, fill: stroke, filter: lonely }, value: (_, v) => v === null ? "–" : words(v) };
+      }),
+    ],
+  }, [[], ...Object.keys(names).map(() => [])], place);
+  new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 104 })).observe(place);
+  charts.push(() => {
+    plot.setData([times, ...Object.keys(names).map((name) => series[name])]);
+    if (plot.cursor.left === undefined || plot.cursor.left < 0) plot.setLegend({ idx: times.length - 1 }, false);
   });
-  const scale = node("div", undefined, "scale");
-  scale.append(node("span", "max " + words(top)), node("span", "2 min"));
-  place.replaceChildren(picture, scale);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot.redraw(false, true));
 }
+const mebibytes = (n) => (n < 10 ? n.toFixed(1) : n.toFixed(0)) + " MiB";
+chart("c-rps", { rps: "a second" }, count);
+chart("c-latency", { p50: "p50", p99: "p99" }, micros);
+chart("c-ttft", { ttft50: "p50", ttft99: "p99" }, micros);
+chart("c-tps", { tps: "a second" }, count);
+chart("c-conns", { conns: "open" }, count);
+chart("c-errors", { errors: "5xx", refusals: "4xx" }, count);
+chart("c-cache", { hits: "% of answers" }, count);
+chart("c-memory", { memory: "resident" }, mebibytes);
 
 /* ---- figures ---- */
 function quantile(now, before, bounds, q) {
@@ -115,7 +141,7 @@ function show(now) {
   };
   const percentile = (name, q) => before ? quantile(now[name], before[name], now.bounds_us, q) : null;
   set("version", now.version);
-  set("uptime", span(now.uptime_seconds));
+  set("uptime", "up " + span(now.uptime_seconds));
   set("state", now.state === "running" ? "running" : now.state);
   byId("light").className = now.state === "running" ? "light good" : "light";
 
@@ -131,6 +157,14 @@ function show(now) {
   set("errors", failed === null ? "–" : count(Number(failed.toFixed(1))));
   set("refusals", refused === null ? "–" : count(Number(refused.toFixed(1))));
   set("memory", bytes(now.memory_resident_bytes || 0));
+  const cache = now.cache || {};
+  const hits = (cache.hits || 0) + (cache.coalesced || 0), asked = hits + (cache.misses || 0);
+  const hitsNow = rate("cache", "hits") + rate("cache", "coalesced"), askedNow = hitsNow + rate("cache", "misses");
+  set("hitrate", asked ? (100 * hits / asked).toFixed(1) + " %" : "–");
+  set("cache", `${count(cache.entries || 0)} kept, ${bytes(cache.bytes || 0)}`);
+
+  times.push(Date.now() / 1000);
+  if (times.length > HISTORY) times.shift();
   push("rps", rps);
   push("p50", percentile("request_time", 0.5));
   push("p99", percentile("request_time", 0.99));
@@ -140,31 +174,13 @@ function show(now) {
   push("conns", get(now, "connections", "active"));
   push("errors", failed);
   push("refusals", refused);
-  push("memory", now.memory_resident_bytes);
-  chart("c-rps", ["rps"], count);
-  chart("c-latency", ["p50", "p99"], micros);
-  chart("c-ttft", ["ttft50", "ttft99"], micros);
-  chart("c-tps", ["tps"], count);
-  chart("c-conns", ["conns"], count);
-  chart("c-errors", ["errors", "refusals"], count);
-  chart("c-memory", ["memory"], bytes);
+  push("hits", askedNow > 0 ? 100 * hitsNow / askedNow : null);
+  push("memory", (now.memory_resident_bytes || 0) / 1048576);
+  for (const draw of charts) draw();
 
-  const cache = now.cache || {};
-  const hits = (cache.hits || 0) + (cache.coalesced || 0), asked = hits + (cache.misses || 0);
-  set("hitrate", asked ? (100 * hits / asked).toFixed(1) + " %" : "–");
-  set("cache", `${count(cache.entries || 0)} entries, ${bytes(cache.bytes || 0)}, ${count(cache.evicted || 0)} evicted`);
-
-  byId("models").replaceChildren(...models(now));
-  const firewall = [];
-  for (const [name, value] of Object.entries(now.firewall || {})) {
-    if (typeof value === "number") firewall.push(row([name.replaceAll("_", " "), value]));
-    else if (value && typeof value === "object" && !Array.isArray(value)) {
-      for (const [inner, n] of Object.entries(value)) {
-        if (typeof n === "number" && n > 0) firewall.push(row([`${name.replaceAll("_", " ")}: ${inner}`, n]));
-      }
-    }
-  }
-  byId("firewall").replaceChildren(...firewall);
+  fill("models", models(now));
+  fill("providers", providers(now));
+  firewall(now);
   byId("workers").replaceChildren(...(now.workers || []).map((worker, index) =>
     row([String(index), worker.connections, [count(Number((rate("workers", index, "requests") || 0).toFixed(0)))]])));
   const pool = now.blocking_pool || {};
@@ -178,8 +194,13 @@ function show(now) {
     li.append(node("time", clockTime(it.time)), `${it.lever}: ${limit(it.from)} → ${limit(it.to)}, ${it.reason}`);
     return li;
   });
-  byId("decisions").replaceChildren(...(decisions.length ? decisions : [node("li", "nothing to decide so far")]));
+  list("decisions", decisions.length ? decisions : [node("li", "nothing to decide so far")]);
   last = now;
+}
+function circuit(state, retryMs) {
+  const word = state === "closed" ? "closed" : state === "half_open" ? "half open, one request tries it"
+    : "open" + (retryMs > 0 ? `, again in ${micros(Math.ceil(retryMs / 1000) * 1e6)}` : "");
+  return node("span", word, "circuit " + state);
 }
 function models(now) {
   const shown = get(now, "routes", "models") || [];
@@ -194,10 +215,8 @@ function models(now) {
     const figures = get(now, "models", model.name) || {};
     const targets = node("div");
     for (const target of model.targets || []) {
-      const isWell = target.open && !(target.retry_in_ms > 0);
-      const word = isWell ? "closed" : target.retry_in_ms > 0 ? `open, again in ${micros(target.retry_in_ms * 1000)}` : "open";
       const line = node("span", `${target.provider}${target.model ? "/" + target.model : ""} `, "target");
-      line.append(node("span", `circuit ${word}`, isWell ? "closed" : "open"));
+      line.append(circuit(target.circuit, target.retry_in_ms));
       targets.append(line);
     }
     const name = node("span", model.name);
@@ -206,6 +225,30 @@ function models(now) {
     return row([name, targets, figures.requests || 0, figures.failures || 0, figures.prompt_tokens || 0,
       figures.completion_tokens || 0, [dollars(figures.cost_usd)], ms(get(figures, "first_token_ms", "p50")), ms(get(figures, "latency_ms", "p99"))]);
   });
+}
+function providers(now) {
+  const used = new Set((get(now, "routes", "models") || []).flatMap((model) => model.targets.map((target) => target.provider)));
+  return Object.entries(now.providers || {}).filter(([name]) => used.has(name)).map(([name, it]) =>
+    row([name, circuit(it.circuit, it.retry_in_ms), get(it, "connections", "active") || 0, get(it, "connections", "idle") || 0, it.waiting || 0]));
+}
+const REASONS = {
+  attacks_blocked: "attack, refused (403)", attacks_limited: "suspicious, told to wait (429)", attacks_logged: "suspicious, let pass",
+  rate_limited: "beyond a rate (429)", blocked_clients: "client is blocked", denied: "on the deny list",
+  connections_denied: "on the deny list, not even let in", key_failures: "wrong key", automatic_blocks: "clients blocked by itself",
+  brute_force_blocks: "of those, for guessing keys", dry_run: "let pass by the dry run",
+};
+function firewall(now) {
+  const seen = Object.entries(now.firewall || {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
+  byId("firewall").replaceChildren(...(seen.length ? seen.map(([name, n]) => row([REASONS[name] || name, n])) : [row(["nothing refused so far"])]));
+  const blocks = now.blocks || {}, clients = blocks.clients || [];
+  const found = (blocks.recent || []).map((it) => {
+    const li = node("li"), done = { block: "refused", limit: "told to wait", log: "let pass" }[it.action] || it.action;
+    li.append(node("time", clockTime(it.time)), `${it.rule} in ${it.part}: ${it.dry_run ? "dry run, would be " : ""}${done}${it.client ? ", from " + it.client : ""}`);
+    return li;
+  });
+  const blocked = clients.map((it) => node("li", `${it.client} is blocked for ${span(it.seconds_left)}: ${it.cause}`));
+  if (blocks.count > clients.length) blocked.push(node("li", `and ${count(blocks.count - clients.length)} more are blocked`));
+  list("blocks", [...blocked, ...found]);
 }
 
 /* ---- the live stream ---- */

@@ -208,19 +208,20 @@ impl Stream {
 /// Whether an event brings a piece of text, in the shapes of the AI routes; one of another shape
 /// counts whole.
 fn has_text(data: &[u8]) -> bool {
-    const TEXTS: [&[u8]; 5] = [
-        b"\"content\":\"",
-        b"\"text\":\"",
-        b"\"delta\":\"",
-        b"\"response\":\"",
-        b"\"arguments\":\"",
-    ];
-    const SHAPES: [&[u8]; 2] = [b"\"choices\":", b"\"type\":\""];
-    let has_any = TEXTS.iter().any(|key| {
-        memchr::memmem::find_iter(data, key)
-            .any(|at| data.get(at + key.len()).is_some_and(|&next| next != b'"'))
-    });
-    has_any || !SHAPES.iter().any(|key| memchr::memmem::find(data, key).is_some())
+    const TEXTS: [&[u8]; 5] =
+        [b"\"content\"", b"\"text\"", b"\"delta\"", b"\"response\"", b"\"arguments\""];
+    const SHAPES: [&[u8]; 2] = [b"\"choices\"", b"\"type\""];
+    let is_text = |value: &[u8]| matches!(value, [b'"', next, ..] if *next != b'"');
+    TEXTS.iter().any(|key| values(data, key).any(is_text))
+        || SHAPES.iter().all(|key| values(data, key).next().is_none())
+}
+
+/// What stands behind each member of this name, blanks around its colon or not.
+fn values<'a>(data: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    memchr::memmem::find_iter(data, key).filter_map(move |at| {
+        let rest = data.get(at + key.len()..)?.trim_ascii_start().strip_prefix(b":")?;
+        Some(rest.trim_ascii_start())
+    })
 }
 
 #[cfg(test)]
@@ -280,6 +281,11 @@ mod tests {
                     data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
         let done = Ok(Done { status: 200, stays: false });
         let tally = check(&format!("{head}{chat}"), true, done);
+        assert_eq!((tally.events, tally.first_event.count(), tally.gap.count()), (2, 1, 1));
+        // As Python writes JSON.
+        let spaced = chat.replace("\":", "\": ");
+        assert_ne!(spaced, chat);
+        let tally = check(&format!("{head}{spaced}"), true, done);
         assert_eq!((tally.events, tally.first_event.count(), tally.gap.count()), (2, 1, 1));
         let tally = check(&format!("{head}data: x\n\n: note\n\ndata: y\n\n"), true, done);
         assert_eq!(tally.events, 2);

@@ -1,25 +1,24 @@
 //! The log of one server: `tracing` events to standard error, a file or the host's callback.
 //!
 //! A library sets no global subscriber. Each server carries a dispatch of its own, which its
-//! threads install for themselves. Lines are written by a thread of their own ([`writer`]); the
-//! host's callback is called where the event happens.
+//! threads install for themselves. Lines are made by [`line`] and written by a thread of their own
+//! ([`writer`]); the host's callback is called where the event happens.
 
+mod line;
 mod writer;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::RwLock;
 
-use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
-use self::writer::Writer;
+use self::line::Form;
+use self::writer::{Place, Writer};
 use crate::base::error::{Error, ErrorKind};
 use crate::config::{Log, LogFormat, LogLevel};
-use crate::http::date;
 use crate::sys::clock;
 
 /// Takes log lines on any thread.
@@ -43,6 +42,8 @@ struct Lines {
     json: AtomicBool,
     access: AtomicBool,
     sink: RwLock<Arc<Sink>>,
+    /// Lines that were dropped or could not be written.
+    lost: Arc<AtomicU64>,
 }
 
 impl Lines {
@@ -67,7 +68,7 @@ pub(super) fn reopen(dispatch: &Dispatch) {
 }
 
 /// Another place for lines, opened and not yet used.
-pub(super) struct NewPlace(Writer);
+pub(super) struct NewPlace(Place);
 
 /// Opens what `after` names, unless it is what `before` names.
 ///
@@ -77,7 +78,7 @@ pub(super) fn open_place(before: &Log, after: &Log) -> Result<Option<NewPlace>, 
     if before.file == after.file {
         return Ok(None);
     }
-    writer(after).map(|writer| Some(NewPlace(writer)))
+    place(after).map(|place| Some(NewPlace(place)))
 }
 
 /// Has `dispatch` follow other settings. A host that takes the lines keeps taking them.
@@ -87,9 +88,10 @@ pub(super) fn renew(dispatch: &Dispatch, log: &Log, place: Option<NewPlace>) {
     lines.json.store(log.format == LogFormat::Json, Relaxed);
     lines.access.store(log.access, Relaxed);
     let is_writer = matches!(**lines.sink.read(), Sink::Writer(_));
-    if let Some(NewPlace(writer)) = place
+    if let Some(NewPlace(place)) = place
         && is_writer
     {
+        let writer = Writer::new(place, Arc::clone(&lines.lost));
         let old = std::mem::replace(&mut *lines.sink.write(), Arc::new(Sink::Writer(writer)));
         // Waits for what was handed over, where no lock is held.
         drop(old);
@@ -98,12 +100,17 @@ pub(super) fn renew(dispatch: &Dispatch, log: &Log, place: Option<NewPlace>) {
     tracing::callsite::rebuild_interest_cache();
 }
 
-fn writer(log: &Log) -> Result<Writer, Error> {
+fn place(log: &Log) -> Result<Place, Error> {
     match log.file.is_empty() {
-        true => Ok(Writer::stderr()),
-        false => Writer::file(&log.file)
+        true => Ok(Place::Stderr),
+        false => Place::file(&log.file)
             .map_err(|error| Error::new(ErrorKind::Io, format!("log.file {}: {error}", log.file))),
     }
+}
+
+/// How many lines of `dispatch` were dropped or could not be written, and go on being counted.
+pub(super) fn lost(dispatch: &Dispatch) -> Arc<AtomicU64> {
+    dispatch.downcast_ref().map(|lines: &Lines| Arc::clone(&lines.lost)).unwrap_or_default()
 }
 
 fn number_of(level: LogLevel) -> u8 {
@@ -129,15 +136,17 @@ pub(super) fn make_folder(log: &Log) {
 /// # Errors
 /// `Io` when the file cannot be opened.
 pub(super) fn dispatch(log: &Log, host: Option<Arc<dyn LogSink>>) -> Result<Dispatch, Error> {
+    let lost = Arc::<AtomicU64>::default();
     let sink = match host {
         Some(host) => Sink::Host(host),
-        None => Sink::Writer(writer(log)?),
+        None => Sink::Writer(Writer::new(place(log)?, Arc::clone(&lost))),
     };
     Ok(Dispatch::new(Lines {
         level: AtomicU8::new(number_of(log.level)),
         json: AtomicBool::new(log.format == LogFormat::Json),
         access: AtomicBool::new(log.access),
         sink: RwLock::new(Arc::new(sink)),
+        lost,
     }))
 }
 
@@ -163,29 +172,16 @@ impl Subscriber for Lines {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let level = *event.metadata().level();
-        let json = self.json.load(Relaxed);
-        let mut line = Line { json, message: String::new(), fields: String::new() };
-        event.record(&mut line);
         // A host's callback runs without the lock.
         let sink = Arc::clone(&self.sink.read());
         match &*sink {
-            Sink::Host(host) => {
-                host.line(level_number(level), &format!("{}{}", line.message, line.fields));
-            }
-            Sink::Writer(writer) if json => {
-                let line = format!(
-                    "{{\"time\":\"{}\",\"level\":\"{}\",\"message\":{}{}}}\n",
-                    now(),
-                    level.as_str().to_ascii_lowercase(),
-                    quoted(&line.message),
-                    line.fields
-                );
-                writer.line(&line, true);
-            }
+            Sink::Host(host) => line::with_line(event, Form::Bare, 0, |line| {
+                host.line(level_number(*event.metadata().level()), &String::from_utf8_lossy(line));
+            }),
             Sink::Writer(writer) => {
-                let line = format!("{} {:5} {}{}\n", now(), level, line.message, line.fields);
-                writer.line(&line, false);
+                let is_json = self.json.load(Relaxed);
+                let form = if is_json { Form::Json } else { Form::Text };
+                line::with_line(event, form, clock::unix_ms(), |line| writer.line(line, is_json));
             }
         }
     }
@@ -202,123 +198,6 @@ fn level_number(level: Level) -> i32 {
         Level::INFO => 3,
         Level::DEBUG => 4,
         Level::TRACE => 5,
-    }
-}
-
-/// RFC 3339, UTC, with milliseconds.
-fn now() -> String {
-    let ms = clock::unix_ms();
-    let text = date::rfc3339(ms / 1_000);
-    format!("{}.{:03}Z", text.trim_end_matches('Z'), ms % 1_000)
-}
-
-/// A JSON string. What could forge a line, move a cursor or turn text around is escaped.
-fn quoted(text: &str) -> String {
-    let mut out = Vec::new();
-    crate::json::escape_into(&mut out, text);
-    let out = String::from_utf8(out).unwrap_or_default();
-    if !out.chars().any(is_hidden) {
-        return out;
-    }
-    let mut plain = String::with_capacity(out.len() + 8);
-    for c in out.chars() {
-        if is_hidden(c) {
-            // None of them is beyond the first plane.
-            let _ = write!(plain, "\\u{:04x}", u32::from(c));
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
-}
-
-/// Control characters, of which terminals also know those beyond ASCII, line ends of Unicode, and
-/// marks that turn the direction of text.
-fn is_hidden(c: char) -> bool {
-    let is_mark =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || is_mark
-}
-
-/// What the log says of itself.
-fn notice(is_json: bool, text: &str) -> String {
-    match is_json {
-        true => {
-            format!("{{\"time\":\"{}\",\"level\":\"warn\",\"message\":{}}}\n", now(), quoted(text))
-        }
-        false => format!("{} WARN  {}\n", now(), escape_controls(text)),
-    }
-}
-
-/// Collects the parts of an event.
-struct Line {
-    json: bool,
-    message: String,
-    fields: String,
-}
-
-impl Line {
-    fn add(&mut self, name: &str, value: &str) {
-        if name == "message" {
-            self.message = if self.json { value.to_owned() } else { escape_controls(value) };
-        } else if self.json {
-            let _ = write!(self.fields, ",{}:{}", quoted(name), quoted(value));
-        } else if value.is_empty() || value.contains([' ', '"', '=']) {
-            // A blank would end the value for whoever takes the line apart.
-            let _ = write!(self.fields, " {name}={}", quoted(value));
-        } else {
-            let _ = write!(self.fields, " {name}={}", escape_controls(value));
-        }
-    }
-
-    fn add_number(&mut self, name: &str, value: &dyn std::fmt::Display) {
-        let _ = match self.json {
-            true => write!(self.fields, ",{}:{value}", quoted(name)),
-            false => write!(self.fields, " {name}={value}"),
-        };
-    }
-}
-
-/// Text for one line of a terminal: control characters could forge lines or move the cursor.
-fn escape_controls(text: &str) -> String {
-    if !text.chars().any(is_hidden) {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_hidden(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field.name(), value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add_number(field.name(), &value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add_number(field.name(), &value);
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON knows no infinity; the product logs none.
-        self.add_number(field.name(), &value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add_number(field.name(), &value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.add(field.name(), &format!("{value:?}"));
     }
 }
 
@@ -346,25 +225,5 @@ mod tests {
         });
         let lines = kept.0.lock();
         assert_eq!(*lines, [(2, "line\\r\\nforged peer=a\\nb".to_owned())]);
-    }
-
-    /// Wrong: a name that a client chose moves the cursor of whoever reads the log, or turns a line
-    /// around.
-    #[test]
-    fn nothing_that_a_terminal_obeys_is_written() {
-        for hostile in
-            ["\u{1b}[2J", "\u{9b}31m", "\u{7f}", "\u{85}", "\u{202e}", "\u{2028}", "\u{2066}"]
-        {
-            for value in [hostile.to_owned(), format!("with a blank {hostile}")] {
-                for json in [true, false] {
-                    let mut line = Line { json, message: String::new(), fields: String::new() };
-                    line.add("model", &value);
-                    assert!(!line.fields.chars().any(is_hidden), "{value:?}: {}", line.fields);
-                }
-                let read: String = serde_json::from_str(&quoted(&value)).unwrap();
-                assert_eq!(read, value);
-            }
-        }
-        assert_eq!(quoted("größer 日本"), "\"größer 日本\"");
     }
 }

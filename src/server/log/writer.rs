@@ -6,18 +6,30 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::notice;
+use super::line;
 use crate::base::limits;
+use crate::sys::clock;
 
 /// Where lines go.
-enum Place {
+pub(super) enum Place {
     Stderr,
     File(File, PathBuf),
+}
+
+impl Place {
+    /// A file that lines are appended to.
+    ///
+    /// # Errors
+    /// The system's, when it cannot be opened.
+    pub(super) fn file(path: &str) -> io::Result<Place> {
+        Ok(Place::File(open(&PathBuf::from(path))?, PathBuf::from(path)))
+    }
 }
 
 /// Takes lines on any thread and writes them on one of its own, begun with the first line.
@@ -30,6 +42,8 @@ struct Shared {
     state: Mutex<State>,
     /// There is something to do for the thread, or it has done everything.
     changed: Condvar,
+    /// Lines that found no room or could not be written. Relaxed: it is only shown.
+    lost: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -39,6 +53,8 @@ struct State {
     waiting: Vec<u8>,
     /// Lines that found no room since the last one that did.
     dropped: u64,
+    /// The thread waits for a line.
+    is_idle: bool,
     /// Lines are JSON.
     is_json: bool,
     reopen: bool,
@@ -48,39 +64,32 @@ struct State {
 }
 
 impl Writer {
-    /// Lines go to standard error.
-    pub(super) fn stderr() -> Writer {
-        Writer::new(Place::Stderr)
-    }
-
-    /// Lines are appended to a file.
-    ///
-    /// # Errors
-    /// The system's, when it cannot be opened.
-    pub(super) fn file(path: &str) -> io::Result<Writer> {
-        Ok(Writer::new(Place::File(open(&PathBuf::from(path))?, PathBuf::from(path))))
-    }
-
-    fn new(place: Place) -> Writer {
-        let shared = Arc::new(Shared::default());
+    /// Counts in `lost` what this place does not get.
+    pub(super) fn new(place: Place, lost: Arc<AtomicU64>) -> Writer {
+        let shared = Arc::new(Shared { lost, ..Shared::default() });
         shared.state.lock().place = Some(place);
         Writer { shared }
     }
 
     /// Hands over one line, its line feed included.
-    pub(super) fn line(&self, text: &str, is_json: bool) {
+    pub(super) fn line(&self, text: &[u8], is_json: bool) {
         let mut state = self.shared.state.lock();
         state.is_json = is_json;
         if state.waiting.len() + text.len() > limits::LOG_WAITING_BYTES_MAX {
             state.dropped += 1;
+            drop(state);
+            self.shared.lost.fetch_add(1, Relaxed);
             return;
         }
-        state.waiting.extend_from_slice(text.as_bytes());
+        state.waiting.extend_from_slice(text);
         if !state.is_running {
             self.begin(&mut state);
         }
+        let is_awaited = std::mem::take(&mut state.is_idle);
         drop(state);
-        self.shared.changed.notify_all();
+        if is_awaited {
+            self.shared.changed.notify_all();
+        }
     }
 
     /// Opens the file anew before the next line: it was moved away (log rotation).
@@ -136,15 +145,18 @@ fn open(path: &PathBuf) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The thread: takes all that waits and writes it with one call.
+/// The thread: takes all that waits and writes it with one call. Then it rests, so that under load
+/// one wake-up and one call serve many lines.
 fn write_on(shared: &Shared, place: &mut Place) {
     let mut taken = Vec::new();
     let mut lost = Lost::default();
     loop {
         let mut state = shared.state.lock();
         while state.waiting.is_empty() && !state.reopen && !state.ended {
+            state.is_idle = true;
             shared.changed.wait(&mut state);
         }
+        state.is_idle = false;
         if state.waiting.is_empty() && !state.reopen {
             state.is_running = false;
             shared.changed.notify_all();
@@ -160,7 +172,7 @@ fn write_on(shared: &Shared, place: &mut Place) {
         }
         if dropped > 0 {
             let text = notice(is_json, &format!("{dropped} log lines found no room"));
-            taken.extend_from_slice(text.as_bytes());
+            taken.extend_from_slice(&text);
         }
         // A log that cannot be written is no reason to stop serving.
         let told = lost.notice(is_json);
@@ -170,16 +182,37 @@ fn write_on(shared: &Shared, place: &mut Place) {
         };
         match written {
             Ok(()) => lost = Lost::default(),
-            Err(error) => lost.add(&taken, &error),
+            Err(error) => {
+                let before = lost.lines;
+                lost.add(&taken, &error);
+                shared.lost.fetch_add((lost.lines - before) as u64, Relaxed);
+            }
         }
         taken.clear();
         taken.shrink_to(limits::POOLED_BUFFER_BYTES_MAX);
+        rest(shared);
     }
 }
 
-fn write(out: &mut impl Write, told: Option<String>, lines: &[u8]) -> io::Result<()> {
+/// Lets lines gather, unless there is something to do that does not wait.
+fn rest(shared: &Shared) {
+    let deadline = Instant::now() + Duration::from_millis(limits::LOG_REST_MS);
+    let mut state = shared.state.lock();
+    while !state.reopen && !state.ended {
+        if shared.changed.wait_until(&mut state, deadline).timed_out() {
+            return;
+        }
+    }
+}
+
+/// What the log says of itself.
+fn notice(is_json: bool, text: &str) -> Vec<u8> {
+    line::notice(is_json, clock::unix_ms(), text)
+}
+
+fn write(out: &mut impl Write, told: Option<Vec<u8>>, lines: &[u8]) -> io::Result<()> {
     if let Some(told) = told {
-        out.write_all(told.as_bytes())?;
+        out.write_all(&told)?;
     }
     out.write_all(lines)
 }
@@ -199,10 +232,10 @@ impl Lost {
 
     /// What is said as soon as something can be written again. A part of a line may stand before
     /// it.
-    fn notice(&self, is_json: bool) -> Option<String> {
+    fn notice(&self, is_json: bool) -> Option<Vec<u8>> {
         let Lost { lines, reason } = self;
         let text = format!("{lines} log lines could not be written: {reason}");
-        (*lines > 0).then(|| format!("\n{}", notice(is_json, &text)))
+        (*lines > 0).then(|| [b"\n", &*notice(is_json, &text)].concat())
     }
 }
 
@@ -213,7 +246,7 @@ fn reopen_file(place: &mut Place, taken: &mut Vec<u8>, is_json: bool) {
         Ok(opened) => *file = opened,
         Err(error) => {
             let text = format!("log.file {} cannot be opened anew: {error}", path.display());
-            taken.extend_from_slice(notice(is_json, &text).as_bytes());
+            taken.extend_from_slice(&notice(is_json, &text));
         }
     }
 }
@@ -221,6 +254,7 @@ fn reopen_file(place: &mut Place, taken: &mut Vec<u8>, is_json: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     /// A folder of its own for each test, removed with it.
     struct Folder(PathBuf);
@@ -239,12 +273,16 @@ mod tests {
         }
     }
 
+    fn writer(path: &Path) -> Writer {
+        Writer::new(Place::file(path.to_str().unwrap()).unwrap(), Arc::default())
+    }
+
     /// Wrong: lines are lost when the server ends, or come out of order.
     #[test]
     fn everything_is_written_in_order_before_the_end() {
         let folder = Folder::new("order");
         let path = folder.0.join("log");
-        let writer = Writer::file(path.to_str().unwrap()).unwrap();
+        let writer = writer(&path);
         let mut expected = String::new();
         for number in 0..10_000 {
             let line = format!("line {number}\n");
@@ -253,7 +291,7 @@ mod tests {
             while writer.shared.state.lock().waiting.len() > limits::LOG_WAITING_BYTES_MAX / 2 {
                 thread::yield_now();
             }
-            writer.line(&line, false);
+            writer.line(line.as_bytes(), false);
         }
         drop(writer);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
@@ -264,8 +302,8 @@ mod tests {
     fn a_file_that_was_moved_is_opened_anew() {
         let folder = Folder::new("reopen");
         let (path, moved) = (folder.0.join("log"), folder.0.join("log.1"));
-        let writer = Writer::file(path.to_str().unwrap()).unwrap();
-        writer.line("before\n", false);
+        let writer = writer(&path);
+        writer.line(b"before\n", false);
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::fs::read_to_string(&path).unwrap() != "before\n" {
             assert!(Instant::now() < deadline, "the line was not written");
@@ -273,7 +311,7 @@ mod tests {
         }
         std::fs::rename(&path, &moved).unwrap();
         writer.reopen();
-        writer.line("after\n", false);
+        writer.line(b"after\n", false);
         drop(writer);
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "before\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
@@ -285,9 +323,9 @@ mod tests {
         let folder = Folder::new("full");
         let path = folder.0.join("log");
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let writer = Writer::file(path.to_str().unwrap()).unwrap();
-        writer.line("{}\n", true);
-        writer.line("{}\n", true);
+        let writer = writer(&path);
+        writer.line(b"{}\n", true);
+        writer.line(b"{}\n", true);
         let deadline = Instant::now() + Duration::from_secs(10);
         while !writer.shared.state.lock().waiting.is_empty() {
             assert!(Instant::now() < deadline, "nobody has taken the lines");
@@ -295,8 +333,10 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         writer.reopen();
-        writer.line("{\"after\":1}\n", true);
+        writer.line(b"{\"after\":1}\n", true);
+        let lost = Arc::clone(&writer.shared.lost);
         drop(writer);
+        assert_eq!(lost.load(Relaxed), 2);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
         let told: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
@@ -314,14 +354,15 @@ mod tests {
         assert!(made.success());
         // Open for both, so that opening does not wait for a reader and writing does.
         let pipe = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        let writer = Writer::new(Place::File(pipe.try_clone().unwrap(), path));
+        let writer = Writer::new(Place::File(pipe.try_clone().unwrap(), path), Arc::default());
         let line = "x".repeat(4095) + "\n";
         for _ in 0..2 * limits::LOG_WAITING_BYTES_MAX / line.len() {
-            writer.line(&line, false);
+            writer.line(line.as_bytes(), false);
         }
         let state = writer.shared.state.lock();
         assert!(state.waiting.len() <= limits::LOG_WAITING_BYTES_MAX);
         assert!(state.dropped > 0);
+        assert_eq!(writer.shared.lost.load(Relaxed), state.dropped);
         drop(state);
         let began = Instant::now();
         drop(writer);

@@ -18,7 +18,9 @@ use crate::sys::{epoll, socket};
 const LEAVING_TURNS: usize = 1024;
 
 impl Worker {
+    /// Watches the listeners, or no more. One that is parked does not.
     pub(super) fn listen(&mut self, on: bool) {
+        let on = on && !self.core.is_parked(self.index);
         if self.is_listening == on {
             return;
         }
@@ -40,6 +42,23 @@ impl Worker {
         };
         if let Err(error) = done {
             tracing::error!("cannot watch {listener}: {error}");
+        }
+    }
+
+    /// Parks or wakes. Whoever has connected before is handed to a worker that is awake: the system
+    /// has told only one, and that may have been this one.
+    pub(in crate::server) fn follow_parking(&mut self) {
+        if self.is_draining {
+            return;
+        }
+        let was_listening = self.is_listening;
+        self.listen(true);
+        if self.core.is_parked(self.index) && was_listening {
+            self.listen(false);
+            for listener in &*Arc::clone(&self.listeners) {
+                // Bounded: as many as can wait there.
+                let _ = (0..LEAVING_TURNS).all(|_| self.accept(listener.id));
+            }
         }
     }
 

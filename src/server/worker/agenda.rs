@@ -50,6 +50,7 @@ impl Worker {
                     // Who has asked may have given up.
                     let _ = sender.send(is_there);
                 }
+                Message::Tuned => self.follow_tuning(),
                 Message::Made(key) => self.on_made(key),
                 Message::Worked(key, body) => self.worked(key, body),
             }

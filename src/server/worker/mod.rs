@@ -45,7 +45,7 @@ use crate::server::share;
 use crate::server::stats::WorkerStats;
 use crate::server::upstream::{Pool, Up};
 use crate::sys::epoll::{self, Epoll};
-use crate::sys::{clock, random};
+use crate::sys::{clock, memory, random};
 
 /// Marks of epoll data and timer keys: what the rest of the word names.
 pub(super) const MARK_SHIFT: u32 = 60;
@@ -226,6 +226,7 @@ impl Worker {
         };
         worker.read_clock();
         worker.listen(true);
+        worker.bound_reserves(worker.core.keeps_little());
         worker.keep_watch();
         Ok(worker)
     }
@@ -382,6 +383,7 @@ impl Worker {
             self.followed = self.version;
             self.follow_listeners();
             self.prune_pools();
+            self.follow_levers();
             self.keep_watch();
         }
     }
@@ -522,6 +524,18 @@ impl Worker {
         if bytes > limits::SMALL_BODY_BYTES_MAX && bytes <= limits::POOLED_BODY_BYTES_MAX {
             self.bodies.put(body, bytes);
             self.tidy_later();
+        }
+    }
+
+    /// Keeps little for reuse while memory is short.
+    pub(super) fn bound_reserves(&mut self, is_little: bool) {
+        let freed = self.actives.bound(is_little)
+            + self.exchanges.bound(is_little)
+            + self.bodies.bound(is_little)
+            + self.spare_calls.bound(is_little);
+        if freed > 0 {
+            // A pool that is full has no quiet time.
+            drop(self.core.pool.submit(Box::new(memory::trim)));
         }
     }
 
