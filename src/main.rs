@@ -17,8 +17,8 @@ use neurohttp::firewall;
 use neurohttp::kernel;
 use neurohttp::server::client::{Client, prompt_json};
 use neurohttp::server::{LogSink, Server, Setup};
-use neurohttp::sys::proc;
 use neurohttp::sys::signal::{self, Signals};
+use neurohttp::sys::{memory, proc};
 
 use cli::{Command, Options};
 use service::Manager;
@@ -163,7 +163,8 @@ fn serve((config, source): (Config, Source), sockets: Option<Vec<OwnedFd>>) -> R
         );
     }
     let server = Arc::new(
-        Server::new(config, Setup { source: Some(source), ..Setup::default() }).map_err(ended)?,
+        Server::new(config, Setup { source: Some(source), owns_process: true, ..Setup::default() })
+            .map_err(ended)?,
     );
     let served = load_configured(&server).and_then(|()| match sockets {
         Some(sockets) => server.start_on_all(sockets),
@@ -178,6 +179,7 @@ fn serve((config, source): (Config, Source), sockets: Option<Vec<OwnedFd>>) -> R
         server.with_log(|| tracing::warn!("the configuration is not watched: {error}"));
     });
     try_it(&server);
+    memory::trim_process();
     manager.ready();
     while signals.wait() == signal::HANG_UP {
         manager.reloading();

@@ -122,8 +122,8 @@ pub unsafe extern "C" fn nh_server_new(
         }?;
         let no_builtins = options.flags & NH_SERVER_NO_BUILTINS != 0;
         let log = log::sink(options.log, log_data);
-        let server =
-            Arc::new(Server::new(config, Setup { no_builtins, log, source: Some(source) })?);
+        let setup = Setup { no_builtins, log, source: Some(source), owns_process: false };
+        let server = Arc::new(Server::new(config, setup)?);
         plugin_load::load_configured(&server).inspect_err(|_| {
             server.shutdown();
         })?;

@@ -20,7 +20,8 @@ const MARKS_MAX: usize = 256;
 /// Room for the marks of one call.
 #[derive(Debug)]
 pub struct Marks {
-    positions: [MaybeUninit<u32>; MARKS_MAX],
+    // As a whole, not entry by entry: those the compiler fills with zeros.
+    positions: MaybeUninit<[u32; MARKS_MAX]>,
     count: usize,
 }
 
@@ -34,7 +35,7 @@ impl Marks {
     /// No marks.
     #[inline(always)]
     pub fn new() -> Marks {
-        Marks { positions: [MaybeUninit::uninit(); MARKS_MAX], count: 0 }
+        Marks { positions: MaybeUninit::uninit(), count: 0 }
     }
 
     /// The marks, ascending.
@@ -55,7 +56,9 @@ impl Marks {
     }
 
     pub(super) fn push(&mut self, position: u32) {
-        self.positions[self.count].write(position);
+        assert!(self.count < MARKS_MAX, "has_room was not asked");
+        // SAFETY: the entry is within the array.
+        unsafe { self.room().0.add(self.count).write(position) };
         self.count += 1;
     }
 

@@ -33,7 +33,7 @@ use crate::optimizer::workers::WorkerLimit;
 use crate::pipeline::{App, Order, Provider, Status, StatusCounts};
 use crate::plugin::Registry;
 use crate::sys::thread::{self, ThreadId};
-use crate::sys::{clock, proc};
+use crate::sys::{clock, memory, proc};
 
 /// Not started.
 pub(super) const NEW: u8 = 0;
@@ -101,6 +101,8 @@ pub(super) struct Core {
     pub(super) connections_tuned: AtomicU64,
     /// What the kernel keeps for a new connection, each way; 0: as the system has it.
     pub(super) socket_bytes: AtomicU32,
+    /// Gives memory that nobody uses back to the system. Can take milliseconds.
+    pub(super) trim: fn(),
     pub(super) memory: Mutex<MemoryLimit>,
     pub(super) rates: Mutex<RateLimit>,
     pub(super) worker_limit: Mutex<WorkerLimit>,
@@ -158,6 +160,7 @@ impl Core {
             connections_max: AtomicU64::new(u64::from(config.server.max_connections)),
             connections_tuned: AtomicU64::new(u64::MAX),
             socket_bytes: AtomicU32::new(0),
+            trim: memory::trim,
             memory: Mutex::default(),
             rates: Mutex::default(),
             worker_limit: Mutex::new(WorkerLimit::new(count)),

@@ -61,9 +61,9 @@ use crate::exchange::{Handler, Middleware, Observer};
 use crate::kernel;
 use crate::pipeline::{App, Generator, HookPlace, HostRoute, Status, TextHook};
 use crate::route::RouteError;
-use crate::sys::proc;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::timerfd::TimerFd;
+use crate::sys::{memory, proc};
 use begun::{Begun, Tell};
 use counts::Counts;
 use listener::Listener;
@@ -86,6 +86,9 @@ pub struct Setup {
     pub log: Option<Arc<dyn LogSink>>,
     /// Where its configuration is read anew; without it [`Server::reload`] is not possible.
     pub source: Option<Source>,
+    /// The process is this server and nothing else: pages of the program's file that it does not
+    /// need just now may leave it.
+    pub owns_process: bool,
 }
 
 /// A loop that the host drives.
@@ -143,7 +146,11 @@ impl Server {
         let live = Live::new(config, setup.source, !setup.no_builtins, dispatch.clone());
         let config = live.config();
         let certificates = certificates::Certificates::load(&config.tls).map_err(unfit)?;
-        let core = Arc::new(Core::new(&config, handles, dispatch.clone(), certificates, live));
+        let mut core = Core::new(&config, handles, dispatch.clone(), certificates, live);
+        if setup.owns_process {
+            core.trim = memory::trim_process;
+        }
+        let core = Arc::new(core);
         let status = Arc::new(CoreStatus(Arc::downgrade(&core))) as Arc<dyn Status>;
         let app = App::new(&config, !setup.no_builtins, status).map_err(unfit)?;
         let ways = || {

@@ -12,6 +12,10 @@ fn idle_and_half_spoken_connections_do_not_hold_the_end() {
         let mut idle = server.connect();
         assert_eq!(idle.get("/health").answer().status, 200);
         let mut silent = server.connect();
+        crate::support::wait_until("the silent one is taken", || {
+            let stats = idle.get("/stats").answer().json();
+            stats["connections"]["active"] == 2
+        });
         let begun = Instant::now();
         server.signal(signal);
         server.expect_exit(0);

@@ -98,6 +98,10 @@ fn running_out_of_descriptors_is_survived() {
     assert_eq!(first.get("/health").answer().status, 200);
     // More than fit: the rest waits in the kernel's backlog.
     let mut crowd: Vec<Connection> = (0..2 * ALLOWED).map(|_| server.connect()).collect();
+    for connection in &mut crowd {
+        // In this order they are taken.
+        connection.send("\r\n");
+    }
     server.line(|line| line.contains("accepting pauses"));
     assert_eq!(first.get("/health").answer().status, 200, "who is in is still served");
     let answer = first.post("/v1/chat", r#"{"prompt":"still here"}"#).answer();

@@ -8,7 +8,6 @@ use super::{
 use crate::base::slab::Key;
 use crate::server::call::Sink;
 use crate::server::mailbox::Message;
-use crate::sys::memory;
 
 impl Worker {
     pub(super) fn read_messages(&mut self) -> usize {
@@ -133,7 +132,7 @@ impl Worker {
         self.tidy_later();
         if freed > 0 {
             // A pool that is full has no quiet time.
-            drop(self.core.pool.submit(Box::new(memory::trim)));
+            drop(self.core.pool.submit(Box::new(self.core.trim)));
         }
     }
 
