@@ -37,6 +37,8 @@ struct Waiting {
     job: Job,
     /// When a request came to wait, monotonic microseconds; `None`: no request waits on it.
     since_us: Option<u64>,
+    /// No thread was free: it waits for one, not only until one has woken.
+    is_queued: bool,
 }
 
 /// A bounded pool of threads with a bounded queue.
@@ -131,20 +133,24 @@ impl Pool {
 
     /// Queues a job; a thread is started when none is idle and there may be more.
     pub(super) fn submit(&self, job: Job) -> Result<(), Full> {
-        self.queue(Waiting { job, since_us: None })
+        self.queue(Waiting { job, since_us: None, is_queued: false })
     }
 
     /// The same for a request, whose wait counts.
     pub(super) fn submit_request(&self, job: Job) -> Result<(), Full> {
-        self.queue(Waiting { job, since_us: Some(clock::monotonic_us()) })
+        let since_us = Some(clock::monotonic_us());
+        self.queue(Waiting { job, since_us, is_queued: false })
     }
 
-    fn queue(&self, waiting: Waiting) -> Result<(), Full> {
+    fn queue(&self, mut waiting: Waiting) -> Result<(), Full> {
         let mut state = self.inner.state.lock();
         if state.ended || state.jobs.len() >= self.inner.queue_max.load(Relaxed) + state.idle {
             return Err(Full);
         }
-        if state.idle <= state.jobs.len() && state.alive < self.inner.threads_max.load(Relaxed) {
+        let all_are_busy = state.idle <= state.jobs.len();
+        let may_start = state.alive < self.inner.threads_max.load(Relaxed);
+        waiting.is_queued = all_are_busy && !may_start;
+        if all_are_busy && may_start {
             let inner = Arc::clone(&self.inner);
             let name = "neurohttp-pool".to_owned();
             match Builder::new().name(name).spawn(move || inner.work()) {
@@ -232,10 +238,12 @@ impl Inner {
         self.state.lock().ids.push(thread::current());
         tracing::dispatcher::with_default(&self.dispatch, || {
             let mut ran = None;
-            while let Some(Waiting { job, since_us }) = self.next(ran.take()) {
+            while let Some(Waiting { job, since_us, is_queued }) = self.next(ran.take()) {
                 let began_us = since_us.map(|_| clock::monotonic_us());
                 if let (Some(since_us), Some(began_us)) = (since_us, began_us) {
-                    self.note_wait(began_us.saturating_sub(since_us), began_us / 1_000);
+                    // How long a free thread takes to wake says nothing about a queue.
+                    let waited_us = if is_queued { began_us.saturating_sub(since_us) } else { 0 };
+                    self.note_wait(waited_us, began_us / 1_000);
                 }
                 // The job answers for itself; this only keeps the thread alive.
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
@@ -417,6 +425,27 @@ mod tests {
         assert_eq!(got, (0..taken).collect::<Vec<_>>());
         pool.end();
         assert!(submit(99).is_err());
+    }
+
+    /// Wrong: on a busy machine, where a thread takes its time to wake, a request that found it free
+    /// counts as evidence of a queue.
+    #[test]
+    fn a_free_thread_that_wakes_late_is_no_queue() {
+        let tuning = Arc::<Tuning>::default();
+        let pool = Pool::new(bounds(2, 8, 64), tracing::Dispatch::none(), Arc::clone(&tuning));
+        let (done, results) = channel();
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(400) {
+            let done = done.clone();
+            let job: Job = Box::new(move || done.send(()).unwrap());
+            let since_us = Some(clock::monotonic_us() - 100_000);
+            assert!(pool.queue(Waiting { job, since_us, is_queued: false }).is_ok());
+            results.recv_timeout(Duration::from_secs(20)).unwrap();
+            until("the thread is free", || pool.busy_percent() == 0);
+        }
+        assert!(tuning.lines().is_empty(), "{:?}", tuning.lines());
+        assert_eq!((pool.request_limit(), pool.threads_max()), (64, 2));
+        pool.end();
     }
 
     #[test]

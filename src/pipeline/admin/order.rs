@@ -124,6 +124,14 @@ impl Order {
 impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let on = |on: &bool| if *on { "on" } else { "off" };
+        let long = |seconds: &i64| match seconds {
+            0 => "for good".to_owned(),
+            seconds => format!("for {seconds} s"),
+        };
+        let why = |reason: &str| match reason {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
         match self {
             Order::Reload => f.write_str("reload"),
             Order::Set { sets, .. } => {
@@ -140,11 +148,13 @@ impl std::fmt::Display for Order {
                 }
                 f.write_str(if *is_default { " as the default" } else { "" })
             }
-            Order::Allow { range, seconds } => write!(f, "allow {range} for {seconds} s"),
+            Order::Allow { range, seconds } => write!(f, "allow {range} {}", long(seconds)),
             Order::Deny { range, seconds: Some(seconds), reason } => {
-                write!(f, "deny {range} for {seconds} s: {reason}")
+                write!(f, "deny {range} {}{}", long(seconds), why(reason))
             }
-            Order::Deny { range, seconds: None, reason } => write!(f, "block {range}: {reason}"),
+            Order::Deny { range, seconds: None, reason } => {
+                write!(f, "block {range}{}", why(reason))
+            }
             Order::Forget(range) => write!(f, "forget {range}"),
             Order::ClearCache => f.write_str("clear the cache"),
             Order::LoadPlugin { name, .. } => write!(f, "load plugin {name}"),
