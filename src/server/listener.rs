@@ -101,6 +101,7 @@ pub(super) fn renewed(
     for listener in &listeners {
         // On a socket that listens already this changes its backlog.
         socket::set_backlog(listener.fd.as_raw_fd(), config.server.backlog)
+            .and_then(|()| listener.defer(config))
             .map_err(|error| refused(listener, &error))?;
     }
     Ok(Some(listeners))
@@ -123,7 +124,27 @@ fn open_again(config: &Config, listen: &Listen, are_leaving: bool) -> Result<Lis
     }
 }
 
+/// How long the kernel keeps a connection whose client says nothing.
+const DEFERRED_MS: u32 = 1000;
+
+/// Whether the kernel may keep a TCP connection until its client has spoken, so that the first read finds
+/// the request. Those that say nothing count nowhere for [`DEFERRED_MS`]: no limit and no deadline may
+/// be so tight that this is felt.
+fn may_defer(config: &Config) -> bool {
+    config.limits.connections_per_address == 0
+        && config.server.max_connections >= config.server.backlog
+        && config.timeouts.header >= 10 * DEFERRED_MS
+}
+
 impl Listener {
+    /// As the configuration of the moment allows.
+    fn defer(&self, config: &Config) -> std::io::Result<()> {
+        match self.address {
+            Some(_) => socket::set_deferred(self.fd.as_raw_fd(), may_defer(config)),
+            None => Ok(()),
+        }
+    }
+
     fn is_at(&self, wanted: &Listen) -> bool {
         let address = |listen: &Listen| match listen {
             Listen::Tcp(address) | Listen::Tls(address) => Some(*address),
@@ -183,7 +204,10 @@ fn open_one(config: &Config, listen: &Listen) -> Result<Listener, Error> {
                 socket::local_address(fd.as_raw_fd()).map_err(|error| refused(address, &error))?;
             let is_tls = matches!(listen, Listen::Tls(_));
             let (id, listen) = (next_id(), Some(listen.clone()));
-            Ok(Listener { id, listen, fd, address: bound, is_tls, path: None, owns_path: false })
+            let listener =
+                Listener { id, listen, fd, address: bound, is_tls, path: None, owns_path: false };
+            listener.defer(config).map_err(|error| refused(address, &error))?;
+            Ok(listener)
         }
         Listen::Unix(path) => {
             let fd = socket::listen_unix(path, backlog)
@@ -212,6 +236,29 @@ fn refused(what: &dyn std::fmt::Display, error: &std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Wrong: silent connections escape a limit or a deadline that is tight, now or from a reload on.
+    #[test]
+    fn connections_wait_for_their_first_byte_where_no_limit_feels_it() {
+        let mut config = Config::default();
+        config.server.listen = vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())];
+        let before = open(&config).unwrap();
+        let is_deferred = || socket::is_deferred(before[0].fd.as_raw_fd()).unwrap();
+        assert!(is_deferred());
+        for tighten in [
+            |config: &mut Config| config.limits.connections_per_address = 1,
+            |config: &mut Config| config.server.max_connections = config.server.backlog - 1,
+            |config: &mut Config| config.timeouts.header = 9_999,
+        ] {
+            let mut tight = config.clone();
+            tighten(&mut tight);
+            renewed(&tight, &before, &[]).unwrap();
+            assert!(!is_deferred());
+            assert!(!socket::is_deferred(open(&tight).unwrap()[0].fd.as_raw_fd()).unwrap());
+            renewed(&config, &before, &[]).unwrap();
+            assert!(is_deferred());
+        }
+    }
 
     /// Wrong: an address is refused that a worker holds, or is letting go, since a configuration
     /// before; or what somebody else holds is taken, or waited for without an end.

@@ -128,14 +128,21 @@ pub fn listen_tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Re
         set_option(fd.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
     set_option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    // A client speaks first: taking its connection before that only costs a second wake-up. One
-    // that says nothing for a second comes all the same.
-    set_option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)?;
     let raw = RawAddress::of(address);
     // SAFETY: the address is valid for its length.
     check(unsafe { libc::bind(fd.as_raw_fd(), raw.start(), raw.len) })?;
     listen(&fd, backlog)?;
     Ok(fd)
+}
+
+/// Whether a TCP socket that listens keeps a connection until its client has spoken, or for a second.
+pub fn set_deferred(fd: RawFd, is_deferred: bool) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, i32::from(is_deferred))
+}
+
+#[cfg(test)]
+pub(crate) fn is_deferred(fd: RawFd) -> io::Result<bool> {
+    option(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT).map(|seconds| seconds != 0)
 }
 
 /// Changes how many connections wait in a socket that listens.

@@ -40,10 +40,7 @@ fn rows() -> Vec<(&'static str, Value, Option<Seen>)> {
             "server.max_connections",
             json!(3),
             Some(|server| {
-                let mut open: Vec<_> = (0..4).map(|_| server.connect()).collect();
-                for connection in &mut open {
-                    connection.send("\r\n");
-                }
+                let open: Vec<_> = (0..4).map(|_| server.connect()).collect();
                 let mut over = server.connect();
                 over.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
                 assert!(over.quiet_for(std::time::Duration::from_millis(50)));
