@@ -35,9 +35,13 @@ fn on_command(
 /// So many clients that share one answer in the making, on four workers.
 fn crowd(gateway: &Gateway, count: usize, body: &str) -> Vec<Connection> {
     let before = gateway.cache("coalesced");
+    let led = gateway.cache("misses") + 1;
     let mut clients: Vec<_> = (0..count).map(|_| gateway.connect()).collect();
-    for client in &mut clients {
+    for (number, client) in clients.iter_mut().enumerate() {
         client.post(CHAT, body);
+        if number == 0 {
+            wait_until("it is made for the first", || gateway.cache("misses") == led);
+        }
     }
     let all = before + count as u64 - 1;
     wait_until("all share it", || gateway.cache("coalesced") == all);
