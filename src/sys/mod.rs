@@ -1,10 +1,11 @@
 //! System calls. No other module of the engine makes one.
 //!
 //! Every send carries MSG_NOSIGNAL: a C host need not ignore SIGPIPE. Every descriptor is
-//! close-on-exec and non-blocking.
+//! close-on-exec and, but for files, non-blocking.
 
 pub mod clock;
 pub mod epoll;
+pub mod file;
 pub mod inherited;
 pub mod inotify;
 pub mod memory;

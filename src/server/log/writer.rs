@@ -2,9 +2,9 @@
 //! worker: lines wait in a bounded buffer, and what does not fit is counted and told of once there
 //! is room again.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::line;
 use crate::base::limits;
-use crate::sys::clock;
+use crate::sys::{clock, file};
 
 /// Where lines go.
 pub(super) enum Place {
@@ -28,7 +28,7 @@ impl Place {
     /// # Errors
     /// The system's, when it cannot be opened.
     pub(super) fn file(path: &str) -> io::Result<Place> {
-        Ok(Place::File(open(&PathBuf::from(path))?, PathBuf::from(path)))
+        Ok(Place::File(file::open_to_append(Path::new(path))?, PathBuf::from(path)))
     }
 }
 
@@ -141,10 +141,6 @@ impl Drop for Writer {
     }
 }
 
-fn open(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
 /// The thread: takes all that waits and writes it with one call. Then it rests, so that under load
 /// one wake-up and one call serve many lines.
 fn write_on(shared: &Shared, place: &mut Place) {
@@ -242,7 +238,7 @@ impl Lost {
 /// A file that cannot be opened anew stays the one it was, and says so.
 fn reopen_file(place: &mut Place, taken: &mut Vec<u8>, is_json: bool) {
     let Place::File(file, path) = place else { return };
-    match open(path) {
+    match file::open_to_append(path) {
         Ok(opened) => *file = opened,
         Err(error) => {
             let text = format!("log.file {} cannot be opened anew: {error}", path.display());
@@ -254,7 +250,7 @@ fn reopen_file(place: &mut Place, taken: &mut Vec<u8>, is_json: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
+    use std::fs::OpenOptions;
 
     /// A folder of its own for each test, removed with it.
     struct Folder(PathBuf);
@@ -275,6 +271,17 @@ mod tests {
 
     fn writer(path: &Path) -> Writer {
         Writer::new(Place::file(path.to_str().unwrap()).unwrap(), Arc::default())
+    }
+
+    /// Wrong: the start waits for somebody who reads the pipe.
+    #[test]
+    fn a_pipe_that_nobody_reads_is_refused_at_once() {
+        let folder = Folder::new("unread");
+        let path = folder.0.join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let refused = Place::file(path.to_str().unwrap()).err().unwrap();
+        assert_eq!(refused.raw_os_error(), Some(libc::ENXIO));
     }
 
     /// Wrong: lines are lost when the server ends, or come out of order.
