@@ -270,7 +270,7 @@ fn logstats_writes_csv_with_its_names_on_top() {
 fn the_plugin_in_the_manual_works() {
     let manual = fs::read_to_string(root().join("docs/plugins.md")).unwrap();
     let section = manual.split("## The new contract").nth(1).unwrap();
-    let code = section.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
+    let code = section.split("```c hello.c\n").nth(1).unwrap().split("```").next().unwrap();
     let folder = folder("manual");
     let (source, object) = (folder.join("hello.c"), folder.join("hello.so"));
     fs::write(&source, code).unwrap();

@@ -391,7 +391,7 @@ fn the_firewall_and_the_cache_are_changed() {
     assert_eq!(shown(&server, "/admin/cache")["entries"], 0);
     assert_eq!(cached(), "miss");
     server.line(|line| line.contains("admin: 127.0.0.1:") && line.contains("clear the cache"));
-    server.line(|line| line.contains("block 127.0.0.9: "));
+    server.line(|line| line.contains(": block 127.0.0.9"));
     server.stop();
 }
 
